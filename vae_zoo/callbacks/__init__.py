@@ -1,0 +1,6 @@
+"""Callbacks: optional behaviour around a model's training. None changes what is learnt."""
+
+from vae_zoo.callbacks.images import SampleImages
+from vae_zoo.callbacks.timing import Timing
+
+__all__ = ["SampleImages", "Timing"]

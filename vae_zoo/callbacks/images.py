@@ -1,0 +1,100 @@
+"""Pictures of the training: the same images reconstructed, and samples from the same noise, at chosen epochs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from vae_zoo.models import Autoencoder, GenerativeModel
+
+
+class SampleImages(Callback):
+    """Write ``images/epoch_0005.png`` to the run's folder and the same grids to TensorBoard.
+
+    The picture has pairs of rows, originals over their reconstructions (test images, always the same), and below them
+    samples from the prior (always the same noise). A model without an encoder has the samples alone. No random state
+    of the training is touched.
+
+    Args:
+        epochs: after how many epochs; 0 is before any training. The last epoch is always added.
+        columns: images in a row.
+        reconstructions: how many images to reconstruct.
+        samples: how many samples to draw.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        epochs: Iterable[int] = (0, 5, 50, 100),
+        columns: int = 8,
+        reconstructions: int = 16,
+        samples: int = 32,
+        seed: int = 0,
+    ) -> None:
+        self.epochs, self.columns, self.seed = set(epochs), columns, seed
+        self.reconstructions, self.samples = reconstructions, samples
+        self._written: set[int] = set()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write epoch 0, unless the run is a resumed one."""
+        if trainer.current_epoch == 0 and 0 in self.epochs:
+            self._write(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the chosen epochs."""
+        if trainer.current_epoch + 1 in self.epochs:
+            self._write(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last epoch, whatever ended the training."""
+        if trainer.current_epoch not in self._written:
+            self._write(trainer, pl_module, trainer.current_epoch)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        if not trainer.is_global_zero or not trainer.loggers or trainer.log_dir is None:
+            return
+        self._written.add(epoch)
+        grids = self._grids(trainer, pl_module)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for name, grid in grids.items():
+                    logger.experiment.add_image(f"images/{name}", grid, trainer.global_step)
+        path = Path(trainer.log_dir) / "images" / f"epoch_{epoch:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        width = max(grid.shape[-1] for grid in grids.values())
+        padded = [torch.nn.functional.pad(grid, (0, width - grid.shape[-1]), value=1.0) for grid in grids.values()]
+        save_image(torch.cat(padded, dim=-2), path)
+
+    def _grids(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:
+        """By name, a grid (3, H, W) on the CPU."""
+        if not isinstance(pl_module, GenerativeModel):
+            raise TypeError(f"SampleImages needs a vae_zoo model, got {type(pl_module).__name__}")
+        grids = {}
+        if isinstance(pl_module, Autoencoder):
+            x, y = self._fixed_batch(trainer, pl_module)
+            x, y = x[: self.reconstructions], y[: self.reconstructions]
+            grids["reconstructions"] = reconstruction_grid(x, pl_module.reconstruct(x, y), self.columns)
+        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self.seed)
+            grids["samples"] = make_grid(pl_module.sample(self.samples), self.columns, pad_value=1).cpu()
+        return grids
+
+    def _fixed_batch(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
+        """The first test images, or the first training ones where no data module has any."""
+        datamodule = getattr(trainer, "datamodule", None)
+        loader: Any = datamodule.test_dataloader() if datamodule else trainer.train_dataloader
+        return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
+
+
+def reconstruction_grid(x: Tensor, x_hat: Tensor, columns: int = 8) -> Tensor:
+    """Lay images (B, C, H, W) over their reconstructions, `columns` to a row, in one picture (3, H, W) on the CPU."""
+    columns = min(columns, len(x))
+    missing = x.new_ones(-len(x) % columns, *x.shape[1:])
+    rows = [torch.cat([images, missing]).unflatten(0, (-1, columns)) for images in (x, x_hat)]  # R columns C H W each
+    return make_grid(torch.stack(rows, 1).flatten(0, 2), columns, pad_value=1).cpu()

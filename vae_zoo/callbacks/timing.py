@@ -1,0 +1,98 @@
+"""What training costs: time per epoch, images per second, waiting for data, memory."""
+
+import resource
+import statistics
+import sys
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Timing(Callback):
+    """Measure training time alone: no validation, images or checkpoints.
+
+    The device is synchronised where an epoch begins and ends. The first epoch, which warms up, is left out unless it
+    is the only one; of the others the median counts. An epoch that was cut short counts nowhere. What is measured
+    travels in the checkpoint.
+
+    Logged after each epoch: timing/seconds_per_epoch, images_per_second, data_wait_share, peak_memory_mb,
+    train_seconds. data_wait_share is the share of the time between one step's end and the next one's begin: fetching
+    the batch, moving it to the device, and Lightning's own work; so it bounds the wait for data from above.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+        self._begin = self._step_end = self._pause = self._waited = self._paused = 0.0
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        _synchronise(pl_module)
+        self._begin = self._step_end = perf_counter()
+        self._waited = self._paused = 0.0
+        self._images = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the time since the last step as waiting."""
+        self._waited += perf_counter() - self._step_end
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the images; after the last batch, stop the clock before validation begins."""
+        self._images += len(batch[0])
+        if batch_idx + 1 == trainer.num_training_batches:
+            _synchronise(pl_module)
+            seconds = perf_counter() - self._begin - self._paused
+            epoch = {"seconds": seconds, "waited": self._waited, "images": float(self._images)}
+            self.epochs.append(epoch | {"peak_memory_mb": _peak_memory(pl_module)})
+        self._step_end = perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock, for a validation in the middle of an epoch."""
+        self._pause = perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock again."""
+        self._step_end = perf_counter()
+        self._paused += self._step_end - self._pause
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what is known so far."""
+        if self.epochs:
+            pl_module.log_dict({f"timing/{name}": value for name, value in summarise(self.epochs).items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the measured epochs, plain numbers."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the epochs measured before a resume."""
+        self.epochs = state_dict["epochs"]
+
+
+def summarise(epochs: list[dict[str, float]]) -> dict[str, float]:
+    """Reduce the measured epochs, at least one, to the figures of `Timing`."""
+    warm = epochs[1:] or epochs
+    return {
+        "seconds_per_epoch": statistics.median(epoch["seconds"] for epoch in warm),
+        "images_per_second": statistics.median(epoch["images"] / epoch["seconds"] for epoch in warm),
+        "data_wait_share": sum(epoch["waited"] for epoch in warm) / sum(epoch["seconds"] for epoch in warm),
+        "peak_memory_mb": max(epoch["peak_memory_mb"] for epoch in epochs),
+        "train_seconds": sum(epoch["seconds"] for epoch in epochs),
+    }
+
+
+def _synchronise(pl_module: LightningModule) -> None:
+    if pl_module.device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def _peak_memory(pl_module: LightningModule) -> float:
+    """The device's allocations at their highest, or the whole process on a CPU, in MB (10^6 bytes)."""
+    if pl_module.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(pl_module.device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -1,0 +1,38 @@
+"""Run folders, ``runs/<model>/version_N``, and the checkpoints in them."""
+
+from pathlib import Path
+
+from vae_zoo.errors import UserError
+
+RUNS = Path("runs")
+
+
+def newest_checkpoint(model: str = "*") -> Path | None:
+    """Return the last checkpoint of the run that was trained most recently, of one model or of any."""
+    found = RUNS.glob(f"{model}/version_*/checkpoints/last.ckpt")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def find_checkpoint(given: str, model: str = "*") -> Path | None:
+    """Turn ``last``, ``auto`` or a file's name into a path; None for ``auto`` where nothing was trained yet.
+
+    Raises:
+        UserError: if there is no such file, or no run for ``last``.
+    """
+    if given in ("last", "auto"):
+        newest = newest_checkpoint(model)
+        if newest is None and given == "last":
+            name = "model" if model == "*" else model
+            raise UserError(
+                f"there is no trained {name} below {RUNS}/; train one with vae-zoo fit, or give --ckpt_path"
+            )
+        return newest
+    if not Path(given).is_file():
+        raise UserError(f"--ckpt_path {given}: there is no such checkpoint file")
+    return Path(given)
+
+
+def run_folder(checkpoint: Path) -> Path | None:
+    """Return the run folder that a checkpoint lies in, None if it lies elsewhere."""
+    folder = checkpoint.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else None

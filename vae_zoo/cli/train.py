@@ -1,0 +1,216 @@
+"""``vae-zoo fit | validate | test | predict``: LightningCLI with this package's run folders, callbacks and errors."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from torch import Tensor
+
+import vae_zoo.data
+import vae_zoo.models  # noqa: F401  importing the models is what lets a yaml name them by their short names
+from vae_zoo.callbacks import SampleImages, Timing
+from vae_zoo.cli import UsageError
+from vae_zoo.cli.runs import RUNS, find_checkpoint, run_folder
+from vae_zoo.cli.usage import explain
+from vae_zoo.errors import UserError
+from vae_zoo.metrics import Evaluation
+from vae_zoo.models import GenerativeModel
+from vae_zoo.networks import Network
+
+CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
+SECTIONS = {"model": GenerativeModel, "data": LightningDataModule, "trainer": Trainer, **CALLBACKS}
+SCALARS = ("config", "seed_everything", "compile", "ckpt_path", "weights_only", "verbose", "return_predictions", "help")
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run one of the four Lightning commands."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come whole from memory
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")  # a resumed run
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    given = list(arguments)
+    if command != "fit" and not any(argument.split("=")[0] in ("--config", "-c") for argument in given):
+        given = _config_of_run(given)
+    sys.argv[1:] = [command, *given]
+    try:
+        ZooCLI(
+            GenerativeModel,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            # An optimizer given on the command line would replace the two of a model trained by turns.
+            auto_configure_optimizers=False,
+            parser_class=Parser,
+            parser_kwargs={"allow_abbrev": False},
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},  # a resumed run goes on in its folder
+        )
+    except Complaint as complaint:
+        raise UsageError(explain(str(complaint), given, SECTIONS, SCALARS)) from None
+
+
+class Complaint(Exception):
+    """What jsonargparse did not understand, in its own words."""
+
+
+class Parser(LightningArgumentParser):
+    """A parser that raises instead of printing a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what was not understood."""
+        raise Complaint(message) from ex
+
+
+class ZooCLI(LightningCLI):
+    """LightningCLI with a folder for each run and the callbacks that fill it."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the callbacks' settings, and give the model the shape of the data."""
+        for key, callback in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, key)
+        parser.add_argument("--compile", type=bool, default=False, help="compile the networks with torch.compile")
+        parser.link_arguments("data", "model.init_args.shape", compute_fn=_shape, apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        """Find the checkpoint and the run folder, the one it lies in or a new one."""
+        config = self.config[self.subcommand]
+        model = _name(config.model.class_path)
+        given = config.ckpt_path or (None if self.subcommand == "fit" else "last")
+        checkpoint = find_checkpoint(given, model) if given else None
+        if checkpoint is not None:
+            vae_zoo.load(checkpoint)  # a file that is no checkpoint fails here, in one sentence
+        config.ckpt_path = None if checkpoint is None else str(checkpoint)
+        self.folder = (run_folder(checkpoint) if checkpoint else None) or _new_folder(model)
+        if self.subcommand != "fit":
+            self.save_config_callback = None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add the loggers and callbacks that a run always has."""
+        config = self._get(self.config_init, "trainer")
+        if config["logger"] in (None, True):
+            model, version = self.folder.parent.name, self.folder.name.removeprefix("version_")
+            where: dict[str, Any] = {"save_dir": self.folder.parents[1], "name": model, "version": int(version)}
+            loggers: list[Logger] = [TensorBoardLogger(**where, default_hp_metric=False)]
+            kwargs["logger"] = [*loggers, MetricsCSV(**where)] if self.subcommand == "fit" else loggers
+        callbacks: list[Callback] = [*(config["callbacks"] or [])]
+        if config["enable_progress_bar"] is not False and not config["fast_dev_run"]:
+            callbacks.append(RichProgressBar(refresh_rate=10))
+        callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
+        if config["enable_checkpointing"] is not False and config["logger"] in (None, True):
+            best = ModelCheckpoint(monitor="val/loss", filename="best", save_on_train_epoch_end=False)
+            last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+            callbacks += [best, last]
+        if self.subcommand == "predict":
+            callbacks.append(CodeWriter(self.folder / "codes.npz"))
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        """Compile the networks, if asked to."""
+        if self._get(self.config, "compile"):
+            for module in self.model.modules():
+                if isinstance(module, Network):
+                    module.compile()
+
+    def after_fit(self) -> None:
+        """Say where things are."""
+        if self.trainer.is_global_zero and self.folder.is_dir():
+            print(f"run folder    {_short(self.folder)}")
+            print(f"images        {_short(self.folder / 'images')}")
+            print(f"TensorBoard   tensorboard --logdir {_short(self.folder.parent.parent)}")
+            print(f"test it       vae-zoo test --ckpt_path {_short(self.folder / 'checkpoints' / 'last.ckpt')}")
+
+    def after_test(self) -> None:
+        """Say where the results are."""
+        if self.trainer.is_global_zero:
+            print(f"results       {_short(self.folder / 'results.json')}")
+
+    def after_predict(self) -> None:
+        """Say where the codes are."""
+        if self.trainer.is_global_zero:
+            print(f"codes         {_short(self.folder / 'codes.npz')}")
+
+
+class MetricsCSV(CSVLogger):
+    """Lightning's CSV logger, but a resumed run goes on with its metrics.csv where Lightning deletes it."""
+
+    @property
+    def experiment(self) -> ExperimentWriter:
+        """The writer, with the lines that are there already."""
+        if self._experiment is None:
+            path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
+            written = path.read_text() if path.is_file() else ""
+            with warnings.catch_warnings(action="ignore"):  # "Previous log files in this directory will be deleted"
+                writer = super().experiment
+            if written:
+                path.write_text(written)
+                writer.metrics_keys = written.splitlines()[0].split(",")
+        return super().experiment
+
+
+class CodeWriter(BasePredictionWriter):
+    """Write the predicted codes z (N, D) and the labels' names to a ``.npz``."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(write_interval="epoch")
+        self.path = path
+
+    def write_on_epoch_end(
+        self, trainer: Trainer, pl_module: LightningModule, predictions: Sequence[Tensor], batch_indices: Sequence[Any]
+    ) -> None:
+        """Write the file."""
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        labels = np.concatenate([y.numpy() for _, y in datamodule.predict_dataloader()])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        codes = np.concatenate([codes.float().cpu().numpy() for codes in predictions])
+        np.savez(self.path, z=codes, label=np.array(datamodule.labels)[labels])
+
+
+def _config_of_run(given: list[str]) -> list[str]:
+    """Without a --config, use the one that the checkpoint was trained with."""
+    values = dict(zip(given, given[1:], strict=False))
+    values |= dict(argument.split("=", 1) for argument in given if argument.startswith("--ckpt_path="))
+    checkpoint = find_checkpoint(values.get("--ckpt_path", "last"))
+    folder = checkpoint and run_folder(checkpoint)
+    if folder is None or not (folder / "config.yaml").is_file() or {"--help", "-h"} & set(given):
+        return given
+    return ["--config", str(folder / "config.yaml"), *given, "--ckpt_path", str(checkpoint)]
+
+
+def _shape(data: LightningDataModule) -> tuple[int, ...]:
+    shape = getattr(data, "shape", None)
+    if shape is None:
+        raise UserError(f"{type(data).__name__} has no `shape` (C, H, W), which a model is built for")
+    return shape
+
+
+def _name(class_path: str) -> str:
+    """The name that a model's runs go by: its module's, ``vae`` for ``vae_zoo.models.vae.VAE``."""
+    module, _, name = class_path.rpartition(".")
+    return getattr(sys.modules[module], name).__module__.rpartition(".")[2]
+
+
+def _new_folder(model: str) -> Path:
+    numbers = [int(path.name[8:]) for path in (RUNS / model).glob("version_*") if path.name[8:].isdigit()]
+    return (RUNS / model / f"version_{max(numbers, default=-1) + 1}").resolve()
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,141 @@
+"""Decode once: pictures of any size and kind to one memory-mapped array of uint8, (N, H, W, C)."""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+from torch.utils.data import DataLoader, Dataset
+
+from vae_zoo.data.files import Files
+from vae_zoo.errors import UserError
+
+Shape = tuple[int, int, int]
+
+VERSION = 1  # of what decode() makes: raise it with any change of pixels, and old caches are left alone
+MODES = {1: "L", 3: "RGB"}
+
+
+class Cache(NamedTuple):
+    """Decoded pictures.
+
+    Attributes:
+        pixels: (N, H, W, C) uint8, memory-mapped; the rows of unreadable pictures are zero.
+        unreadable: by row number, why a picture could not be read.
+    """
+
+    pixels: np.ndarray
+    unreadable: dict[int, str]
+
+
+def decode(content: bytes, shape: Shape) -> np.ndarray:
+    """Decode a picture to (H, W, C) uint8: upright, scaled to cover H x W, centre crop, antialiased.
+
+    Args:
+        content: of a picture file.
+        shape: (C, H, W) out.
+
+    Raises:
+        OSError, ValueError, SyntaxError: as Pillow does, for what is no picture or is cut off.
+    """
+    channels, height, width = shape
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft(
+            "RGB", (max(height, width), max(height, width))
+        )  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"pixel format {image.mode}: only 8-bit pictures are read")
+        upright = ImageOps.exif_transpose(image)
+        # Cropping and resizing in one step: a picture of 1 x 10000 is never blown up.
+        covering = ImageOps.fit(upright.convert(MODES[channels]), (width, height), Image.Resampling.BICUBIC)
+    return np.asarray(covering).reshape(height, width, channels)
+
+
+class _Decoder(Dataset):
+    """Row by row, the decoded picture, or the reason why there is none."""
+
+    def __init__(self, pictures: Sequence[tuple[Files, str]], shape: Shape) -> None:
+        self.pictures, self.shape = pictures, shape
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, row: int) -> np.ndarray | str:
+        files, name = self.pictures[row]
+        try:
+            return decode(files.read(name), self.shape)
+        except (FileNotFoundError, KeyError):
+            return "missing"
+        except Exception as error:  # a damaged file can make a decoder raise anything; the reason is told to the user
+            return f"{type(error).__name__}: {error}".split("\n")[0]
+
+
+def open_cache(
+    pictures: Sequence[tuple[Files, str]], shape: Shape, directory: Path, workers: int | None = None
+) -> Cache:
+    """Open the cache of these pictures, after decoding them into it if this is the first time.
+
+    The file's name is a fingerprint of all that determines its content: names, sizes and times of the pictures, the
+    shape and the version of the decoder. It is written under a temporary name and renamed when it
+    is whole; two processes that build it at once both succeed, and one result stays.
+
+    Args:
+        pictures: where and by which name to find each.
+        shape: (C, H, W) out; C is 1 (grey) or 3 (RGB).
+        directory: where caches are kept; made if need be.
+        workers: processes that decode, by default as many as there are cores.
+
+    Raises:
+        UserError: if `directory` cannot be written.
+    """
+    stamps = [(str(files), name, files.stamp(name)) for files, name in pictures]
+    key = json.dumps([VERSION, shape, stamps])
+    path = directory / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+    report = path.with_suffix(".json")
+    if not path.exists():  # the pixels are renamed last, so where they are, the report is
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _build(_Decoder(pictures, shape), path, report, workers)
+        except OSError as error:
+            raise UserError(f"the cache {path} cannot be written ({error}); choose another data.cache_dir") from error
+    unreadable = {int(row): reason for row, reason in json.loads(report.read_text()).items()}
+    return Cache(np.load(path, mmap_mode="r"), unreadable)
+
+
+def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores if workers is None else workers
+    few = len(decoder) < 256  # then starting processes costs more than it brings
+    loader = DataLoader(decoder, batch_size=64, num_workers=0 if few else workers, collate_fn=list)
+    batches = track(loader, "decoding pictures", console=Console(stderr=True), transient=True, disable=few)
+
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix="building-"))
+    try:
+        channels, height, width = decoder.shape
+        shape = (len(decoder), height, width, channels)
+        pixels = np.lib.format.open_memmap(temporary / "pixels", mode="w+", dtype=np.uint8, shape=shape)
+        unreadable = {}
+        row = 0
+        for batch in batches:
+            for picture in batch:
+                if isinstance(picture, str):
+                    unreadable[row] = picture
+                else:
+                    pixels[row] = picture
+                row += 1
+        pixels.flush()
+        (temporary / "report").write_text(json.dumps(unreadable))
+        os.replace(temporary / "report", report)
+        os.replace(temporary / "pixels", path)
+    finally:
+        for leftover in temporary.iterdir():
+            leftover.unlink()
+        temporary.rmdir()

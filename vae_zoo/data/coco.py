@@ -1,0 +1,271 @@
+"""Real images with labels: any COCO folder or zip, or a plain folder of pictures."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from vae_zoo.data.cache import MODES, Cache, open_cache
+from vae_zoo.data.listing import NO_LABEL, Listing, Picture
+from vae_zoo.errors import UserError
+
+Part = Literal["train", "val", "test"]
+
+
+class PixelDataset(Dataset):
+    """Rows of a pixel array with labels, fetched a whole batch at a time.
+
+    Args:
+        pixels: (N, H, W, C) uint8, an array (memory-mapped or not) or a tensor on any device.
+        labels: (n,) int64, one for each chosen row, on the device of the pixels.
+        rows: (n,) the rows of `pixels` that make up this set.
+    """
+
+    def __init__(self, pixels: np.ndarray | Tensor, labels: Tensor, rows: np.ndarray) -> None:
+        self.pixels, self.labels, self.rows = pixels, labels, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = self.__getitems__([index])
+        return x[0], y[0]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return images (B, H, W, C) uint8 and labels (B,)."""
+        rows = self.rows[indices]
+        if isinstance(self.pixels, Tensor):
+            index = torch.as_tensor(indices, device=self.labels.device)
+            return self.pixels[torch.as_tensor(rows, device=self.pixels.device)], self.labels[index]
+        return torch.from_numpy(self.pixels[rows]), self.labels[indices]
+
+
+def _whole(batch: Any) -> Any:
+    return batch
+
+
+class COCODataModule(LightningDataModule):
+    """Images of a COCO data set, split by seed into train, test and validation, decoded once.
+
+    Batches are (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`: the
+    category with the largest area in the image ("none" where there is none; a plain folder's subfolders are labels).
+
+    Args:
+        root: a folder or zip with pictures and, if it is COCO, annotations. Other paths are relative to it.
+        annotations: the COCO instances file. By default the one in ``root`` or ``root/annotations``; of several, the
+            one with "train" in its name, and then one with "test" in its name is `test_annotations`. Where there is
+            none, all pictures below `image_dir` or `root` are taken.
+        test_annotations: a file of its own for the test set; pictures named in it are never trained on.
+        image_dir: folder or zip of the pictures; by default found beside the annotations.
+        n_train: number of training images.
+        n_test: number of test images.
+        n_val: number of validation images, taken from what is left; None is 1,000, or all that is left if that is less.
+        image_size: height and width of the images out: the short side is resized to it, the centre kept.
+        channels: 3 (RGB) or 1 (grey).
+        batch_size: images in a batch; the last batch of an epoch may be smaller.
+        categories: names; only images that show one of them are taken.
+        min_size: images with a shorter side below this many pixels are left out (COCO annotations only).
+        seed: of the split. The order of the training images follows the global seed instead.
+        cache_dir: where decoded images are kept; by default ``~/.cache/vae_zoo``.
+        max_unreadable: up to this share of pictures may be missing or damaged: they are named, and left out.
+        resident: keep all pixels on the device, so that a batch never leaves it.
+        workers: processes that decode pictures the first time, by default one per core.
+
+    Attributes:
+        labels: the names that y indexes, once set up.
+        split: the image ids of "train", "val" and "test", once set up.
+        split_sha256: a hash of `split`, equal for equal splits on any machine.
+
+    Raises:
+        UserError: at set-up, for anything about the files that is not as described.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        annotations: str | None = None,
+        test_annotations: str | None = None,
+        image_dir: str | None = None,
+        n_train: int = 10_000,
+        n_test: int = 2_000,
+        n_val: int | None = None,
+        image_size: int = 64,
+        channels: int = 3,
+        batch_size: int = 64,
+        categories: list[str] | None = None,
+        min_size: int = 0,
+        seed: int = 0,
+        cache_dir: str | None = None,
+        max_unreadable: float = 0.05,
+        resident: bool = False,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root).expanduser().resolve()
+        self.annotations, self.test_annotations, self.image_dir = annotations, test_annotations, image_dir
+        self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
+        self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
+        self.categories, self.min_size, self.seed = categories, min_size, seed
+        self.cache_dir = self.root / Path(cache_dir).expanduser() if cache_dir else _user_cache()
+        self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
+        for name, value, low in [
+            ("n_train", n_train, 1),
+            ("n_test", n_test, 1),
+            ("n_val", n_val or 0, 0),
+            ("image_size", image_size, 1),
+            ("batch_size", batch_size, 1),
+        ]:
+            if value < low:
+                raise UserError(f"data.{name} must be at least {low}, got {value}")
+        if channels not in MODES:
+            raise UserError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
+        self.labels: list[str] = []
+        self.split: dict[Part, list[int | str]] = {}
+        self._sets: dict[Part, PixelDataset] = {}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images, known before any is read."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
+    def split_sha256(self) -> str:
+        """The hash of the split's image ids."""
+        return hashlib.sha256(json.dumps(self.split, sort_keys=True).encode()).hexdigest()
+
+    def prepare_data(self) -> None:
+        """Decode the pictures, if that has not been done before."""
+        self._decode(self._choose())
+
+    def setup(self, stage: str | None = None) -> None:
+        """Choose the images, open their cache and leave out what could not be read. All stages share one set-up."""
+        if self._sets:
+            return
+        chosen = self._choose()
+        cache = self._decode(chosen)
+        pictures = [picture for part in chosen.values() for picture in part]
+        self._refuse_too_many(cache, pictures)
+        index = {label: i for i, label in enumerate(self.labels)}
+        pixels, start = cache.pixels, 0
+        for part, members in chosen.items():
+            rows = [row for row in range(start, start + len(members)) if row not in cache.unreadable]
+            start += len(members)
+            self.split[part] = [pictures[row].id for row in rows]
+            labels = torch.tensor([index[pictures[row].label] for row in rows], dtype=torch.int64)
+            self._sets[part] = PixelDataset(pixels, labels, np.array(rows, dtype=np.int64))
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffle by the global seed and the epoch alone, so that every model sees the same order."""
+        trainer = self.trainer
+        world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        data = self._dataset("train")
+        order: DistributedSampler = DistributedSampler(
+            data, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32
+        )
+        return self._loader(data, order)
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """All validation images, in order; an empty list if there are none."""
+        return self._loader(self._dataset("val")) if len(self._sets["val"]) else []
+
+    def test_dataloader(self) -> DataLoader:
+        """All test images, in order."""
+        return self._loader(self._dataset("test"))
+
+    def predict_dataloader(self) -> DataLoader:
+        """All test images, in order."""
+        return self.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Turn bytes (B, H, W, C) into floats (B, C, H, W) in [0, 1] on the device; the memory stays channels_last."""
+        x, y = batch
+        return x.permute(0, 3, 1, 2).float().div_(255), y
+
+    def _dataset(self, part: Part) -> PixelDataset:
+        data = self._sets[part]
+        if self.resident and not isinstance(data.pixels, Tensor):
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            pixels = torch.from_numpy(data.pixels[data.rows]).to(device)
+            data = PixelDataset(pixels, data.labels.to(device), np.arange(len(data)))
+            self._sets[part] = data
+        return data
+
+    def _loader(self, data: PixelDataset, sampler: DistributedSampler | None = None) -> DataLoader:
+        # A batch is one indexing operation, cheaper than handing it over from a worker process.
+        pin = torch.cuda.is_available() and not isinstance(data.pixels, Tensor)
+        return DataLoader(data, self.batch_size, sampler=sampler, collate_fn=_whole, pin_memory=pin)
+
+    def _decode(self, chosen: dict[Part, list[Picture]]) -> Cache:
+        where = [(picture.files, picture.name) for part in chosen.values() for picture in part]
+        return open_cache(where, self.shape, self.cache_dir, self.workers)
+
+    def _refuse_too_many(self, cache: Cache, pictures: Sequence[Picture]) -> None:
+        bad = len(cache.unreadable)
+        if not bad:
+            return
+        names = [f"{pictures[row].path} ({why})" for row, why in cache.unreadable.items()]
+        listed = "; ".join(names[:20]) + (f"; and {bad - 20} more" if bad > 20 else "")
+        share = bad / len(pictures)
+        if share > self.max_unreadable:
+            raise UserError(
+                f"{bad} of {len(pictures)} pictures ({share:.1%}) cannot be read, more than data.max_unreadable = "
+                f"{self.max_unreadable:.1%}: {listed}"
+            )
+        warnings.warn(f"left out {bad} of {len(pictures)} pictures that cannot be read: {listed}", stacklevel=2)
+
+    def _choose(self) -> dict[Part, list[Picture]]:
+        """Select and split the pictures. The test set does not depend on n_train, nor the training set on n_val."""
+        listing = Listing(self.root, self.image_dir, set(self.categories or []), self.min_size)
+        annotations, test_annotations = self.annotations, self.test_annotations
+        if annotations is None and test_annotations is None:
+            annotations, test_annotations = listing.find_annotations()
+        rng = np.random.default_rng(self.seed)
+        pictures, names = listing.read(annotations)
+        parts = {"n_train": self.n_train, "n_val": self.n_val or 0}
+        if test_annotations is None:
+            parts["n_test"] = self.n_test
+            self._ask(parts, len(pictures), annotations)
+            shuffled = [pictures[i] for i in rng.permutation(len(pictures))]
+            tests, rest = shuffled[: self.n_test], shuffled[self.n_test :]
+        else:
+            tests, test_names = listing.read(test_annotations)
+            self._ask({"n_test": self.n_test}, len(tests), test_annotations)
+            held_out = {picture.path for picture in tests}
+            pictures = [picture for picture in pictures if picture.path not in held_out]
+            self._ask(parts, len(pictures), annotations)
+            names = list(dict.fromkeys([*names, *test_names]))
+            tests = [tests[i] for i in rng.permutation(len(tests))[: self.n_test]]
+            rest = [pictures[i] for i in rng.permutation(len(pictures))]
+        n_val = min(1_000, len(rest) - self.n_train) if self.n_val is None else self.n_val
+        chosen: dict[Part, list[Picture]] = {
+            "train": rest[: self.n_train],
+            "val": rest[self.n_train : self.n_train + n_val],
+            "test": tests,
+        }
+        if any(picture.label == NO_LABEL for picture in [*pictures, *tests]) and NO_LABEL not in names:
+            names.append(NO_LABEL)
+        self.labels = names
+        return chosen
+
+    def _ask(self, parts: dict[str, int], there: int, annotations: str | None) -> None:
+        if sum(parts.values()) > there:
+            asked = " + ".join(f"data.{name} = {n}" for name, n in parts.items() if n)
+            where = str(self.root) + (f", {annotations}" if annotations else "")
+            share = there / sum(parts.values())
+            fewer = " ".join(f"--data.{name} {int(n * share)}" for name, n in parts.items() if n)
+            raise UserError(
+                f"more images asked for than there are: {asked}, of {there} in {where}; ask for fewer, such as {fewer}"
+            )
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vae_zoo"

@@ -1,0 +1,75 @@
+"""A folder or a zip file, read alike."""
+
+import os
+import zipfile
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from vae_zoo.errors import UserError
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+class Files:
+    """The files below a folder, or in a zip file, by their names relative to it, with forward slashes.
+
+    Args:
+        root: a folder or a ``.zip``.
+        prefix: a folder inside it; names are relative to that.
+
+    Raises:
+        UserError: if `root` does not exist, or is a file but no readable zip.
+    """
+
+    def __init__(self, root: Path, prefix: str = "") -> None:
+        self.root, self.prefix = root, prefix
+        if not root.exists():
+            raise UserError(f"{root} does not exist")
+        if root.is_file() and not zipfile.is_zipfile(root):
+            raise UserError(f"{root} is neither a folder nor a readable zip file")
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the open zip behind: each worker process opens its own, so that none moves another's position."""
+        return {"root": self.root, "prefix": self.prefix}
+
+    def __str__(self) -> str:
+        return str(self.root / self.prefix)
+
+    @cached_property
+    def _zip(self) -> zipfile.ZipFile | None:
+        return zipfile.ZipFile(self.root) if self.root.is_file() else None
+
+    def _name(self, name: str) -> str:
+        return str(PurePosixPath(self.prefix) / name)
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content. Raises OSError or KeyError if it is not there, zipfile errors if it is damaged."""
+        if self._zip is None:
+            return (self.root / self.prefix / name).read_bytes()
+        return self._zip.read(self._name(name))
+
+    def stamp(self, name: str) -> str:
+        """Return what changes when a file does: size and time, or the zip's checksum; "" if there is no such file."""
+        try:
+            if self._zip is None:
+                stat = os.stat(self.root / self.prefix / name)
+                return f"{stat.st_size}:{stat.st_mtime_ns}"
+            member = self._zip.getinfo(self._name(name))
+            return f"{member.file_size}:{member.CRC}"
+        except (OSError, KeyError):
+            return ""
+
+    def names(self) -> list[str]:
+        """Return the names of all files, sorted, hidden ones left out."""
+        if self._zip is None:
+            base = self.root / self.prefix
+            found = [path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()]
+        else:
+            prefix = f"{self.prefix}/" if self.prefix else ""
+            members = [name for name in self._zip.namelist() if not name.endswith("/")]
+            found = [name.removeprefix(prefix) for name in members if name.startswith(prefix)]
+        return sorted(name for name in found if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")))
+
+    def pictures(self) -> list[str]:
+        """Return the names of all picture files, sorted."""
+        return [name for name in self.names() if PurePosixPath(name).suffix.lower() in PICTURES]

@@ -1,0 +1,175 @@
+"""Which pictures there are and what they show: COCO annotations, or a plain folder whose subfolders are the labels."""
+
+import contextlib
+import io
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from pycocotools.coco import COCO
+
+from vae_zoo.data.files import Files
+from vae_zoo.errors import UserError
+
+NO_LABEL = "none"
+
+
+class Picture(NamedTuple):
+    """One image: its id, the files it is in and its name there, and the name of its label."""
+
+    id: int | str
+    files: Files
+    name: str
+    label: str
+
+    @property
+    def path(self) -> str:
+        """Where the picture is, the same for the same file."""
+        return f"{self.files}/{self.name}"
+
+
+class Listing:
+    """The pictures of a data set.
+
+    Args:
+        root: a folder or zip; other paths are relative to it.
+        image_dir: folder or zip of the pictures, None to look in the usual places.
+        categories: only pictures that show one of these; empty for all.
+        min_size: only pictures whose shorter side has this many pixels, by the annotation file.
+
+    Raises:
+        UserError: if `root` or `image_dir` is not there.
+    """
+
+    def __init__(self, root: Path, image_dir: str | None, categories: set[str], min_size: int) -> None:
+        try:
+            self.files = Files(root)
+        except UserError as error:
+            raise UserError(
+                f"data.root: {error}; give --data.root a folder or zip of pictures, "
+                "or make the embedded data set: vae-zoo data shapes --out data/shapes"
+            ) from None
+        self.root, self.categories, self.min_size = root, categories, min_size
+        self.source = None if image_dir is None else self._named_source(image_dir)
+
+    def find_annotations(self) -> tuple[str | None, str | None]:
+        """Return the annotation file and the test annotation file of the usual names, None for each there is not.
+
+        Raises:
+            UserError: if several files could be meant.
+        """
+        found = [name for name in self.files.names() if str(PurePosixPath(name).parent) in (".", "annotations")]
+        found = [name for name in found if name.endswith(".json")]
+        instances = [name for name in found if "instances" in name] or found
+        tests = [name for name in instances if "test" in PurePosixPath(name).name]
+        others = [name for name in instances if name not in tests] or tests
+        trains = [name for name in others if "train" in PurePosixPath(name).name] or others
+        if len(trains) > 1:
+            raise UserError(f"{self.root} has several annotation files, choose with --data.annotations: {trains}")
+        test = tests[0] if len(tests) == 1 and tests != trains else None
+        return (trains[0] if trains else None), test
+
+    def read(self, annotations: str | None) -> tuple[list[Picture], list[str]]:
+        """Return the pictures, in an order that does not depend on the machine, and the names of the labels.
+
+        Args:
+            annotations: a COCO instances file, relative to the root or absolute; None takes all pictures there are.
+
+        Raises:
+            UserError: if the file is missing or no COCO file, if there is no picture, or a category is unknown.
+        """
+        return self._read_folder() if annotations is None else self._read_coco(annotations)
+
+    def _read_folder(self) -> tuple[list[Picture], list[str]]:
+        source = self.source or self.files
+        names = source.pictures()
+        if not names:
+            raise UserError(f"data.root: {source} has neither a COCO annotation file nor a picture in it")
+        labels = [PurePosixPath(name).parts[0] if "/" in name else NO_LABEL for name in names]
+        self._check_categories(sorted(set(labels) - {NO_LABEL}), str(source))
+        pictures = [Picture(name, source, name, label) for name, label in zip(names, labels, strict=True)]
+        pictures = [picture for picture in pictures if not self.categories or picture.label in self.categories]
+        return pictures, sorted({picture.label for picture in pictures} - {NO_LABEL})
+
+    def _read_coco(self, annotations: str) -> tuple[list[Picture], list[str]]:
+        coco = _open_coco(self.files, annotations)
+        names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
+        self._check_categories(list(names.values()), annotations)
+        images = [coco.imgs[id_] for id_ in sorted(coco.imgs)]
+        source = self.source or self._guess_source(annotations, images)
+        wanted = self.categories or {NO_LABEL, *names.values()}
+        pictures: dict[str, Picture] = {}
+        for image in images:
+            areas: dict[str, float] = {}
+            for instance in coco.imgToAnns[image["id"]]:
+                name = names.get(instance["category_id"], NO_LABEL)
+                if name in wanted:
+                    areas[name] = areas.get(name, 0) + instance["area"]
+            large = all(image.get(side, self.min_size) >= self.min_size for side in ("width", "height"))
+            if large and (areas or not self.categories):
+                label = max(areas, key=areas.__getitem__, default=NO_LABEL)
+                # A file that is listed twice is one picture: it must not stand in two parts of a split.
+                pictures.setdefault(image["file_name"], Picture(image["id"], source, image["file_name"], label))
+        return list(pictures.values()), [name for name in dict.fromkeys(names.values()) if name in wanted]
+
+    def _check_categories(self, names: list[str], where: str) -> None:
+        unknown = self.categories - set(names)
+        if unknown:
+            raise UserError(f"data.categories: {sorted(unknown)} not in {where}, which has {', '.join(sorted(names))}")
+
+    def _named_source(self, image_dir: str) -> Files:
+        if self.root.is_file() and not Path(image_dir).is_absolute():
+            return Files(self.root, image_dir.strip("/"))
+        try:
+            return Files(self.root / Path(image_dir).expanduser())
+        except UserError as error:
+            raise UserError(f"data.image_dir: {error}") from None
+
+    def _guess_source(self, annotations: str, images: list[dict[str, Any]]) -> Files:
+        """Find the place, of those usual for COCO, that has most of the first pictures."""
+        stem = PurePosixPath(annotations).stem.removeprefix("instances_")  # train2017
+        places = [Files(self.root, prefix) for prefix in ("images", f"images/{stem}", stem, "")]
+        if (self.root / f"{stem}.zip").is_file():
+            places += [Files(self.root / f"{stem}.zip", prefix) for prefix in (stem, "")]
+        hits = [sum(bool(place.stamp(image["file_name"])) for image in images[:50]) for place in places]
+        if not any(hits):
+            raise UserError(
+                f"none of the pictures that {annotations} names, such as {images[0]['file_name']}, is in "
+                f"{', '.join(map(str, places))}; say where they are with --data.image_dir"
+            )
+        return places[hits.index(max(hits))]
+
+
+def _open_coco(files: Files, annotations: str) -> COCO:
+    """Read a COCO instances file and check that it is one."""
+    where = f"the annotation file {files.root / annotations}"
+    try:
+        on_disk = files.root / Path(annotations).expanduser()
+        content = on_disk.read_bytes() if on_disk.is_file() else files.read(annotations)
+    except (OSError, KeyError):
+        raise UserError(f"{where} does not exist") from None
+    if not content.strip():
+        raise UserError(f"{where} is empty")
+    try:
+        dataset = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON: {error}") from None
+    needed = {
+        "images": {"id", "file_name"},
+        "annotations": {"image_id", "category_id", "area"},
+        "categories": {"id", "name"},
+    }
+    for key, fields in needed.items():
+        rows = dataset.get(key) if isinstance(dataset, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and fields <= row.keys() for row in rows):
+            entries = ", ".join(sorted(fields))
+            raise UserError(f"{where} is not in COCO format: it needs a list {key!r} of entries with {entries}")
+    if not dataset["images"]:
+        raise UserError(f"{where} names no image")
+    for number, annotation in enumerate(dataset["annotations"]):
+        annotation.setdefault("id", number)  # pycocotools' index asks for it, we do not
+    coco = COCO()
+    coco.dataset = dataset
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco.createIndex()
+    return coco

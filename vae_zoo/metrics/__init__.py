@@ -1,0 +1,6 @@
+"""What `test` reports, the same for every model."""
+
+from vae_zoo.metrics.codes import active_units, code_mmd
+from vae_zoo.metrics.evaluation import Evaluation, bits_per_dim
+
+__all__ = ["Evaluation", "active_units", "bits_per_dim", "code_mmd"]

@@ -1,0 +1,39 @@
+"""Figures of a model's codes."""
+
+import torch
+from torch import Tensor
+
+ACTIVE = 0.01
+SCALES = (0.1, 0.5, 1.0, 2.0, 10.0)
+
+
+def active_units(codes: Tensor) -> int:
+    """Count the latent dimensions that depend on the image (Burda et al. 2016, section 5.2).
+
+    A unit is active if the variance over the data of its posterior mean is above 0.01.
+
+    Args:
+        codes: posterior means of N images, (N, D).
+    """
+    return int((codes.var(0) > ACTIVE).sum())
+
+
+def code_mmd(codes: Tensor, draws: Tensor) -> float:
+    """Unbiased squared maximum mean discrepancy between codes and draws of the prior (Gretton et al. 2012, eq. 3).
+
+    The kernel is the inverse multiquadratic, sum over s of C / (C + |a - b|^2), C = 2 D s, s in {.1, .5, 1, 2, 10}
+    (Tolstikhin et al. 2018, section 4). Zero in expectation where both have one distribution, so it may be below zero.
+
+    Args:
+        codes: (N, D), N at least 2.
+        draws: of the prior, (M, D), M at least 2.
+    """
+    n, m, latent = len(codes), len(draws), codes.shape[1]
+    same = _kernel(codes, codes, latent).fill_diagonal_(0).sum() / (n * (n - 1))
+    same += _kernel(draws, draws, latent).fill_diagonal_(0).sum() / (m * (m - 1))
+    return float(same - 2 * _kernel(codes, draws, latent).mean())
+
+
+def _kernel(a: Tensor, b: Tensor, latent: int) -> Tensor:
+    squares = torch.cdist(a.double(), b.double()).square()  # N M
+    return torch.stack([2 * latent * s / (2 * latent * s + squares) for s in SCALES]).sum(0)

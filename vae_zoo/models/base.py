@@ -1,0 +1,258 @@
+"""The workflow that all models share. Each step is written once, here; a model's own file holds only its mathematics.
+
+GenerativeModel       can `sample`; a checkpoint says how to build it again.
+  Autoencoder         also has codes: encode, decode, reconstruct; fit, validate, test and predict over batches.
+    LatentVariableModel   also has densities: terms, an objective, log_prob.
+"""
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.optim import Adam, Optimizer
+
+from vae_zoo import objectives
+from vae_zoo.distributions import Conditional, Likelihood, closed_form_kl
+from vae_zoo.errors import UserError
+from vae_zoo.objectives import Terms
+
+
+class Measured(TypedDict):
+    """What one evaluation batch gave: callbacks receive it from `validation_step` and `test_step`.
+
+    Attributes:
+        per_image: by name, one number for each image, (B,): loss, mse, elbo ... in nats, mse in squared pixel units.
+        codes: the posteriors' centres, (B, D).
+        kl: KL(q(z|x) || p(z)) per latent dimension, (B, D); None where there is no closed form.
+    """
+
+    per_image: dict[str, Tensor]
+    codes: Tensor
+    kl: Tensor | None
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def inference(method: Callable[P, R]) -> Callable[P, R]:
+    """Run a model's method in evaluation mode and without gradients, then put the mode back."""
+
+    @functools.wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        model: Any = args[0]
+        training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                return method(*args, **kwargs)
+        finally:
+            model.train(training)
+
+    return wrapper
+
+
+class GenerativeModel(LightningModule, ABC):
+    """A LightningModule that can draw images. Finals call `save_hyperparameters()`; checkpoints then load safely."""
+
+    @abstractmethod
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw `n` images, (n, C, H, W) in [0, 1]; `y`, (n,), are labels, for a model that takes them."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write the hyper-parameters as plain values, so that the file loads under ``weights_only=True``.
+
+        Raises:
+            UserError: if an argument of the model is an object that plain values cannot describe.
+        """
+        given = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        plain = {name: _plain(name, value) for name, value in given.items()}
+        # As Lightning's command line writes them, so both kinds of checkpoint load by one path.
+        plain.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
+        plain.setdefault("_instantiator", "lightning.pytorch.cli.instantiate_module")
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = plain
+
+
+class Autoencoder(GenerativeModel):
+    """A model with codes. Finals set `likelihood` and `lr`, and say what a code is and what is measured.
+
+    Attributes:
+        likelihood: p(x|z), whose mean is the reconstruction.
+        lr: Adam's learning rate.
+    """
+
+    likelihood: Likelihood
+    lr: float
+
+    @abstractmethod
+    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
+        """Evaluate images (B, C, H, W) in [0, 1]."""
+
+    @abstractmethod
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the codes (B, D) of images (B, C, H, W) in [0, 1]: the centre where the encoder is stochastic."""
+
+    @abstractmethod
+    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw `n` codes (n, D) from the distribution that `sample` decodes."""
+
+    @inference
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw codes from the prior and return the likelihood's means, (n, C, H, W) in [0, 1]."""
+        return self.decode(self.sample_prior(n, y), y)
+
+    @inference
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the likelihood's mean, (B, C, H, W) in [0, 1], for codes (B, D)."""
+        return self.likelihood(z, y).mean
+
+    @inference
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the images (B, C, H, W) decoded from the codes of `x`, nothing drawn at random."""
+        return self.decode(self.encode(x, y), y)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
+        """Log the batch's mean of each measure as val/NAME, weighted by the number of images."""
+        return self._evaluation_step(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
+        """Log the batch's mean of each measure as test/NAME, weighted by the number of images."""
+        return self._evaluation_step(batch, "test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the codes (B, D)."""
+        x, y = batch
+        return self.encode(x, y)
+
+    def configure_optimizers(self) -> Optimizer:
+        """Fused Adam with the other settings at their defaults (Kingma & Ba 2015)."""
+        return Adam(self.parameters(), lr=self.lr, fused=True)
+
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor], stage: str) -> Measured:
+        x, y = batch
+        measured = self.measure(x, y)
+        for name, value in measured["per_image"].items():
+            shown = stage == "val" and name in ("loss", "mse")
+            self.log(f"{stage}/{name}", value.mean(), batch_size=len(x), prog_bar=shown, sync_dist=True)
+        return measured
+
+
+class LatentVariableModel(Autoencoder):
+    """p(x, z) = p(z) p(x|z) with an approximate posterior q(z|x). Finals set the three conditionals.
+
+    The loss is minus the mean over the batch of `objective(terms)`, one objective for training and validation. What is
+    logged as elbo is the evidence lower bound whatever the objective is.
+
+    Attributes:
+        posterior: q(z|x).
+        prior: p(z).
+        samples: K, draws of z per image in training and validation.
+    """
+
+    posterior: Conditional
+    prior: Conditional
+    samples: int
+
+    @staticmethod
+    @abstractmethod
+    def objective(terms: Terms) -> Tensor:
+        """Reduce the terms to a bound (B,) in nats; its mean over the batch is what training raises."""
+
+    def terms(self, x: Tensor, y: Tensor | None = None, samples: int = 1) -> Terms:
+        """Draw K = `samples` codes for each image (B, C, H, W) and return the log-terms, each (K, B) in nats."""
+        return self._draw(x, y, self.posterior(x, y), samples)[0]
+
+    def _draw(self, x: Tensor, y: Tensor | None, q: Distribution, samples: int) -> tuple[Terms, Distribution]:
+        """Draw K codes from q; return their log-terms and the likelihood p(x|z) that they give."""
+        prior = self.prior(y)
+        z = q.rsample(torch.Size([samples]))  # K B D
+        px = self.likelihood(z, y)
+        return Terms(px.log_prob(x), prior.log_prob(z), q.log_prob(z), closed_form_kl(q, prior)), px
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return minus the objective, averaged over the batch, in nats."""
+        x, y = batch
+        terms = self.terms(x, y, self.samples)
+        loss = -self.objective(terms).mean()
+        parts = {"loss": loss, "reconstruction": terms.log_px.mean(), "kl": objectives.kl(terms).mean()}
+        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()})
+        return loss
+
+    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
+        """Evaluate images: loss, elbo, its two parts, squared error from the posterior's centre and from its draws."""
+        q = self.posterior(x, y)
+        terms, px = self._draw(x, y, q, self.samples)
+        per_image = {
+            "loss": -self.objective(terms),
+            "elbo": objectives.elbo(terms),
+            "reconstruction": terms.log_px.mean(0),
+            "kl": objectives.kl(terms),
+            "mse": squared_error(x, self.likelihood(q.mean, y).mean),
+            "mse_sampled": squared_error(x, px.mean).mean(0),
+        }
+        return Measured(per_image=per_image, codes=q.mean, kl=terms.kl)
+
+    @inference
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return the posterior's centres (B, D) of images (B, C, H, W) in [0, 1]."""
+        return self.posterior(x, y).mean
+
+    @inference
+    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw `n` codes (n, D) from the prior p(z)."""
+        return self.prior(y).expand(torch.Size([n])).sample()
+
+    @inference
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, chunk: int = 512) -> Tensor:
+        """Estimate log p(x) by importance sampling, from below: the bound of Burda et al. 2016, eq. 8.
+
+        Args:
+            x: images (B, C, H, W) in [0, 1].
+            y: labels (B,), for a model that takes them.
+            samples: K, draws of z per image; the bound tightens with K.
+            chunk: images decoded at a time; memory does not depend on K.
+
+        Returns:
+            (B,) in nats, float64.
+
+        Raises:
+            UserError: if `samples` is less than 1.
+        """
+        if samples < 1:
+            raise UserError(f"samples must be at least 1, got {samples}")
+        q = self.posterior(x, y)
+        step = max(1, chunk // len(x))
+        total = x.new_full((len(x),), -math.inf, dtype=torch.float64)  # B
+        for done in range(0, samples, step):
+            log_w = self._draw(x, y, q, min(step, samples - done))[0].log_w  # k B
+            total = torch.logaddexp(total, log_w.double().logsumexp(0))
+        return total - math.log(samples)
+
+
+def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Mean over pixels and channels of (x - x_hat)^2, (B,), for images (B, C, H, W)."""
+    return (x - x_hat).square().mean((-3, -2, -1))
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Describe a hyper-parameter by plain values, a factory as the command line does: class_path and init_args."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(name, item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _plain(name, item) for key, item in value.items()}
+    if isinstance(value, type):
+        return {"class_path": f"{value.__module__}.{value.__qualname__}"}
+    if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
+        return _plain(name, value.func) | {"init_args": _plain(name, value.keywords)}
+    raise UserError(
+        f"argument {name!r} is {value!r}, which a checkpoint cannot hold; "
+        "give a class, or functools.partial(Class, name=value)"
+    )

@@ -1,0 +1,46 @@
+"""The variational autoencoder (Kingma & Welling 2014)."""
+
+from vae_zoo import objectives
+from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, StandardNormal
+from vae_zoo.models.base import LatentVariableModel
+from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
+
+
+class VAE(LatentVariableModel):
+    """Variational autoencoder (Kingma & Welling 2014, eq. 10).
+
+    log p(x) >= E_q[log p(x|z)] - KL(q(z|x) || p(z)),  q(z|x) = N(mu(x), diag(sigma(x)^2)),  p(z) = N(0, I),
+    with z = mu + sigma * eps, eps ~ N(0, I), so that the gradient reaches the encoder, and the KL in closed form:
+    1/2 sum_d (mu_d^2 + sigma_d^2 - log sigma_d^2 - 1).
+
+    Args:
+        shape: (C, H, W) of the images.
+        latent: D, the number of latent dimensions.
+        encoder: called with (shape, 2 * latent), gives the network to mu and log sigma^2.
+        decoder: called with (latent, shape), gives the network to the likelihood's parameters.
+        likelihood: called with the decoder, gives p(x|z).
+        samples: draws of z per image in training; the bound is averaged over them.
+        lr: Adam's learning rate.
+
+    Raises:
+        UserError: if the networks cannot make images of `shape`.
+    """
+
+    objective = staticmethod(objectives.elbo)
+
+    def __init__(
+        self,
+        shape: Shape = (3, 64, 64),
+        latent: int = 64,
+        encoder: EncoderFactory = ConvEncoder,
+        decoder: DecoderFactory = ConvDecoder,
+        likelihood: LikelihoodFactory = Gaussian,
+        samples: int = 1,
+        lr: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.posterior = GaussianPosterior(encoder(shape, 2 * latent))
+        self.prior = StandardNormal(latent)
+        self.likelihood = likelihood(decoder(latent, shape))
+        self.samples, self.lr = samples, lr

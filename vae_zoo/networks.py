@@ -1,0 +1,103 @@
+"""Networks: tensor to tensor. Each is built by its class, called with the sizes in and out.
+
+An encoder factory is called as ``factory(shape, features)``, a decoder factory as ``factory(features, shape)``,
+with ``shape = (C, H, W)``. Other arguments are bound beforehand: ``partial(ConvEncoder, width=64)`` in Python,
+``{class_path: ConvEncoder, init_args: {width: 64}}`` in a yaml. So a yaml never repeats a size.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from vae_zoo.errors import UserError
+
+Shape = tuple[int, int, int]
+
+
+class Network(nn.Sequential):
+    """What ``--compile true`` compiles: a chain of layers, tensor to tensor."""
+
+
+EncoderFactory = Callable[[Shape, int], Network]
+DecoderFactory = Callable[[int, Shape], Network]
+
+
+class ConvEncoder(Network):
+    """Strided convolutions that halve the image `depth` times and double the channels, then one linear layer.
+
+    No normalisation layer: an image's code must not depend on the other images of its batch.
+
+    Args:
+        shape: (C, H, W) of the images; H and W are multiples of 2**depth.
+        features: numbers out per image.
+        width: channels after the first convolution.
+        depth: how often the image is halved.
+
+    Shapes: (B, C, H, W) -> (B, features).
+
+    Raises:
+        UserError: if the image cannot be halved `depth` times; at a call, if the images are of another shape.
+    """
+
+    def __init__(self, shape: Shape, features: int, width: int = 32, depth: int = 4) -> None:
+        small = _shrunk(shape, width, depth)
+        channels = [shape[0], *(width << i for i in range(depth))]  # C, width, 2 width, 4 width ...
+        layers: list[nn.Module] = []
+        for before, after in pairwise(channels):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU()]
+        super().__init__(*layers, nn.Flatten(), nn.Linear(math.prod(small), features))
+        self.shape = tuple(shape)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images (B, C, H, W) to features (B, F)."""
+        if x.shape[1:] != self.shape:
+            raise UserError(
+                f"this model was built for images of shape {self.shape} (channels, height, width), "
+                f"got {tuple(x.shape[1:])}; resize them or build it with shape={tuple(x.shape[1:])}"
+            )
+        return super().forward(x)
+
+
+class ConvDecoder(Network):
+    """The mirror image of :class:`ConvEncoder`: one linear layer, then `depth` transposed convolutions.
+
+    It ends without an activation: the likelihood owns that.
+
+    Args:
+        features: numbers in per image.
+        shape: (C, H, W) of the images out; H and W are multiples of 2**depth.
+        width: channels before the last transposed convolution.
+        depth: how often the image is doubled.
+
+    Shapes: (B, features) -> (B, C, H, W).
+
+    Raises:
+        UserError: if H or W is not a multiple of 2**depth.
+    """
+
+    def __init__(self, features: int, shape: Shape, width: int = 32, depth: int = 4) -> None:
+        small = _shrunk(shape, width, depth)
+        channels = [*(width << i for i in reversed(range(depth))), shape[0]]  # ... 4 width, 2 width, width, C
+        layers: list[nn.Module] = [nn.Linear(features, math.prod(small)), nn.Unflatten(1, small)]
+        for before, after in pairwise(channels):
+            layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+        super().__init__(*layers)
+        self.to(memory_format=torch.channels_last)
+
+
+def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
+    """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
+    step = 1 << depth
+    if depth < 1 or width < 1:
+        raise UserError(f"width and depth must be at least 1, got width={width}, depth={depth}")
+    if any(side < step or side % step for side in shape[1:]):
+        low = [max(side // step, 1) * step for side in shape[1:]]
+        raise UserError(
+            f"image size {shape[1]} x {shape[2]} cannot be halved {depth} times: each side must be a multiple of "
+            f"{step}, such as {low[0]} x {low[1]} or {low[0] + step} x {low[1] + step}, or set a smaller depth"
+        )
+    return width << (depth - 1), shape[1] // step, shape[2] // step
