@@ -2,12 +2,18 @@
 
 import os
 import zipfile
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from vae_zoo.errors import UserError
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+@lru_cache(maxsize=8)
+def _open_zip(root: Path, modified: int, process: int) -> zipfile.ZipFile:
+    """Open a zip once in each process: a forked worker that shared its parent's would move the parent's position."""
+    return zipfile.ZipFile(root)
 
 
 class Files:
@@ -28,16 +34,12 @@ class Files:
         if root.is_file() and not zipfile.is_zipfile(root):
             raise UserError(f"{root} is neither a folder nor a readable zip file")
 
-    def __getstate__(self) -> dict[str, object]:
-        """Leave the open zip behind: each worker process opens its own, so that none moves another's position."""
-        return {"root": self.root, "prefix": self.prefix}
-
     def __str__(self) -> str:
         return str(self.root / self.prefix)
 
-    @cached_property
+    @property
     def _zip(self) -> zipfile.ZipFile | None:
-        return zipfile.ZipFile(self.root) if self.root.is_file() else None
+        return _open_zip(self.root, self.root.stat().st_mtime_ns, os.getpid()) if self.root.is_file() else None
 
     def _name(self, name: str) -> str:
         return str(PurePosixPath(self.prefix) / name)

@@ -1,0 +1,82 @@
+"""Oracles 1 to 3: the bounds of a model whose log p(x) is known."""
+
+import math
+
+import pytest
+import torch
+
+from tests.oracles.linear_gaussian import LinearGaussian
+from vae_zoo import objectives
+from vae_zoo.objectives import Terms
+
+
+def test_exact_posterior_makes_every_weight_the_evidence():
+    model = LinearGaussian(exact=True)
+    x = model.images(5)
+    truth = model.true_log_prob(x)
+    terms = model.terms(x, samples=7)
+    torch.testing.assert_close(terms.log_w, truth.expand(7, 5), atol=1e-10, rtol=0)
+    torch.testing.assert_close(objectives.elbo(terms), truth, atol=1e-10, rtol=0)
+    torch.testing.assert_close(objectives.iwae(terms), truth, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("samples, chunk", [(1, 512), (7, 15), (100, 30), (7, 1)])
+def test_log_prob_counts_every_sample_once(samples, chunk):
+    """K is no multiple of the chunk of 3 draws; counting K wrongly would shift the result by a log of a ratio."""
+    model = LinearGaussian(exact=True)
+    x = model.images(5)
+    log_prob = model.log_prob(x, samples=samples, chunk=chunk)
+    torch.testing.assert_close(log_prob, model.true_log_prob(x), atol=1e-10, rtol=0)
+
+
+def test_factorised_posterior_leaves_the_known_gap():
+    model = LinearGaussian(exact=False)
+    x = model.images(4)
+    assert model.factorised_gap > 0.1
+    terms = model.terms(x, samples=40_000)
+    gap = model.true_log_prob(x) - objectives.elbo(terms)
+    error = terms.log_px.std(0) / math.sqrt(40_000)
+    assert ((gap - model.factorised_gap).abs() < 5 * error).all()
+    # Without the closed form, by sampling the KL too, the bound is the same.
+    sampled = objectives.elbo(terms._replace(kl=None))
+    error = terms.log_w.std(0) / math.sqrt(40_000)
+    assert ((sampled - objectives.elbo(terms)).abs() < 8 * error).all()
+
+
+def test_importance_weighted_gap_shrinks_with_samples_and_is_not_negative():
+    model = LinearGaussian(exact=False)
+    x = model.images(1).expand(4000, -1, -1, -1)
+    gaps = []
+    for samples in (1, 5, 50):
+        bounds = objectives.iwae(model.terms(x, samples=samples)).detach()
+        gaps.append((model.true_log_prob(x[:1]) - bounds.mean()).item())
+        error = bounds.std().item() / math.sqrt(4000)
+        assert gaps[-1] > -4 * error
+        if samples == 1:
+            assert gaps[0] == pytest.approx(model.factorised_gap, abs=4 * error)
+    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
+
+
+def test_log_prob_of_a_large_k_is_the_evidence():
+    model = LinearGaussian(exact=False)
+    x = model.images(4)
+    torch.testing.assert_close(model.log_prob(x, samples=20_000), model.true_log_prob(x), atol=0.03, rtol=0)
+
+
+def test_one_sample_bound_is_the_one_sample_elbo():
+    terms = Terms(*torch.randn(3, 1, 6, dtype=torch.float64))
+    torch.testing.assert_close(objectives.iwae(terms), objectives.elbo(terms))
+
+
+def test_importance_weighted_gradient_is_the_weighted_sum_and_the_best_draw_counts_most():
+    log_px = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    terms = Terms(log_px, *torch.randn(2, 5, 3, dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(objectives.iwae(terms).sum(), log_px)
+    torch.testing.assert_close(gradient, terms.log_w.detach().softmax(0))
+    assert (gradient.argmax(0) == terms.log_w.argmax(0)).all()
+
+
+def test_closed_form_kl_is_summed_over_latents():
+    kl = torch.tensor([[1.0, 2.0, 3.0]])
+    terms = Terms(torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1), kl)
+    assert objectives.elbo(terms).item() == -6
