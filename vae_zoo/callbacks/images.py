@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.nn.functional import pad
 from torchvision.utils import make_grid, save_image
 
 from vae_zoo.models import Autoencoder, GenerativeModel
@@ -67,22 +68,21 @@ class SampleImages(Callback):
         path = Path(trainer.log_dir) / "images" / f"epoch_{epoch:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         width = max(grid.shape[-1] for grid in grids.values())
-        padded = [torch.nn.functional.pad(grid, (0, width - grid.shape[-1]), value=1.0) for grid in grids.values()]
-        save_image(torch.cat(padded, dim=-2), path)
+        rows = [pad(grids[name], (0, width - grids[name].shape[-1]), value=1.0) for name in sorted(grids)]
+        save_image(torch.cat(rows, dim=-2), path)
 
     def _grids(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:
         """By name, a grid (3, H, W) on the CPU."""
         if not isinstance(pl_module, GenerativeModel):
             raise TypeError(f"SampleImages needs a vae_zoo model, got {type(pl_module).__name__}")
         grids = {}
-        if isinstance(pl_module, Autoencoder):
-            x, y = self._fixed_batch(trainer, pl_module)
-            x, y = x[: self.reconstructions], y[: self.reconstructions]
-            grids["reconstructions"] = reconstruction_grid(x, pl_module.reconstruct(x, y), self.columns)
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
             torch.manual_seed(self.seed)
             grids["samples"] = make_grid(pl_module.sample(self.samples), self.columns, pad_value=1).cpu()
+            if isinstance(pl_module, Autoencoder):
+                x, y = (part[: self.reconstructions] for part in self._fixed_batch(trainer, pl_module))
+                grids["reconstructions"] = reconstruction_grid(x, pl_module.reconstruct(x, y), self.columns)
         return grids
 
     def _fixed_batch(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:

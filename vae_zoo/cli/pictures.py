@@ -86,7 +86,7 @@ def _test_images(checkpoint: Path, n: int) -> Tensor:
     parser = ArgumentParser()
     parser.add_subclass_arguments(LightningDataModule, "data")
     data = yaml.safe_load((folder / "config.yaml").read_text())["data"]
-    datamodule = parser.instantiate_classes(parser.parse_object({"data": data})).data
+    datamodule = parser.instantiate(parser.parse_object({"data": data})).data
     datamodule.setup("test")
     batches = (datamodule.on_after_batch_transfer(batch, 0)[0] for batch in datamodule.test_dataloader())
     return torch.cat(list(islice(batches, -(-n // datamodule.batch_size))))[:n]

@@ -36,6 +36,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     """Run one of the four Lightning commands."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come whole from memory
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")  # a resumed run
+    warnings.filterwarnings("ignore", message=".*Total length of .* is zero.*")  # no image left to validate on
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     for library in ("lightning.pytorch", "lightning.fabric"):

@@ -6,6 +6,7 @@ GenerativeModel       can `sample`; a checkpoint says how to build it again.
 """
 
 import functools
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -72,6 +73,10 @@ class GenerativeModel(LightningModule, ABC):
             UserError: if an argument of the model is an object that plain values cannot describe.
         """
         given = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        # Lightning has dropped what cannot be pickled: without it the model would be built anew with the default.
+        dropped = [name for name in inspect.signature(type(self)).parameters if name not in given]
+        if dropped:
+            raise UserError(_UNSPEAKABLE.format(dropped[0], "a function or an object"))
         plain = {name: _plain(name, value) for name, value in given.items()}
         # As Lightning's command line writes them, so both kinds of checkpoint load by one path.
         plain.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
@@ -240,6 +245,11 @@ def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
     return (x - x_hat).square().mean((-3, -2, -1))
 
 
+_UNSPEAKABLE = (
+    "argument {!r} is {}, which a checkpoint cannot hold; give a class, or functools.partial(Class, name=value)"
+)
+
+
 def _plain(name: str, value: Any) -> Any:
     """Describe a hyper-parameter by plain values, a factory as the command line does: class_path and init_args."""
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -252,7 +262,4 @@ def _plain(name: str, value: Any) -> Any:
         return {"class_path": f"{value.__module__}.{value.__qualname__}"}
     if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
         return _plain(name, value.func) | {"init_args": _plain(name, value.keywords)}
-    raise UserError(
-        f"argument {name!r} is {value!r}, which a checkpoint cannot hold; "
-        "give a class, or functools.partial(Class, name=value)"
-    )
+    raise UserError(_UNSPEAKABLE.format(name, repr(value)))

@@ -1,0 +1,359 @@
+"""The command as a user types it."""
+
+import csv
+import json
+import math
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import vae_zoo as package
+from tests.conftest import REPOSITORY, options, shared, vae_zoo
+from vae_zoo.cli import COMMANDS, main
+
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=[config.stem for config in CONFIGS])
+
+
+def only(folder):
+    (run,) = folder.glob("runs/*/version_*")
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(shapes, tmp_path_factory):
+    """A VAE fitted and tested by the command, and its folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    arguments = options(data__root=shapes, trainer__max_epochs=6, images__epochs="[0,5,50]")
+    fit = vae_zoo("fit", "--config", REPOSITORY / "configs" / "vae.yaml", *arguments, cwd=folder)
+    test = vae_zoo("test", cwd=folder)  # the newest run, with the settings that it was trained with
+    return folder, fit, test
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run that a test may change."""
+    shutil.copytree(trained[0], tmp_path / "copy")
+    return only(tmp_path / "copy")
+
+
+def test_help_lists_every_command_with_a_line_each():
+    said = vae_zoo("--help", cwd=".").stdout
+    for command, (_, line) in COMMANDS.items():
+        assert re.search(rf"^    {command}\s", said, re.M) and " ".join(line.split()) in " ".join(said.split())
+
+
+@every_config
+def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, tmp_path):
+    vae_zoo("fit", "--config", config, *options(data__root=shapes), cwd=tmp_path)
+    run = only(tmp_path)
+    assert run.parent.name == config.stem
+    vae_zoo("test", "--ckpt_path", run / "checkpoints" / "last.ckpt", cwd=tmp_path)
+    first = json.loads((run / "results.json").read_text())
+    (run / "results.json").unlink()
+    vae_zoo("test", "--ckpt_path", "last", cwd=tmp_path)
+    again = json.loads((run / "results.json").read_text())
+    assert again == first and first["mse"] > 0
+    a, b = (package.load(run / "checkpoints" / "last.ckpt") for _ in range(2))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        x = a.sample(4)
+        torch.manual_seed(1)
+        assert torch.equal(x, b.sample(4))
+    assert torch.equal(a.reconstruct(x), b.reconstruct(x))
+
+
+@every_config
+def test_config_says_everything_and_explains_it(config):
+    """Each argument of the classes that it names is there, and each key has a comment, on its line or above a class."""
+    given = yaml.safe_load(config.read_text())
+    from vae_zoo.cli.train import SECTIONS
+    from vae_zoo.cli.usage import _find
+
+    import inspect
+
+    for key in ("model", "data"):
+        class_ = _find(given[key]["class_path"], SECTIONS[key])
+        assert set(given[key]["init_args"]) == set(inspect.signature(class_).parameters) - {"shape"}
+    for line in config.read_text().splitlines():
+        if re.match(r"\s+\w+: [^{]", line) and "class_path: VAE" not in line and "#" not in line:
+            assert line.strip().split(":")[0] in ("class_path", "width", "depth", "batch_size", "columns", "accelerator", "devices", "max_epochs", "log_every_n_steps"), line
+
+
+def test_the_run_folder_holds_what_is_promised(trained):
+    run = only(trained[0])
+    assert {"config.yaml", "metrics.csv", "results.json", "images", "checkpoints"} <= {p.name for p in run.iterdir()}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run / "images").iterdir()} == {f"epoch_000{n}.png" for n in (0, 5, 6)}
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    validation = [row for row in rows if row["val/mse"]]
+    assert [row["epoch"] for row in validation] == list("012345")
+    for row in validation:
+        elbo, parts = float(row["val/elbo"]), float(row["val/reconstruction"]) - float(row["val/kl"])
+        assert elbo == pytest.approx(parts, rel=1e-6) and elbo == pytest.approx(-float(row["val/loss"]))
+    assert float(validation[-1]["val/loss"]) < float(validation[0]["val/loss"])
+    assert "images" in trained[1].stdout and str(run.name) in trained[1].stdout
+
+
+def test_results_say_what_was_run(trained):
+    results = json.loads((only(trained[0]) / "results.json").read_text())
+    assert results["model"] == "VAE" and results["seed"] == 0 and results["nll_samples"] == 3
+    assert 0 < results["mse"] < 0.2 and results["nll"] < -results["elbo"] + 1
+    assert re.fullmatch("[0-9a-f]{64}", results["split_sha256"])
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", results["git_revision"] or "0" * 40)
+    timing = results["timing"]
+    assert set(timing) == {
+        "seconds_per_epoch",
+        "images_per_second",
+        "data_wait_share",
+        "peak_memory_mb",
+        "train_seconds",
+    }
+    assert timing["images_per_second"] * timing["seconds_per_epoch"] == pytest.approx(48, rel=0.2)
+    assert timing["train_seconds"] > 4 * timing["seconds_per_epoch"]
+
+
+def test_tensorboard_shows_everything(trained):
+    run = only(trained[0])
+    scalars, images, plugins, histograms = set(), set(), set(), set()
+    for file in run.glob("events.*"):
+        events = EventAccumulator(str(file), {"images": 0}).Reload()
+        tags = events.Tags()
+        scalars |= set(tags["scalars"])
+        images |= set(tags["images"])
+        histograms |= set(tags["histograms"])
+        plugins |= {plugin for plugin in ("hparams",) if plugin in events.summary_metadata_plugins()} if hasattr(
+            events, "summary_metadata_plugins"
+        ) else set()
+    for stage in ("train", "val"):
+        assert {f"{stage}/{name}" for name in ("loss", "reconstruction", "kl")} <= scalars
+    assert {"val/elbo", "val/mse", "val/active_units", "test/mse", "test/nll", "hp/mse", "hp/nll"} <= scalars
+    assert {"timing/seconds_per_epoch", "timing/images_per_second", "timing/data_wait_share"} <= scalars
+    assert {"images/reconstructions", "images/samples", "latent/kl_per_dimension"} <= images
+    projector = (run / "projector_config.pbtxt").read_text()
+    assert "test_codes" in projector
+    (labels,) = run.glob("*/test_codes/metadata.tsv")
+    names = labels.read_text().split()
+    assert len(names) == 20 and set(names) <= {"circle", "square", "triangle", "pentagon", "star"}
+
+
+def test_kl_chart_and_active_units_are_of_the_validation_set(trained):
+    rows = list(csv.DictReader((only(trained[0]) / "metrics.csv").open()))
+    units = [float(row["val/active_units"]) for row in rows if row["val/active_units"]]
+    assert len(units) == 6 and all(0 <= unit <= 64 for unit in units)
+
+
+def test_best_is_the_best_on_validation(trained):
+    run = only(trained[0])
+    rows = [row for row in csv.DictReader((run / "metrics.csv").open()) if row["val/loss"]]
+    best = min(rows, key=lambda row: float(row["val/loss"]))
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == int(best["epoch"])
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 5
+
+
+def test_validate_and_predict(trained, tmp_path):
+    folder, _, _ = trained
+    before = (only(folder) / "config.yaml").read_text()
+    assert "val/mse" in vae_zoo("validate", cwd=folder).stdout
+    vae_zoo("predict", cwd=folder)
+    codes = np.load(only(folder) / "codes.npz")
+    assert codes["z"].shape == (20, 64) and codes["label"].shape == (20,)
+    assert set(codes["label"]) <= {"circle", "square", "triangle", "pentagon", "star"}
+    assert (only(folder) / "config.yaml").read_text() == before
+    assert len(list(csv.DictReader((only(folder) / "metrics.csv").open()))) > 6
+
+
+def test_sample_and_reconstruct_write_pictures(trained, shapes, tmp_path):
+    checkpoint = only(trained[0]) / "checkpoints" / "best.ckpt"
+    for seed in (0, 0, 1):
+        vae_zoo("sample", "--ckpt_path", checkpoint, "--n", 10, "--columns", 5, "--seed", seed, "--out", "s.png", cwd=tmp_path)
+        os.rename(tmp_path / "s.png", tmp_path / f"s{seed}{(tmp_path / f's{seed}.png').exists():d}.png")
+        (tmp_path / f"s{seed}.png").touch()
+    a, b, c = (np.asarray(Image.open(tmp_path / name)) for name in ("s00.png", "s01.png", "s10.png"))
+    assert a.shape == (2 * 34 + 2, 5 * 34 + 2, 3)
+    assert (a == b).all() and (a != c).any()
+    vae_zoo("reconstruct", "--ckpt_path", checkpoint, "--images", shapes / "images", "--n", 6, "--out", "r.png", cwd=tmp_path)
+    assert Image.open(tmp_path / "r.png").size == (6 * 34 + 2, 2 * 34 + 2)
+    vae_zoo("reconstruct", "--n", 16, cwd=trained[0])  # the newest run, its own test images
+    grid = torch.from_numpy(np.asarray(Image.open(trained[0] / "reconstruct.png")).copy())
+    epoch = torch.from_numpy(np.asarray(Image.open(only(trained[0]) / "images" / "epoch_0006.png")).copy())
+    difference = (grid.float() - epoch[: len(grid)].float()).abs()
+    assert difference[2:34].max() <= 1  # the same test images as in the run's own pictures
+
+
+def test_a_second_run_gets_a_folder_of_its_own_and_auto_resumes(shapes, run):
+    folder = run.parents[2]
+    config = REPOSITORY / "configs" / "vae.yaml"
+    arguments = options(data__root=shapes, trainer__max_epochs=1)
+    vae_zoo("fit", "--config", config, *arguments, cwd=folder)
+    assert sorted(path.name for path in run.parent.iterdir()) == ["version_0", "version_1"]
+    arguments = options(data__root=shapes, trainer__max_epochs=8)
+    vae_zoo("fit", "--config", config, *arguments, "--ckpt_path", run / "checkpoints" / "last.ckpt", cwd=folder)
+    assert sorted(path.name for path in run.parent.iterdir()) == ["version_0", "version_1"]
+    epochs = [row["epoch"] for row in csv.DictReader((run / "metrics.csv").open()) if row["val/mse"]]
+    assert epochs == list("01234567")  # the six of before are kept
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert len(state["callbacks"]["Timing"]["epochs"]) == 8
+    assert (run / "images" / "epoch_0008.png").exists()
+
+
+def test_auto_starts_where_nothing_was_trained(shapes, tmp_path):
+    config = REPOSITORY / "configs" / "vae.yaml"
+    arguments = options(data__root=shapes, trainer__max_epochs=1)
+    vae_zoo("fit", "--config", config, *arguments, "--ckpt_path", "auto", cwd=tmp_path)
+    vae_zoo("fit", "--config", config, *options(data__root=shapes), "--ckpt_path", "auto", cwd=tmp_path)
+    assert torch.load(only(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("likelihood", ["LearnedGaussian", "OptimalGaussian", "Bernoulli", "DiscretisedLogistic"])
+def test_a_likelihood_is_chosen_by_its_name(likelihood, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = str(REPOSITORY / "configs" / "vae.yaml")
+    small = options(data__root=shapes, trainer__max_epochs=1)
+    assert call("fit", "--config", config, "--model.likelihood", likelihood, *small, monkeypatch=monkeypatch) == 0
+    assert call("test", monkeypatch=monkeypatch) == 0
+    results = json.loads((only(tmp_path) / "results.json").read_text())
+    bits = results["bits_per_dim"]
+    assert (bits is not None) == (likelihood == "DiscretisedLogistic")
+    assert math.isfinite(results["nll"]) and 0 < results["mse"] < 0.3
+    loaded = package.load(only(tmp_path) / "checkpoints" / "last.ckpt")
+    assert type(loaded.likelihood).__name__ == likelihood
+
+
+def test_bfloat16_and_compile(shapes, tmp_path):
+    config = REPOSITORY / "configs" / "vae.yaml"
+    arguments = options(data__root=shapes, trainer__precision="bf16-mixed", compile="true")
+    vae_zoo("fit", "--config", config, *arguments, cwd=tmp_path, timeout=600)
+    rows = list(csv.DictReader((only(tmp_path) / "metrics.csv").open()))
+    assert all(math.isfinite(float(row["val/elbo"])) for row in rows if row["val/elbo"])
+    package.load(only(tmp_path) / "checkpoints" / "last.ckpt").sample(2)  # compiling changed no name
+
+
+def test_fit_runs_on_real_coco(tmp_path):
+    root = shared("coco_open")
+    config = REPOSITORY / "configs" / "vae.yaml"
+    arguments = options(data__root=root, data__n_train=70, data__n_test=25, data__n_val=15, data__image_size=64)
+    vae_zoo("fit", "--config", config, *arguments, cwd=tmp_path)
+    vae_zoo("test", cwd=tmp_path)
+    results = json.loads((only(tmp_path) / "results.json").read_text())
+    assert 0.02 < results["mse"] < 0.12
+    assert not list(root.rglob("*.npy"))  # nothing is written beside the user's pictures
+
+
+# --- what a user may get wrong
+
+
+def call(*arguments, monkeypatch):
+    """The command in this process, seconds faster than in a new one."""
+    monkeypatch.setattr("sys.argv", ["vae-zoo", *map(str, arguments)])
+    return main()
+
+
+CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
+
+
+@pytest.mark.parametrize(
+    "change, status, message",
+    [
+        (["--model.latnt", "3"], 2, "--model.latnt: there is no key 'model.latnt'; did you mean 'model.latent'?"),
+        (["--data.rot", "x"], 2, "did you mean 'data.root'?"),
+        (["--trainer.max_epoch", "3"], 2, "did you mean 'trainer.max_epochs'?"),
+        (["--images.epoch", "[1]"], 2, "did you mean 'images.epochs'?"),
+        (["--evalution.nll_samples", "3"], 2, "did you mean 'evaluation'?"),
+        (["--model.likelihood.sgma", "3"], 2, "did you mean 'model.likelihood.sigma'?"),
+        (["--model", "VEA"], 2, "--model: there is no 'VEA'; did you mean 'VAE'?"),
+        (["--model.likelihood", "Bernouli"], 2, "there is no 'Bernouli'; did you mean 'Bernoulli'?"),
+        (["--data", "CocoDataModule"], 2, "there is no 'CocoDataModule'; did you mean 'COCODataModule'?"),
+        (["--model.latent", "many"], 2, "latent"),
+        (["--model.likelihood.sigma", "-1"], 1, "sigma must be positive, got -1"),
+        (["--data.image_size", "50"], 1, "50 x 50 .* multiple of 16, such as 48 x 48 or 64 x 64"),
+        (["--data.root", "nowhere"], 1, "data.root: .*nowhere does not exist; give --data.root"),
+        (["--data.n_train", "1000"], 1, "more images asked for than there are"),
+        (["--ckpt_path", "nowhere.ckpt"], 1, "nowhere.ckpt: there is no such checkpoint file"),
+        (["--ckpt_path", "last"], 1, "there is no trained vae below runs"),
+        (["--ckpt_path", CONFIG], 1, "vae.yaml is not a checkpoint of a vae_zoo model"),
+        (["--config", "nowhere.yaml"], 2, "nowhere.yaml"),
+    ],
+)
+def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = ["fit", "--config", CONFIG, *options(data__root=shapes), *change]
+    assert call(*given, monkeypatch=monkeypatch) == status
+    said = capsys.readouterr().err
+    assert re.search(message, said, re.S), said
+    (line,) = [line for line in said.splitlines() if line.startswith("vae-zoo")]
+    assert len(line) < 600 and "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("latent: 64", "latnt: 64", "there is no key 'model.latnt'; did you mean 'model.latent'?"),
+        ("sigma: 1.0", "sgma: 1.0", "there is no key 'model.likelihood.sgma'; did you mean 'model.likelihood.sigma'?"),
+        ("class_path: VAE", "class_path: VEA", "model: there is no 'VEA'; did you mean 'VAE'?"),
+        ("max_epochs: 100", "max_epoch: 100", "there is no key 'trainer.max_epoch'; did you mean"),
+        ("trainer:", "trianer:", "there is no key 'trianer'; did you mean 'trainer'?"),
+        ("model:", "model: [", "bad.yaml"),
+    ],
+)
+def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.yaml").write_text((REPOSITORY / "configs" / "vae.yaml").read_text().replace(old, new))
+    assert call("fit", "--config", "bad.yaml", "--data.root", shapes, monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert "bad.yaml" in said and message in said and "Traceback" not in said
+
+
+def test_a_mistake_in_a_shell_leaves_one_line_and_a_status(tmp_path):
+    done = vae_zoo("fit", "--config", CONFIG, "--data.root", "nowhere", cwd=tmp_path, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1 and "nowhere does not exist" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = vae_zoo("fti", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "invalid choice: 'fti'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["sample"], "there is no trained model below runs"),
+        (["test"], "there is no trained model below runs"),
+        (["reconstruct", "--ckpt_path", "nowhere.ckpt"], "there is no such checkpoint file"),
+        (["data", "shapes", "--out", ".", "--n", "3"], "is there already"),
+        (["data", "shapes", "--out", "x", "--n", "0"], "n must be at least 1"),
+    ],
+)
+def test_mistakes_with_the_other_commands(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "something").touch()
+    assert call(*arguments, monkeypatch=monkeypatch) == 1
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["something"]
+
+
+def test_reconstruct_names_a_picture_that_cannot_be_read(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    checkpoint = only(trained[0]) / "checkpoints" / "last.ckpt"
+    arguments = ["reconstruct", "--ckpt_path", checkpoint, "--images", "broken.jpg"]
+    assert call(*arguments, monkeypatch=monkeypatch) == 1
+    assert "broken.jpg is not a picture that can be read" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_config
+def test_fit_on_a_gpu(config, shapes, tmp_path):
+    gpu = options(data__root=shapes, trainer__accelerator="gpu", trainer__precision="bf16-mixed", data__resident="true")
+    vae_zoo("fit", "--config", config, *gpu, cwd=tmp_path)
+    vae_zoo("test", cwd=tmp_path)
+    assert json.loads((only(tmp_path) / "results.json").read_text())["mse"] > 0

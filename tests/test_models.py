@@ -1,0 +1,223 @@
+"""Every model through its public face, as a notebook user calls it."""
+
+import functools
+import inspect
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import vae_zoo
+from vae_zoo import models, objectives
+from vae_zoo.distributions import Bernoulli, DiscretisedLogistic, Gaussian, LearnedGaussian, OptimalGaussian
+from vae_zoo.errors import UserError
+from vae_zoo.models import VAE, Autoencoder, LatentVariableModel
+from vae_zoo.networks import ConvDecoder, ConvEncoder, Network
+
+FINALS = [c for c in vars(models).values() if inspect.isclass(c) and not inspect.isabstract(c)]
+LIKELIHOODS = [Gaussian, LearnedGaussian, OptimalGaussian, Bernoulli, DiscretisedLogistic]
+SMALL = {
+    "shape": (3, 16, 16),
+    "latent": 5,
+    "encoder": functools.partial(ConvEncoder, width=4, depth=2),
+    "decoder": functools.partial(ConvDecoder, width=4, depth=2),
+}
+
+
+def each(cls, base):
+    return pytest.mark.parametrize("cls", [c for c in cls if issubclass(c, base)])
+
+
+autoencoders, densities = each(FINALS, Autoencoder), each(FINALS, LatentVariableModel)
+
+
+def loader(n=20, batch=8, shape=(3, 16, 16)):
+    """Images of one colour each."""
+    x = torch.rand(n, shape[0], 1, 1).expand(n, *shape).clone()
+    return DataLoader(TensorDataset(x, torch.zeros(n, dtype=torch.int64)), batch)
+
+
+def trainer(folder, **changes):
+    settings = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    return Trainer(default_root_dir=folder, **settings | changes)
+
+
+@autoencoders
+def test_without_arguments_for_64_pixels_in_colour(cls):
+    model = cls()
+    x = torch.rand(2, 3, 64, 64)
+    assert model.sample(3).shape == (3, 3, 64, 64)
+    assert model.encode(x).shape == (2, 64)
+    assert model.decode(model.encode(x)).shape == model.reconstruct(x).shape == x.shape
+    for images in (model.sample(16), model.reconstruct(x)):
+        assert 0 <= images.min() and images.max() <= 1 and not images.requires_grad
+    torch.testing.assert_close(model.reconstruct(x), model.decode(model.encode(x)), rtol=0, atol=0)
+    assert model.training  # the calls put the mode back
+
+
+@densities
+def test_log_prob_is_the_importance_weighted_bound(cls):
+    model = cls(**SMALL)
+    x = torch.rand(3, 3, 16, 16)
+    assert model.log_prob(x, samples=100).shape == (3,)
+    few, many = (torch.stack([model.log_prob(x, samples=k) for _ in range(30)]).mean(0) for k in (1, 50))
+    assert (many > few).all()
+    with pytest.raises(UserError, match="samples must be at least 1, got 0"):
+        model.log_prob(x, samples=0)
+
+
+@densities
+def test_elbo_is_the_mean_of_one_sample_bounds(cls):
+    model = cls(**SMALL).double()
+    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    terms = model.terms(x, samples=20_000)
+    sampled, error = terms.log_w.mean(0), terms.log_w.std(0) / math.sqrt(20_000)
+    assert ((objectives.elbo(terms) - sampled).abs() < 6 * error).all()
+
+
+@autoencoders
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_every_parameter_gets_a_gradient(cls, likelihood):
+    model = cls(**SMALL, likelihood=likelihood)
+    model.log_dict = lambda *_, **__: None
+    model.training_step((torch.rand(4, 3, 16, 16), torch.zeros(4)), 0).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+@autoencoders
+def test_training_lowers_the_loss(cls, tmp_path):
+    model = cls(**SMALL, lr=1e-2)
+    data = loader(64, 16)
+    before = trainer(tmp_path).validate(model, data, verbose=False)[0]["val/loss"]
+    fit = trainer(tmp_path, max_epochs=5, enable_checkpointing=False)
+    fit.fit(model, data)
+    assert trainer(tmp_path).validate(model, data, verbose=False)[0]["val/loss"] < before - 1
+
+
+@autoencoders
+def test_logged_figures_are_means_over_images_with_a_ragged_last_batch(cls, tmp_path):
+    model = cls(**SMALL)
+    data = loader(20, 8)
+    logged = trainer(tmp_path).test(model, data, verbose=False)[0]
+    x = data.dataset.tensors[0]
+    mse = (x - model.reconstruct(x)).square().mean().item()
+    assert logged["test/mse"] == pytest.approx(mse, rel=1e-5)
+
+
+def test_loss_is_minus_the_elbo_and_its_parts_add_up(tmp_path):
+    logged = trainer(tmp_path).test(VAE(**SMALL), loader(), verbose=False)[0]
+    assert logged["test/elbo"] == pytest.approx(-logged["test/loss"])
+    assert logged["test/elbo"] == pytest.approx(logged["test/reconstruction"] - logged["test/kl"], rel=1e-6)
+
+
+def test_samples_average_the_bound():
+    model = VAE(**SMALL, samples=7)
+    assert model.terms(torch.rand(2, 3, 16, 16), samples=model.samples).log_px.shape == (7, 2)
+    z = model.posterior(torch.rand(2, 3, 16, 16)).rsample((7,))
+    assert (z[0] != z[1]).all()  # draws, not copies
+
+
+@autoencoders
+def test_inference_does_not_see_the_other_images_of_the_batch(cls):
+    """Also for a network with batch normalisation, and also in training mode: the calls evaluate."""
+
+    class Normalised(Network):
+        def __init__(self, shape, features):
+            super().__init__(nn.Flatten(), nn.LazyLinear(features), nn.BatchNorm1d(features))
+            self(torch.rand(2, *shape))
+
+    model = cls(**SMALL | {"encoder": Normalised})
+    running = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    x = torch.rand(6, 3, 16, 16)
+    torch.testing.assert_close(model.encode(x)[:1], model.encode(x[:1]))
+    model.sample(4)
+    assert all(torch.equal(running[name], buffer) for name, buffer in model.named_buffers())
+
+
+@autoencoders
+def test_checkpoint_of_a_notebook_loads_safely_to_the_bit(cls, tmp_path):
+    likelihood = functools.partial(Gaussian, sigma=0.3)
+    model = cls(**SMALL, likelihood=likelihood)
+    fit = trainer(tmp_path)
+    fit.fit(model, loader())
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = vae_zoo.load(tmp_path / "x.ckpt")
+    assert type(loaded) is cls and not loaded.training
+    x = torch.rand(4, 3, 16, 16)
+    assert torch.equal(loaded.reconstruct(x), model.reconstruct(x))
+    assert loaded.likelihood.log_sigma.exp() == pytest.approx(0.3)
+    assert type(cls.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)) is cls
+    torch.load(tmp_path / "x.ckpt", weights_only=True)
+
+
+def a_function(shape, features):
+    return ConvEncoder(shape, features, depth=2)
+
+
+@pytest.mark.parametrize("encoder", [lambda shape, features: a_function(shape, features), a_function])
+def test_what_a_checkpoint_cannot_hold_is_refused_with_what_to_do(tmp_path, encoder):
+    model = VAE(**SMALL | {"encoder": encoder})
+    fit = trainer(tmp_path, enable_checkpointing=False)
+    fit.fit(model, loader())
+    with pytest.raises(UserError, match="argument 'encoder' is .*, which a checkpoint cannot hold; give a class, or"):
+        fit.save_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 nor a whole zip"])
+def test_a_file_that_is_no_checkpoint(tmp_path, content):
+    (tmp_path / "x.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match="x.ckpt is not a checkpoint of a vae_zoo model"):
+        vae_zoo.load(tmp_path / "x.ckpt")
+    torch.save({"weights": torch.ones(1)}, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match="x.ckpt is not a checkpoint of a vae_zoo model"):
+        vae_zoo.load(tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match="there is no such checkpoint file"):
+        vae_zoo.load(tmp_path / "nowhere.ckpt")
+
+
+def test_an_autoencoder_has_no_density():
+    assert not hasattr(models.AE(**SMALL), "log_prob")
+
+
+# --- networks
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 48), (3, 96, 32)])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_any_size_that_can_be_halved(shape, depth):
+    x = torch.rand(2, *shape)
+    features = ConvEncoder(shape, 7, width=4, depth=depth)(x)
+    assert features.shape == (2, 7)
+    assert ConvDecoder(7, shape, width=4, depth=depth)(features).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((3, 50, 64), "50 x 64 .* multiple of 16, such as 48 x 64 or 64 x 80"),
+        ((3, 8, 8), "8 x 8 .* multiple of 16, such as 16 x 16 or 32 x 32"),
+    ],
+)
+def test_other_sizes_are_refused_with_the_nearest_that_work(shape, message):
+    for build in (lambda: ConvEncoder(shape, 7), lambda: ConvDecoder(7, shape), lambda: VAE(shape=shape)):
+        with pytest.raises(UserError, match=message):
+            build()
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(UserError, match=r"built for images of shape \(3, 16, 16\).*got \(1, 16, 16\)"):
+        VAE(**SMALL).encode(torch.rand(2, 1, 16, 16))
+
+
+def test_convolutions_are_channels_last_and_keep_the_size_of_the_signal():
+    encoder, decoder = ConvEncoder((3, 64, 64), 64), ConvDecoder(64, (3, 64, 64))
+    for network in (encoder, decoder):
+        weights = [layer.weight for layer in network if layer.__class__.__name__.startswith("Conv")]
+        assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    x = torch.randn(4, 3, 64, 64)
+    signal = nn.Sequential(*list(encoder)[:-2])(x)
+    assert 0.1 < signal.square().mean() < 2
