@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
+from torch import nn
 
 from tests.test_callbacks import SILENT
 from tests.test_data import images, module
@@ -69,6 +70,15 @@ def test_results_of_a_vae_are_those_of_the_whole_test_set(shapes, tmp_path):
     assert results["split_sha256"] == data.split_sha256
     assert results["parameters"] == sum(p.numel() for p in model.parameters())
     assert results["environment"]["cores"] >= 1 and results["environment"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_mmd_is_of_draws_which_follow_the_prior_where_the_means_do_not(shapes, tmp_path):
+    """An encoder that ignores the image, q(z|x) = p(z): its means are all zero, its draws are the prior's."""
+    model = VAE(**SMALL)
+    for parameter in model.posterior.encoder[-1].parameters():
+        nn.init.zeros_(parameter)
+    data = module(shapes, n_train=5, n_test=70, n_val=0)
+    assert abs(run_test(model, data, tmp_path)["code_mmd"]) < 0.15 < code_mmd(torch.zeros(70, 5), torch.randn(70, 5))
 
 
 def test_bits_per_dimension_where_pixels_are_discrete(shapes, tmp_path):

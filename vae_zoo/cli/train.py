@@ -61,6 +61,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
     except Complaint as complaint:
         raise UsageError(explain(str(complaint), given, SECTIONS, SCALARS)) from None
+    except ValueError as error:  # jsonargparse wraps what a constructor raises in a page of types
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, UserError):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
 
 
 class Complaint(Exception):
@@ -85,17 +90,19 @@ class ZooCLI(LightningCLI):
         parser.add_argument("--compile", type=bool, default=False, help="compile the networks with torch.compile")
         parser.link_arguments("data", "model.init_args.shape", compute_fn=_shape, apply_on="instantiate")
 
-    def before_instantiate_classes(self) -> None:
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Find the checkpoint and the run folder, the one it lies in or a new one."""
-        config = self.config[self.subcommand]
+        super().parse_arguments(parser, args)
+        command = self.config.subcommand
+        config = self.config[command]
         model = _name(config.model.class_path)
-        given = config.ckpt_path or (None if self.subcommand == "fit" else "last")
+        given = config.ckpt_path or (None if command == "fit" else "last")
         checkpoint = find_checkpoint(given, model) if given else None
         if checkpoint is not None:
             vae_zoo.load(checkpoint)  # a file that is no checkpoint fails here, in one sentence
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.folder = (run_folder(checkpoint) if checkpoint else None) or _new_folder(model)
-        if self.subcommand != "fit":
+        if command != "fit":
             self.save_config_callback = None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -3,9 +3,9 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -19,14 +19,22 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
         sections: by key, the class whose arguments stand below it; an abstract class means one of its subclasses.
         scalars: the other keys.
     """
-    sources = list(_given(arguments))
+    try:
+        sources = list(_given(arguments))
+    except yaml.YAMLError as error:
+        return f"{error.args[0]} is not YAML: {' '.join(str(error.__cause__).split())}"
     chosen = dict(sections)
     for _, config in sources:
         for key, base in sections.items():
             chosen[key] = _find(_class_name(config.get(key)), base) or chosen[key]
     for source, config in sources:
-        for problem in _problems(config, chosen, scalars):
-            return f"{source}: {problem}"
+        for key, value in config.items():
+            if key in sections:
+                problems = _problems(key, value, sections[key], chosen[key])
+            else:
+                problems = iter([] if key in scalars else [_unknown(key, {*sections, *scalars})])
+            for problem in problems:
+                return problem if source.startswith("--") else f"{source}: {problem}"
     inner = re.search(
         r"Problem with given class_path '[\w.]+':(.*?)(- Expected a <class 'NoneType'>|\Z)", message, re.S
     )
@@ -41,7 +49,9 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         if name in ("--config", "-c"):
             try:
                 config = yaml.safe_load(Path(value).read_text())
-            except (OSError, ValueError, yaml.YAMLError):
+            except yaml.YAMLError as error:
+                raise yaml.YAMLError(value) from error
+            except (OSError, ValueError):
                 continue  # then the complaint itself says so
             if isinstance(config, dict):
                 yield value, config
@@ -52,37 +62,34 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, nested
 
 
-def _problems(config: dict[str, Any], classes: dict[str, type], scalars: Iterable[str]) -> Iterator[str]:
-    for key, value in config.items():
-        if key not in {*classes, *scalars}:
-            yield _unknown(key, {*classes, *scalars})
-        elif key in classes:
-            yield from _check(key, value, classes[key])
+def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]:
+    """What is wrong with what is given for one object: the name of its class, or a key below it.
 
-
-def _check(path: str, value: Any, class_: type) -> Iterator[str]:
-    """Check what is given for one class: its name, the keys below it, and the classes given for those."""
+    Args:
+        path: the key of the object.
+        value: what is given: the name of a class, or a dict of arguments, with or without such a name.
+        base: the class that the object must be of.
+        default: its class where none is named.
+    """
     name = _class_name(value)
-    if name and _find(name, class_) is None and _subclasses(class_):
-        names = {c.__name__ for c in _subclasses(class_) if not inspect.isabstract(c)}
-        yield f"{path}: there is no {name!r}{_nearest(name, names)}"
+    class_ = _find(name, base) if name else default
+    if class_ is None:
+        yield f"{path}: there is no {name!r}{_nearest(name or '', {c.__name__ for c in _concrete(base)})}"
         return
-    class_ = _find(name, class_) or class_ if name else class_
-    if not isinstance(value, dict) or inspect.isabstract(class_):
-        return
-    given = value.get("init_args") or {k: v for k, v in value.items() if k not in ("class_path", "init_args")}
     parameters = inspect.signature(class_).parameters
-    for key, below in given.items():
-        if key not in parameters:
+    if not isinstance(value, dict) or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key, below in (value.get("init_args") or value).items():
+        if key not in {*parameters, "class_path", "init_args"}:
             yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in parameters})
-        elif isinstance(below, (dict, str)):
-            default = parameters[key].default
-            hint = get_args(
-                get_type_hints(vars(class_)["__init__"]).get(key)
-            )  # a factory's last argument is what it makes
-            base = hint[-1] if hint and _class_name(below) else default
-            if isinstance(base, type):
-                yield from _check(f"{path}.{key}", below, base)
+        elif key in parameters and (made := _made_by(class_, key)):
+            yield from _problems(f"{path}.{key}", below, made, parameters[key].default)
+
+
+def _made_by(class_: type, parameter: str) -> type | None:
+    """What a parameter that is a factory makes; None for any other parameter."""
+    hint = get_type_hints(vars(class_)["__init__"]).get(parameter)
+    return get_args(hint)[-1] if get_origin(hint) is Callable else None
 
 
 def _unknown(key: str, known: set[str]) -> str:
@@ -98,10 +105,11 @@ def _class_name(value: Any) -> str | None:
     return value.get("class_path") if isinstance(value, dict) else value if isinstance(value, str) else None
 
 
-def _subclasses(class_: type) -> list[type]:
-    children: list[type] = class_.__subclasses__()
-    return children + [c for child in children for c in _subclasses(child)]
+def _concrete(base: type) -> list[type]:
+    """The class and those below it that can be made."""
+    children: list[type] = base.__subclasses__()
+    return [c for c in [base, *(c for child in children for c in _concrete(child))] if not inspect.isabstract(c)]
 
 
 def _find(name: str | None, base: type) -> type | None:
-    return next((c for c in _subclasses(base) if name in (c.__name__, f"{c.__module__}.{c.__qualname__}")), None)
+    return next((c for c in _concrete(base) if name in (c.__name__, f"{c.__module__}.{c.__qualname__}")), None)

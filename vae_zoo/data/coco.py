@@ -202,7 +202,7 @@ class COCODataModule(LightningDataModule):
     def _loader(self, data: PixelDataset, sampler: DistributedSampler | None = None) -> DataLoader:
         # A batch is one indexing operation, cheaper than handing it over from a worker process.
         pin = torch.cuda.is_available() and not isinstance(data.pixels, Tensor)
-        return DataLoader(data, self.batch_size, sampler=sampler, collate_fn=_whole, pin_memory=pin)
+        return DataLoader(data, batch_size=self.batch_size, sampler=sampler, collate_fn=_whole, pin_memory=pin)
 
     def _decode(self, chosen: dict[Part, list[Picture]]) -> Cache:
         where = [(picture.files, picture.name) for part in chosen.values() for picture in part]

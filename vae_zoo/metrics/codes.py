@@ -25,7 +25,7 @@ def code_mmd(codes: Tensor, draws: Tensor) -> float:
     (Tolstikhin et al. 2018, section 4). Zero in expectation where both have one distribution, so it may be below zero.
 
     Args:
-        codes: (N, D), N at least 2.
+        codes: of the data, (N, D), N at least 2; of a stochastic encoder, draws and not means.
         draws: of the prior, (M, D), M at least 2.
     """
     n, m, latent = len(codes), len(draws), codes.shape[1]

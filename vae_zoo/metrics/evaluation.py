@@ -44,7 +44,7 @@ class Evaluation(Callback):
         if nll_samples < 0:
             raise UserError(f"evaluation.nll_samples must be at least 0, got {nll_samples}")
         self.nll_samples = nll_samples
-        self._codes, self._kl, self._nll = CatMetric(), CatMetric(), MeanMetric()
+        self._codes, self._draws, self._kl, self._nll = CatMetric(), CatMetric(), CatMetric(), MeanMetric()
         self._labels: list[Tensor] = []
         self._thumbnails: list[Tensor] = []
         self._seed: int | None = None
@@ -135,7 +135,7 @@ class Evaluation(Callback):
         shape = getattr(datamodule, "shape", None)
         mmd = None
         if isinstance(pl_module, Autoencoder) and codes is not None and len(codes) > 1:
-            mmd = code_mmd(codes, pl_module.sample_prior(len(codes)))
+            mmd = code_mmd(_all(self._draws), pl_module.sample_prior(len(codes)))
         return {
             "model": type(pl_module).__name__,
             "mse": means.get("mse"),
@@ -156,7 +156,7 @@ class Evaluation(Callback):
         }
 
     def _reset(self, pl_module: LightningModule) -> None:
-        for metric in (self._codes, self._kl, self._nll):
+        for metric in (self._codes, self._draws, self._kl, self._nll):
             metric.reset()
             metric.to(pl_module.device)
         self._nll.set_dtype(torch.float64)
@@ -165,6 +165,7 @@ class Evaluation(Callback):
     def _collect(self, pl_module: LightningModule, outputs: Measured) -> None:
         if isinstance(pl_module, Autoencoder):
             self._codes.update(outputs["codes"])
+            self._draws.update(outputs["draws"])
             if outputs["kl"] is not None:
                 self._kl.update(outputs["kl"])
 

@@ -58,7 +58,7 @@ class AE(Autoencoder):
         mse = squared_error(x, p.mean)  # B
         # The encoder draws nothing, so the squared error of a draw is that of the code.
         per_image = {"loss": -log_px, "reconstruction": log_px, "mse": mse, "mse_sampled": mse}
-        return Measured(per_image=per_image, codes=z, kl=None)
+        return Measured(per_image=per_image, codes=z, draws=z, kl=None)
 
     @inference
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -30,11 +30,13 @@ class Measured(TypedDict):
     Attributes:
         per_image: by name, one number for each image, (B,): loss, mse, elbo ... in nats, mse in squared pixel units.
         codes: the posteriors' centres, (B, D).
+        draws: one draw from each posterior, (B, D): all together, the codes that the decoder was trained on.
         kl: KL(q(z|x) || p(z)) per latent dimension, (B, D); None where there is no closed form.
     """
 
     per_image: dict[str, Tensor]
     codes: Tensor
+    draws: Tensor
     kl: Tensor | None
 
 
@@ -171,12 +173,12 @@ class LatentVariableModel(Autoencoder):
 
     def terms(self, x: Tensor, y: Tensor | None = None, samples: int = 1) -> Terms:
         """Draw K = `samples` codes for each image (B, C, H, W) and return the log-terms, each (K, B) in nats."""
-        return self._draw(x, y, self.posterior(x, y), samples)[0]
+        q = self.posterior(x, y)
+        return self._score(x, y, q, q.rsample(torch.Size([samples])))[0]
 
-    def _draw(self, x: Tensor, y: Tensor | None, q: Distribution, samples: int) -> tuple[Terms, Distribution]:
-        """Draw K codes from q; return their log-terms and the likelihood p(x|z) that they give."""
+    def _score(self, x: Tensor, y: Tensor | None, q: Distribution, z: Tensor) -> tuple[Terms, Distribution]:
+        """Return the log-terms of codes z (K, B, D) drawn from q, and the likelihood p(x|z) that they give."""
         prior = self.prior(y)
-        z = q.rsample(torch.Size([samples]))  # K B D
         px = self.likelihood(z, y)
         return Terms(px.log_prob(x), prior.log_prob(z), q.log_prob(z), closed_form_kl(q, prior)), px
 
@@ -192,7 +194,8 @@ class LatentVariableModel(Autoencoder):
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
         """Evaluate images: loss, elbo, its two parts, squared error from the posterior's centre and from its draws."""
         q = self.posterior(x, y)
-        terms, px = self._draw(x, y, q, self.samples)
+        z = q.rsample(torch.Size([self.samples]))  # K B D
+        terms, px = self._score(x, y, q, z)
         per_image = {
             "loss": -self.objective(terms),
             "elbo": objectives.elbo(terms),
@@ -201,7 +204,7 @@ class LatentVariableModel(Autoencoder):
             "mse": squared_error(x, self.likelihood(q.mean, y).mean),
             "mse_sampled": squared_error(x, px.mean).mean(0),
         }
-        return Measured(per_image=per_image, codes=q.mean, kl=terms.kl)
+        return Measured(per_image=per_image, codes=q.mean, draws=z[0], kl=terms.kl)
 
     @inference
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -235,7 +238,8 @@ class LatentVariableModel(Autoencoder):
         step = max(1, chunk // len(x))
         total = x.new_full((len(x),), -math.inf, dtype=torch.float64)  # B
         for done in range(0, samples, step):
-            log_w = self._draw(x, y, q, min(step, samples - done))[0].log_w  # k B
+            z = q.rsample(torch.Size([min(step, samples - done)]))  # k B D
+            log_w = self._score(x, y, q, z)[0].log_w  # k B
             total = torch.logaddexp(total, log_w.double().logsumexp(0))
         return total - math.log(samples)
 
