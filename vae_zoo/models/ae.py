@@ -47,7 +47,7 @@ class AE(Autoencoder):
         """Return -log p(x | f(x)), averaged over the batch, in nats."""
         x, _ = batch
         loss = -self.likelihood(wide(self.encoder(x))).log_prob(x).mean()
-        self.log_dict({"train/loss": loss.detach(), "train/reconstruction": -loss.detach()})
+        self.log_training(loss=loss, reconstruction=-loss)
         return loss
 
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:

@@ -141,6 +141,12 @@ class Autoencoder(GenerativeModel):
         """Fused Adam with the other settings at their defaults (Kingma & Ba 2015)."""
         return Adam(self.parameters(), lr=self.lr, fused=True)
 
+    def log_training(self, **values: Tensor) -> None:
+        """Log the means as train/NAME, at those steps whose values reach a logger; elsewhere the call costs nothing."""
+        trainer: Any = self._trainer  # None for a model that is not being trained
+        if trainer and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+            self.log_dict({f"train/{name}": value.detach().mean() for name, value in values.items()})
+
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], stage: str) -> Measured:
         x, y = batch
         measured = self.measure(x, y)
@@ -187,8 +193,7 @@ class LatentVariableModel(Autoencoder):
         x, y = batch
         terms = self.terms(x, y, self.samples)
         loss = -self.objective(terms).mean()
-        parts = {"loss": loss, "reconstruction": terms.log_px.mean(), "kl": objectives.kl(terms).mean()}
-        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()})
+        self.log_training(loss=loss, reconstruction=terms.log_px, kl=objectives.kl(terms))
         return loss
 
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
