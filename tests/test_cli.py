@@ -88,7 +88,10 @@ def test_config_says_everything_and_explains_it(config):
 
 def test_the_run_folder_holds_what_is_promised(trained):
     run = only(trained[0])
-    assert {"config.yaml", "metrics.csv", "results.json", "images", "checkpoints"} <= {p.name for p in run.iterdir()}
+    promised = {"config.yaml", "metrics.csv", "results.json", "split.json", "images", "checkpoints"}
+    assert promised <= {path.name for path in run.iterdir()}
+    split = json.loads((run / "split.json").read_text())
+    assert {part: len(ids) for part, ids in split.items()} == {"train": 48, "val": 12, "test": 20}
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert {path.name for path in (run / "images").iterdir()} == {f"epoch_000{n}.png" for n in (0, 5, 6)}
     rows = list(csv.DictReader((run / "metrics.csv").open()))

@@ -16,7 +16,7 @@ COMMANDS = {
     "predict": ("train", "write the test images' codes to codes.npz"),
     "sample": ("pictures", "draw images from a trained model into a PNG"),
     "reconstruct": ("pictures", "put images over their reconstructions in a PNG"),
-    "data": ("data", "make the embedded data set"),
+    "data": ("data", "draw the embedded data set, or download a part of COCO"),
 }
 
 

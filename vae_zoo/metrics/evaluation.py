@@ -50,8 +50,13 @@ class Evaluation(Callback):
         self._seed: int | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the seed, which the checkpoint then carries."""
+        """Remember the seed, which the checkpoint then carries, and write the split's image ids to split.json."""
         self._seed = _global_seed()
+        split = getattr(getattr(trainer, "datamodule", None), "split", None)
+        if split and trainer.is_global_zero and trainer.loggers and trainer.log_dir is not None:
+            folder = Path(trainer.log_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "split.json").write_text(json.dumps(split))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seed of the training."""
