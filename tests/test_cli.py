@@ -302,6 +302,10 @@ CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
         (["--data.image_size", "50"], 1, "50 x 50 .* multiple of 16, such as 48 x 48 or 64 x 64"),
         (["--data.root", "nowhere"], 1, "data.root: .*nowhere does not exist; give --data.root"),
         (["--data.n_train", "1000"], 1, "more images asked for than there are"),
+        (["--model.latent", "0"], 1, "latent must be at least 1, got 0"),
+        (["--model.lr", "-1"], 1, "lr must be positive, got -1"),
+        (["--data.workers", "-1"], 1, "workers must be at least 0, got -1"),
+        (["--trainer.accelerator", "bogus"], 1, "trainer: .*invalid accelerator name: .*Available names are"),
         (["--ckpt_path", "nowhere.ckpt"], 1, "nowhere.ckpt: there is no such checkpoint file"),
         (["--ckpt_path", "last"], 1, "there is no trained vae below runs"),
         (["--ckpt_path", CONFIG], 1, "vae.yaml is not a checkpoint of a vae_zoo model"),
@@ -363,6 +367,21 @@ def test_mistakes_with_the_other_commands(arguments, message, tmp_path, monkeypa
     assert call(*arguments, monkeypatch=monkeypatch) == 1
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
+
+
+def test_a_checkpoint_that_does_not_fit_the_data(run, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["test", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--data.image_size", "48"]
+    assert call(*arguments, monkeypatch=monkeypatch) == 1
+    assert re.search(r"trained on images of shape \(3, 32, 32\).*the data have \(3, 48, 48\)", capsys.readouterr().err)
+
+
+def test_a_run_folder_may_be_renamed(run, monkeypatch):
+    monkeypatch.chdir(run.parents[2])
+    renamed = run.rename(run.with_name("the good one"))
+    (renamed / "results.json").unlink()
+    assert call("test", "--ckpt_path", renamed / "checkpoints" / "best.ckpt", monkeypatch=monkeypatch) == 0
+    assert (renamed / "results.json").exists()
 
 
 def test_reconstruct_names_a_picture_that_cannot_be_read(trained, tmp_path, monkeypatch, capsys):

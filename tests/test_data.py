@@ -381,7 +381,7 @@ def broken(folder, content):
         (lambda f: None, {"image_dir": "elsewhere"}, "data.image_dir.*elsewhere does not exist"),
         (lambda f: None, {"n_train": 100}, r"n_train = 100 .* of 80 in .*; ask for fewer, such as --data.n_train"),
         (lambda f: None, {"categories": ["zebra"]}, r"\['zebra'\] not in .*, which has circle, pentagon"),
-        (lambda f: None, {"n_train": 0}, "data.n_train must be at least 1, got 0"),
+        (lambda f: None, {"n_train": 0}, "n_train must be at least 1, got 0"),
         (lambda f: None, {"channels": 2}, r"data.channels must be 1 \(grey\) or 3 \(RGB\), got 2"),
     ],
 )
@@ -464,7 +464,7 @@ def test_real_coco():
 
 def test_photos_keep_their_official_split():
     data = COCODataModule(str(shared("photos_10k2k.zip")), image_size=16)
-    chosen = data._choose()
+    chosen = data._chosen
     assert {part: len(pictures) for part, pictures in chosen.items()} == {"train": 10_000, "val": 0, "test": 2_000}
     assert {p.id for p in chosen["train"]} == set(range(1, 10_001))
     assert {p.id for p in chosen["test"]} == set(range(10_001, 12_001))

@@ -96,5 +96,5 @@ def test_what_an_autoencoder_does_not_have_is_null(shapes, tmp_path):
 
 def test_nll_can_be_left_out(shapes, tmp_path):
     assert run_test(VAE(**SMALL), module(shapes), tmp_path, nll_samples=0)["nll"] is None
-    with pytest.raises(UserError, match="evaluation.nll_samples must be at least 0, got -1"):
+    with pytest.raises(UserError, match="nll_samples must be at least 0, got -1"):
         Evaluation(-1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from vae_zoo.errors import UserError
+from vae_zoo.errors import require_positive
 
 
 class Conditional(nn.Module, ABC):
@@ -141,8 +141,7 @@ class Gaussian(Likelihood):
 
     def __init__(self, decoder: nn.Module, sigma: float = 1.0) -> None:
         super().__init__()
-        if not sigma > 0:
-            raise UserError(f"sigma must be positive, got {sigma}")
+        require_positive(sigma=sigma)
         self.decoder = decoder
         self.register_buffer("log_sigma", torch.tensor(math.log(sigma)), persistent=False)
 

@@ -6,3 +6,17 @@ class UserError(ValueError):
 
     The command line prints the sentence and exits with status 1; in a notebook it is an ordinary ``ValueError``.
     """
+
+
+def require(low: float, **values: float) -> None:
+    """Raise a UserError that names the first of these values below `low`."""
+    for name, value in values.items():
+        if not value >= low:
+            raise UserError(f"{name} must be at least {low}, got {value}")
+
+
+def require_positive(**values: float) -> None:
+    """Raise a UserError that names the first of these values that is not above zero."""
+    for name, value in values.items():
+        if not value > 0:
+            raise UserError(f"{name} must be positive, got {value}")

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 Shape = tuple[int, int, int]
 
@@ -107,8 +107,7 @@ def _finish(network: Network) -> None:
 def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
     """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
     step = 1 << depth
-    if depth < 1 or width < 1:
-        raise UserError(f"width and depth must be at least 1, got width={width}, depth={depth}")
+    require(1, width=width, depth=depth)
     if any(side < step or side % step for side in shape[1:]):
         low = [max(side // step, 1) * step for side in shape[1:]]
         raise UserError(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.utils import make_grid, save_image
 
+from vae_zoo.errors import require
 from vae_zoo.models import Autoencoder, GenerativeModel
 
 
@@ -27,6 +28,9 @@ class SampleImages(Callback):
         reconstructions: how many images to reconstruct.
         samples: how many samples to draw.
         seed: of the noise.
+
+    Raises:
+        UserError: if there would be no image.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class SampleImages(Callback):
         self.epochs, self.columns, self.seed = set(epochs), columns, seed
         self.reconstructions, self.samples = reconstructions, samples
         self._written: set[int] = set()
+        require(1, columns=columns, reconstructions=reconstructions, samples=samples)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write epoch 0, unless the run is a resumed one."""
@@ -57,7 +62,8 @@ class SampleImages(Callback):
             self._write(trainer, pl_module, trainer.current_epoch)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
-        if not trainer.is_global_zero or not trainer.loggers or trainer.log_dir is None:
+        folder = run_folder(trainer)
+        if folder is None:
             return
         self._written.add(epoch)
         grids = self._grids(trainer, pl_module)
@@ -65,7 +71,7 @@ class SampleImages(Callback):
             if isinstance(logger, TensorBoardLogger):
                 for name, grid in grids.items():
                     logger.experiment.add_image(f"images/{name}", grid, trainer.global_step)
-        path = Path(trainer.log_dir) / "images" / f"epoch_{epoch:04d}.png"
+        path = folder / "images" / f"epoch_{epoch:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         width = max(grid.shape[-1] for grid in grids.values())
         rows = [pad(grids[name], (0, width - grids[name].shape[-1]), value=1.0) for name in sorted(grids)]
@@ -90,6 +96,12 @@ class SampleImages(Callback):
         datamodule = getattr(trainer, "datamodule", None)
         loader: Any = datamodule.test_dataloader() if datamodule else trainer.train_dataloader
         return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """The folder to write to: the logger's; None where there is no logger, and on all processes but the first."""
+    folder = trainer.log_dir  # all processes must ask for it, since the first one tells the others
+    return Path(folder) if folder and trainer.loggers and trainer.is_global_zero else None
 
 
 def reconstruction_grid(x: Tensor, x_hat: Tensor, columns: int = 8) -> Tensor:

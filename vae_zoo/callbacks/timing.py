@@ -42,7 +42,7 @@ class Timing(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images; after the last batch, stop the clock before validation begins."""
-        self._images += len(batch[0])
+        self._images += len(batch[0]) * trainer.world_size
         if batch_idx + 1 == trainer.num_training_batches:
             _synchronise(pl_module)
             seconds = perf_counter() - self._begin - self._paused
@@ -62,7 +62,9 @@ class Timing(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what is known so far."""
         if self.epochs:
-            pl_module.log_dict({f"timing/{name}": value for name, value in summarise(self.epochs).items()})
+            pl_module.log_dict(
+                {f"timing/{name}": value for name, value in summarise(self.epochs).items()}, rank_zero_only=True
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measured epochs, plain numbers."""

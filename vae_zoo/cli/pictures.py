@@ -17,7 +17,7 @@ from vae_zoo.callbacks.images import reconstruction_grid
 from vae_zoo.cli.runs import find_checkpoint, run_folder
 from vae_zoo.data.cache import decode
 from vae_zoo.data.files import Files
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder
 from vae_zoo.networks import Shape
 
@@ -36,8 +36,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
             "--images", type=Path, nargs="+", help="picture files, folders or zips (default: the run's test images)"
         )
     options = parser.parse_args(arguments)
-    if options.n < 1 or options.columns < 1:
-        raise UserError(f"--n and --columns must be at least 1, got {options.n} and {options.columns}")
+    require(1, n=options.n, columns=options.columns)
     checkpoint = find_checkpoint(options.ckpt_path)
     if checkpoint is None:
         raise UserError("there is no trained model below runs/; train one with vae-zoo fit, or give --ckpt_path")

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, R
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 import vae_zoo.data
@@ -98,8 +99,8 @@ class ZooCLI(LightningCLI):
         model = _name(config.model.class_path)
         given = config.ckpt_path or (None if command == "fit" else "last")
         checkpoint = find_checkpoint(given, model) if given else None
-        if checkpoint is not None:
-            vae_zoo.load(checkpoint)  # a file that is no checkpoint fails here, in one sentence
+        # A file that is no checkpoint fails here, in one sentence.
+        self.loaded = None if checkpoint is None else vae_zoo.load(checkpoint)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.folder = (run_folder(checkpoint) if checkpoint else None) or _new_folder(model)
         if command != "fit":
@@ -109,8 +110,10 @@ class ZooCLI(LightningCLI):
         """Add the loggers and callbacks that a run always has."""
         config = self._get(self.config_init, "trainer")
         if config["logger"] in (None, True):
-            model, version = self.folder.parent.name, self.folder.name.removeprefix("version_")
-            where: dict[str, Any] = {"save_dir": self.folder.parents[1], "name": model, "version": int(version)}
+            number = self.folder.name.removeprefix("version_")
+            version = int(number) if number.isdigit() else self.folder.name
+            where: dict[str, Any] = {"save_dir": self.folder.parents[1], "name": self.folder.parent.name}
+            where["version"] = version
             loggers: list[Logger] = [TensorBoardLogger(**where, default_hp_metric=False)]
             kwargs["logger"] = [*loggers, MetricsCSV(**where)] if self.subcommand == "fit" else loggers
         callbacks: list[Callback] = [*(config["callbacks"] or [])]
@@ -123,10 +126,19 @@ class ZooCLI(LightningCLI):
             callbacks += [best, last]
         if self.subcommand == "predict":
             callbacks.append(CodeWriter(self.folder / "codes.npz"))
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def after_instantiate_classes(self) -> None:
-        """Compile the networks, if asked to."""
+        """Refuse a checkpoint that does not fit the data; compile the networks, if asked to."""
+        trained_on = tuple(self.loaded.hparams.get("shape", ())) if self.loaded else ()
+        if trained_on and trained_on != tuple(self.model.hparams["shape"]):
+            raise UserError(
+                f"the checkpoint was trained on images of shape {trained_on} (channels, height, width), "
+                f"the data have {tuple(self.model.hparams['shape'])}; set --data.image_size or --data.channels"
+            )
         if self._get(self.config, "compile"):
             for module in self.model.modules():
                 if isinstance(module, Network):

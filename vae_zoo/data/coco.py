@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vae_zoo.data.cache import MODES, Cache, open_cache
 from vae_zoo.data.listing import NO_LABEL, Listing, Picture
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 Part = Literal["train", "val", "test"]
 
@@ -115,17 +116,11 @@ class COCODataModule(LightningDataModule):
         self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
         self.categories, self.min_size, self.seed = categories, min_size, seed
-        self.cache_dir = self.root / Path(cache_dir).expanduser() if cache_dir else _user_cache()
+        beside = self.root.parent if self.root.is_file() else self.root  # a zip cannot be written into
+        self.cache_dir = beside / Path(cache_dir).expanduser() if cache_dir else _user_cache()
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
-        for name, value, low in [
-            ("n_train", n_train, 1),
-            ("n_test", n_test, 1),
-            ("n_val", n_val or 0, 0),
-            ("image_size", image_size, 1),
-            ("batch_size", batch_size, 1),
-        ]:
-            if value < low:
-                raise UserError(f"data.{name} must be at least {low}, got {value}")
+        require(1, n_train=n_train, n_test=n_test, image_size=image_size, batch_size=batch_size)
+        require(0, n_val=n_val or 0, min_size=min_size, workers=workers or 0, max_unreadable=max_unreadable)
         if channels not in MODES:
             raise UserError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
         self.labels: list[str] = []
@@ -144,19 +139,18 @@ class COCODataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Decode the pictures, if that has not been done before."""
-        self._decode(self._choose())
+        self._open_cache()
 
     def setup(self, stage: str | None = None) -> None:
         """Choose the images, open their cache and leave out what could not be read. All stages share one set-up."""
         if self._sets:
             return
-        chosen = self._choose()
-        cache = self._decode(chosen)
-        pictures = [picture for part in chosen.values() for picture in part]
+        cache = self._open_cache()
+        pictures = [picture for part in self._chosen.values() for picture in part]
         self._refuse_too_many(cache, pictures)
         index = {label: i for i, label in enumerate(self.labels)}
         pixels, start = cache.pixels, 0
-        for part, members in chosen.items():
+        for part, members in self._chosen.items():
             rows = [row for row in range(start, start + len(members)) if row not in cache.unreadable]
             start += len(members)
             self.split[part] = [pictures[row].id for row in rows]
@@ -204,8 +198,8 @@ class COCODataModule(LightningDataModule):
         pin = torch.cuda.is_available() and not isinstance(data.pixels, Tensor)
         return DataLoader(data, batch_size=self.batch_size, sampler=sampler, collate_fn=_whole, pin_memory=pin)
 
-    def _decode(self, chosen: dict[Part, list[Picture]]) -> Cache:
-        where = [(picture.files, picture.name) for part in chosen.values() for picture in part]
+    def _open_cache(self) -> Cache:
+        where = [(picture.files, picture.name) for part in self._chosen.values() for picture in part]
         return open_cache(where, self.shape, self.cache_dir, self.workers)
 
     def _refuse_too_many(self, cache: Cache, pictures: Sequence[Picture]) -> None:
@@ -222,7 +216,8 @@ class COCODataModule(LightningDataModule):
             )
         warnings.warn(f"left out {bad} of {len(pictures)} pictures that cannot be read: {listed}", stacklevel=2)
 
-    def _choose(self) -> dict[Part, list[Picture]]:
+    @cached_property
+    def _chosen(self) -> dict[Part, list[Picture]]:
         """Select and split the pictures. The test set does not depend on n_train, nor the training set on n_val."""
         listing = Listing(self.root, self.image_dir, set(self.categories or []), self.min_size)
         annotations, test_annotations = self.annotations, self.test_annotations

@@ -17,7 +17,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 COCO = "http://images.cocodataset.org"
 ATTEMPTS = 4
@@ -40,8 +40,7 @@ def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int =
     Raises:
         UserError: if `n` is less than 1 or more than there are, or if anything cannot be fetched.
     """
-    if n < 1:
-        raise UserError(f"n must be at least 1, got {n}")
+    require(1, n=n, jobs=jobs)
     archive = out / "annotations_trainval2017.zip"
     _fetch(f"{url}/annotations/{archive.name}", archive, check=_check_annotations)
     with zipfile.ZipFile(archive) as opened:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 CORNERS = {"triangle": 3, "square": 4, "pentagon": 5, "star": 10, "circle": 48}
 CATEGORIES = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(CORNERS, start=1)]
@@ -34,8 +34,7 @@ def draw_shapes(out: Path, n: int, seed: int = 0) -> None:
     Raises:
         UserError: if `n` is less than 1 or `out` has something in it already.
     """
-    if n < 1:
-        raise UserError(f"n must be at least 1, got {n}")
+    require(1, n=n)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already; remove it or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)

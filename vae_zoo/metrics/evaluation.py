@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchmetrics import CatMetric, MeanMetric
 
+from vae_zoo.callbacks.images import run_folder
 from vae_zoo.callbacks.timing import Timing, summarise
-from vae_zoo.errors import UserError
+from vae_zoo.errors import require
 from vae_zoo.metrics.codes import active_units, code_mmd
 from vae_zoo.models import Autoencoder, LatentVariableModel
 from vae_zoo.models.base import Measured
@@ -41,8 +42,7 @@ class Evaluation(Callback):
     """
 
     def __init__(self, nll_samples: int = 100) -> None:
-        if nll_samples < 0:
-            raise UserError(f"evaluation.nll_samples must be at least 0, got {nll_samples}")
+        require(0, nll_samples=nll_samples)
         self.nll_samples = nll_samples
         self._codes, self._draws, self._kl, self._nll = CatMetric(), CatMetric(), CatMetric(), MeanMetric()
         self._labels: list[Tensor] = []
@@ -53,8 +53,8 @@ class Evaluation(Callback):
         """Remember the seed, which the checkpoint then carries, and write the split's image ids to split.json."""
         self._seed = _global_seed()
         split = getattr(getattr(trainer, "datamodule", None), "split", None)
-        if split and trainer.is_global_zero and trainer.loggers and trainer.log_dir is not None:
-            folder = Path(trainer.log_dir)
+        folder = run_folder(trainer)
+        if split and folder:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "split.json").write_text(json.dumps(split))
 
@@ -113,7 +113,8 @@ class Evaluation(Callback):
         numbers = {name: float(results[name]) for name in FIGURES if results[name] is not None}
         new = {f"test/{name}": v for name, v in numbers.items() if f"test/{name}" not in trainer.callback_metrics}
         pl_module.log_dict(new)
-        if not trainer.is_global_zero or not trainer.loggers or trainer.log_dir is None:
+        folder = run_folder(trainer)
+        if folder is None:
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -121,8 +122,8 @@ class Evaluation(Callback):
                 logger.log_hyperparams(dict(pl_module.hparams), metrics)
         self._log_kl(trainer)
         self._log_embedding(trainer)
-        path = Path(trainer.log_dir) / "results.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = folder / "results.json"
+        folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(results, indent=2) + "\n")
         temporary.replace(path)

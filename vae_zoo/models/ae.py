@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.distributions import Gaussian, LikelihoodFactory, wide
+from vae_zoo.errors import require, require_positive
 from vae_zoo.models.base import Autoencoder, Measured, inference, squared_error
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 
@@ -24,7 +25,7 @@ class AE(Autoencoder):
         lr: Adam's learning rate.
 
     Raises:
-        UserError: if the networks cannot make images of `shape`.
+        UserError: if the networks cannot make images of `shape`, or a number is too small.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class AE(Autoencoder):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        require(1, latent=latent)
+        require_positive(lr=lr)
         self.latent = latent
         self.encoder = encoder(shape, latent)
         self.likelihood = likelihood(decoder(latent, shape))

@@ -20,7 +20,7 @@ from torch.optim import Adam, Optimizer
 
 from vae_zoo import objectives
 from vae_zoo.distributions import Conditional, Likelihood, closed_form_kl
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 from vae_zoo.objectives import Terms
 
 
@@ -235,10 +235,9 @@ class LatentVariableModel(Autoencoder):
             (B,) in nats, float64.
 
         Raises:
-            UserError: if `samples` is less than 1.
+            UserError: if `samples` or `chunk` is less than 1.
         """
-        if samples < 1:
-            raise UserError(f"samples must be at least 1, got {samples}")
+        require(1, samples=samples, chunk=chunk)
         q = self.posterior(x, y)
         step = max(1, chunk // len(x))
         total = x.new_full((len(x),), -math.inf, dtype=torch.float64)  # B

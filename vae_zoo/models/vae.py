@@ -2,6 +2,7 @@
 
 from vae_zoo import objectives
 from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, StandardNormal
+from vae_zoo.errors import require, require_positive
 from vae_zoo.models.base import LatentVariableModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 
@@ -23,7 +24,7 @@ class VAE(LatentVariableModel):
         lr: Adam's learning rate.
 
     Raises:
-        UserError: if the networks cannot make images of `shape`.
+        UserError: if the networks cannot make images of `shape`, or a number is too small.
     """
 
     objective = staticmethod(objectives.elbo)
@@ -40,6 +41,8 @@ class VAE(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        require(1, latent=latent, samples=samples)
+        require_positive(lr=lr)
         self.posterior = GaussianPosterior(encoder(shape, 2 * latent))
         self.prior = StandardNormal(latent)
         self.likelihood = likelihood(decoder(latent, shape))
