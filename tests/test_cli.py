@@ -19,6 +19,8 @@ import vae_zoo as package
 from tests.conftest import REPOSITORY, options, shared, vae_zoo
 from vae_zoo import data, models
 from vae_zoo.cli import COMMANDS, main
+from vae_zoo.data import COCODataModule
+from vae_zoo.metrics import active_units
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=[config.stem for config in CONFIGS])
@@ -145,10 +147,14 @@ def test_tensorboard_shows_everything(trained):
     assert len(names) == 20 and set(names) <= {"circle", "square", "triangle", "pentagon", "star"}
 
 
-def test_kl_chart_and_active_units_are_of_the_validation_set(trained):
-    rows = list(csv.DictReader((only(trained[0]) / "metrics.csv").open()))
-    units = [float(row["val/active_units"]) for row in rows if row["val/active_units"]]
-    assert len(units) == 6 and all(0 <= unit <= 64 for unit in units)
+def test_active_units_are_of_the_validation_set(trained, shapes):
+    run = only(trained[0])
+    units = [row["val/active_units"] for row in csv.DictReader((run / "metrics.csv").open())]
+    data = COCODataModule(str(shapes), n_train=48, n_test=20, n_val=12, image_size=32)
+    data.setup()
+    x = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.val_dataloader()])
+    codes = package.load(run / "checkpoints" / "last.ckpt").encode(x)
+    assert float([unit for unit in units if unit][-1]) == active_units(codes)
 
 
 def test_best_is_the_best_on_validation(trained):
@@ -304,6 +310,8 @@ CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
         (["--data.n_train", "1000"], 1, "more images asked for than there are"),
         (["--model.latent", "0"], 1, "latent must be at least 1, got 0"),
         (["--model.lr", "-1"], 1, "lr must be positive, got -1"),
+        (["--model.encoder.depth", "-1"], 1, "depth must be at least 1, got -1"),
+        (["--trainer.precision", "bf16-true"], 1, "trainer.precision bf16-true: .* take bf16-mixed"),
         (["--data.workers", "-1"], 1, "workers must be at least 0, got -1"),
         (["--trainer.accelerator", "bogus"], 1, "trainer: .*invalid accelerator name: .*Available names are"),
         (["--ckpt_path", "nowhere.ckpt"], 1, "nowhere.ckpt: there is no such checkpoint file"),
@@ -374,6 +382,32 @@ def test_a_checkpoint_that_does_not_fit_the_data(run, shapes, tmp_path, monkeypa
     arguments = ["test", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--data.image_size", "48"]
     assert call(*arguments, monkeypatch=monkeypatch) == 1
     assert re.search(r"trained on images of shape \(3, 32, 32\).*the data have \(3, 48, 48\)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (["--model", "AE"], "model.class is 'AE' here, but 'VAE' in the checkpoint"),
+        (["--model.latent", "8"], "model.latent is 8 here, but 64 in the checkpoint"),
+        (["--model.encoder.width", "8"], "model.encoder.init_args.width is 8 here, but 32 in the checkpoint"),
+        (["--model.likelihood", "Bernoulli"], "model.likelihood.class_path is 'vae_zoo.distributions.Bernoulli' here"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_the_command(change, message, run, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    checkpoint = ["--ckpt_path", run / "checkpoints" / "last.ckpt"]
+    arguments = ["fit", "--config", CONFIG, *options(data__root=shapes), *change, *checkpoint]
+    assert call(*arguments, monkeypatch=monkeypatch) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_two_processes_fit_and_test(shapes, tmp_path):
+    both = options(data__root=shapes, trainer__devices=2, trainer__max_epochs=1)
+    vae_zoo("fit", "--config", CONFIG, *both, cwd=tmp_path)
+    assert len(list(csv.DictReader((only(tmp_path) / "metrics.csv").open()))) > 0
+    vae_zoo("test", cwd=tmp_path)
+    results = json.loads((only(tmp_path) / "results.json").read_text())
+    assert results["mse"] > 0 and results["nll"] > 0
 
 
 def test_a_run_folder_may_be_renamed(run, monkeypatch):

@@ -11,7 +11,7 @@ from torch import nn
 from tests.test_callbacks import SILENT
 from tests.test_data import images, module
 from tests.test_models import SMALL
-from vae_zoo.distributions import DiscretisedLogistic
+from vae_zoo.distributions import Bernoulli, DiscretisedLogistic
 from vae_zoo.errors import UserError
 from vae_zoo.metrics import Evaluation, active_units, code_mmd
 from vae_zoo.models import AE, VAE
@@ -85,6 +85,11 @@ def test_bits_per_dimension_where_pixels_are_discrete(shapes, tmp_path):
     results = run_test(VAE(**SMALL, likelihood=DiscretisedLogistic), module(shapes), tmp_path)
     assert results["bits_per_dim"] == pytest.approx(results["nll"] / (3 * 16 * 16) / 0.6931471805599453)
     assert 5 < results["bits_per_dim"] < 12  # untrained
+
+
+def test_bernoulli_of_grey_pixels_is_no_density(shapes, tmp_path):
+    results = run_test(VAE(**SMALL, likelihood=Bernoulli), module(shapes), tmp_path)
+    assert results["elbo"] is results["nll"] is results["nll_samples"] is None and results["kl"] > 0
 
 
 def test_what_an_autoencoder_does_not_have_is_null(shapes, tmp_path):

@@ -113,11 +113,18 @@ def test_loss_is_minus_the_elbo_and_its_parts_add_up(tmp_path):
     assert logged["test/elbo"] == pytest.approx(logged["test/reconstruction"] - logged["test/kl"], rel=1e-6)
 
 
-def test_samples_average_the_bound():
-    model = VAE(**SMALL, samples=7)
-    assert model.terms(torch.rand(2, 3, 16, 16), samples=model.samples).log_px.shape == (7, 2)
-    z = model.posterior(torch.rand(2, 3, 16, 16)).rsample((7,))
-    assert (z[0] != z[1]).all()  # draws, not copies
+@densities
+def test_training_and_validation_take_k_independent_draws(cls, monkeypatch):
+    model = cls(**SMALL, samples=7)
+    seen = []
+    monkeypatch.setattr(model, "objective", lambda terms: seen.append(terms) or cls.objective(terms))
+    x = torch.rand(2, 3, 16, 16)
+    model.training_step((x, torch.zeros(2)), 0)
+    model.measure(x)
+    for terms in seen:
+        assert terms.log_px.shape == terms.log_qz.shape == (7, 2)
+        assert len(terms.log_qz[:, 0].unique()) == len(terms.log_px[:, 0].unique()) == 7  # draws, not copies
+    assert len(seen) == 2
 
 
 @autoencoders
@@ -178,6 +185,14 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
         vae_zoo.load(tmp_path / "nowhere.ckpt")
 
 
+@autoencoders
+def test_calls_leave_a_frozen_part_frozen_and_take_any_float(cls):
+    model = cls(**SMALL).double()
+    model.likelihood.decoder.eval()
+    assert model.sample(2).dtype == torch.float64
+    assert model.training and not model.likelihood.decoder.training
+
+
 def test_an_autoencoder_has_no_density():
     assert not hasattr(models.AE(**SMALL), "log_prob")
 
@@ -212,11 +227,12 @@ def test_images_of_another_shape_are_refused():
         VAE(**SMALL).encode(torch.rand(2, 1, 16, 16))
 
 
-def test_convolutions_are_channels_last_and_keep_the_size_of_the_signal():
+def test_convolutions_are_channels_last_and_let_the_signal_through():
     encoder, decoder = ConvEncoder((3, 64, 64), 64), ConvDecoder(64, (3, 64, 64))
     for network in (encoder, decoder):
         weights = [layer.weight for layer in network if layer.__class__.__name__.startswith("Conv")]
         assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
-    x = torch.randn(4, 3, 64, 64)
-    signal = nn.Sequential(*list(encoder)[:-2])(x)
+    signal = nn.Sequential(*list(encoder)[:-2])(torch.randn(4, 3, 64, 64))
     assert 0.1 < signal.square().mean() < 2
+    out = nn.Sequential(*list(decoder)[2:])(torch.randn(4, 256, 4, 4))
+    assert 0.1 < out.square().mean() < 2

@@ -7,6 +7,7 @@ A likelihood owns its decoder and the activation at the decoder's end.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,10 @@ class Conditional(nn.Module, ABC):
     def __call__(self, *given: Tensor | None) -> Distribution:
         """Return the distribution given these tensors."""
         return super().__call__(*given)
+
+    @abstractmethod
+    def forward(self, *given: Any, **names: Any) -> Distribution:
+        """Make the distribution; finals name what they are given."""
 
 
 def wide(x: Tensor) -> Tensor:
@@ -83,10 +88,12 @@ class Likelihood(Conditional):
     Attributes:
         decoder: (N, D) -> (N, C, H, W).
         discrete: True for a probability of the 256 pixel values, so that bits per dimension are defined.
+        binary: True for a probability of black and white pixels, no density of grey ones.
     """
 
     decoder: nn.Module
     discrete: bool = False
+    binary: bool = False
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """Return p(x|z) for codes (..., D): batch shape (...), event shape (C, H, W)."""
@@ -164,7 +171,7 @@ class LearnedGaussian(Likelihood):
 
     def distribution(self, out: Tensor) -> Distribution:
         """Make the Gaussian over images from the decoder's output."""
-        return GaussianPixels(out.sigmoid(), self.log_sigma)
+        return GaussianPixels(out.sigmoid(), wide(self.log_sigma))
 
 
 class OptimalGaussian(Likelihood):
@@ -206,18 +213,21 @@ class _OptimalGaussianPixels(Pixels):
     def log_prob(self, value: Tensor) -> Tensor:
         variance = (value - self._mean).square().mean().clamp(min=1e-6)  # a sigma of 1/4 grey level at least
         self._track(variance.detach())
-        # The gradient through sigma is zero at the optimum, so keeping or cutting it makes no difference.
+        # For the mean over draws the gradient through sigma is zero, here being at its optimum.
         return GaussianPixels(self._mean, variance.log() / 2).log_prob(value)
 
 
 class Bernoulli(Likelihood):
     """prod_i p_i^x_i (1 - p_i)^(1 - x_i), p = sigmoid(decoder(z)): a likelihood for binary pixels.
 
-    Grey values between 0 and 1 are accepted; then this is the cross entropy and not a density of the image.
+    Grey values between 0 and 1 are accepted; then this is the cross entropy and not a density of the image, and a
+    test reports neither bound nor likelihood.
 
     Args:
         decoder: (N, D) -> (N, C, H, W), no activation at its end.
     """
+
+    binary = True
 
     def __init__(self, decoder: nn.Module) -> None:
         super().__init__()
@@ -247,7 +257,7 @@ class DiscretisedLogistic(Likelihood):
 
     def distribution(self, out: Tensor) -> Distribution:
         """Make the discretised logistic over images from the decoder's output."""
-        return DiscretisedLogisticPixels(out.sigmoid(), self.log_scale)
+        return DiscretisedLogisticPixels(out.sigmoid(), wide(self.log_scale))
 
 
 class DiscretisedLogisticPixels(Pixels):

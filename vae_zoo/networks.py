@@ -91,7 +91,7 @@ class ConvDecoder(Network):
 
 
 def _finish(network: Network) -> None:
-    """Initialise the convolutions so that the signal keeps its size (He et al. 2015), and lay them out channels_last.
+    """Initialise the convolutions so that the signal does not vanish (He et al. 2015), and lay them out channels_last.
 
     With SiLU this took a VAE to a test MSE of .029 in the steps in which PyTorch's defaults with ReLU took it to .041
     and batch normalisation to .033 (250 steps, 64 x 64 photos).
@@ -106,8 +106,8 @@ def _finish(network: Network) -> None:
 
 def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
     """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
-    step = 1 << depth
     require(1, width=width, depth=depth)
+    step = 1 << depth
     if any(side < step or side % step for side in shape[1:]):
         low = [max(side // step, 1) * step for side in shape[1:]]
         raise UserError(

@@ -1,7 +1,7 @@
 """The linear-Gaussian model (probabilistic PCA), of which everything is known in closed form.
 
-p(z) = N(0, I), p(x|z) = N(W z + b, s^2 I), so p(x) = N(b, W W' + s^2 I) and p(z|x) = N(m, (s^2 M)^-1 s^2 ...) with
-L = (W'W + s^2 I) / s^2 the posterior precision and m = L^-1 W'(x - b) / s^2. Images are 1 x 1 x P.
+p(z) = N(0, I), p(x|z) = N(W z + b, s^2 I), so p(x) = N(b, W W' + s^2 I) and p(z|x) = N(m, L^-1) with the precision
+L = (W'W + s^2 I) / s^2 and m = L^-1 W'(x - b) / s^2. Images are 1 x 1 x P.
 """
 
 import math
@@ -27,7 +27,7 @@ class LinearLikelihood(Likelihood):
 
 
 class LinearPosterior(Conditional):
-    """The exact posterior, or the best factorised one: its precision is the diagonal of L (Bishop 2006, eq. 10.15)."""
+    """The exact posterior, or the best factorised one, whose precision is L's diagonal (Bishop 2006, section 10.1.2)."""
 
     def __init__(self, weight, bias, exact):
         super().__init__()

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Timing(Callback):
-    """Measure training time alone: no validation, images or checkpoints.
+    """Measure training time alone: no validation or images, and no checkpoints but those inside an epoch.
 
     The device is synchronised where an epoch begins and ends. The first epoch, which warms up, is left out unless it
     is the only one; of the others the median counts. An epoch that was cut short counts nowhere. What is measured
@@ -52,6 +52,7 @@ class Timing(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock, for a validation in the middle of an epoch."""
+        _synchronise(pl_module)
         self._pause = perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import torch
 import yaml
@@ -37,9 +38,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
     options = parser.parse_args(arguments)
     require(1, n=options.n, columns=options.columns)
-    checkpoint = find_checkpoint(options.ckpt_path)
-    if checkpoint is None:
-        raise UserError("there is no trained model below runs/; train one with vae-zoo fit, or give --ckpt_path")
+    checkpoint = cast(Path, find_checkpoint("last" if options.ckpt_path == "auto" else options.ckpt_path))
     model = vae_zoo.load(checkpoint)
     if command == "sample":
         torch.manual_seed(options.seed)

@@ -7,20 +7,15 @@ from vae_zoo.errors import UserError
 RUNS = Path("runs")
 
 
-def newest_checkpoint(model: str = "*") -> Path | None:
-    """Return the last checkpoint of the run that was trained most recently, of one model or of any."""
-    found = RUNS.glob(f"{model}/version_*/checkpoints/last.ckpt")
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
-
 def find_checkpoint(given: str, model: str = "*") -> Path | None:
-    """Turn ``last``, ``auto`` or a file's name into a path; None for ``auto`` where nothing was trained yet.
+    """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path; None for ``auto`` without a run.
 
     Raises:
         UserError: if there is no such file, or no run for ``last``.
     """
     if given in ("last", "auto"):
-        newest = newest_checkpoint(model)
+        found = RUNS.glob(f"{model}/*/checkpoints/last.ckpt")
+        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
         if newest is None and given == "last":
             name = "model" if model == "*" else model
             raise UserError(

@@ -4,11 +4,12 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -101,6 +102,8 @@ class ZooCLI(LightningCLI):
         checkpoint = find_checkpoint(given, model) if given else None
         # A file that is no checkpoint fails here, in one sentence.
         self.loaded = None if checkpoint is None else vae_zoo.load(checkpoint)
+        if self.loaded:
+            _refuse_differences(config.model, self.loaded)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.folder = (run_folder(checkpoint) if checkpoint else None) or _new_folder(model)
         if command != "fit":
@@ -109,6 +112,8 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers and callbacks that a run always has."""
         config = self._get(self.config_init, "trainer")
+        if str(config["precision"]).endswith("16-true"):
+            raise UserError(f"trainer.precision {config['precision']}: sums over pixels need float32; take bf16-mixed")
         if config["logger"] in (None, True):
             number = self.folder.name.removeprefix("version_")
             version = int(number) if number.isdigit() else self.folder.name
@@ -209,6 +214,25 @@ def _config_of_run(given: list[str]) -> list[str]:
     return ["--config", str(folder / "config.yaml"), *given, "--ckpt_path", str(checkpoint)]
 
 
+def _refuse_differences(given: Namespace, loaded: GenerativeModel) -> None:
+    """Lightning would take the checkpoint's model without a word; the command must agree with it."""
+    here = {"class": _class(given.class_path).__name__, **given.init_args.as_dict()}
+    there = {"class": type(loaded).__name__, **loaded.hparams}
+    for path, ours, theirs in _differences(here, there, "model"):
+        raise UserError(
+            f"{path} is {ours!r} here, but {theirs!r} in the checkpoint; leave it out, or train a new model"
+        )
+
+
+def _differences(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Where two trees of settings that both say something say different things."""
+    for key in ours.keys() & theirs.keys() - {"shape"}:
+        if isinstance(ours[key], dict) and isinstance(theirs[key], dict):
+            yield from _differences(ours[key], theirs[key], f"{path}.{key}")
+        elif ours[key] != theirs[key]:
+            yield f"{path}.{key}", ours[key], theirs[key]
+
+
 def _shape(data: LightningDataModule) -> tuple[int, ...]:
     shape = getattr(data, "shape", None)
     if shape is None:
@@ -218,8 +242,12 @@ def _shape(data: LightningDataModule) -> tuple[int, ...]:
 
 def _name(class_path: str) -> str:
     """The name that a model's runs go by: its module's, ``vae`` for ``vae_zoo.models.vae.VAE``."""
-    module, _, name = class_path.rpartition(".")
-    return getattr(sys.modules[module], name).__module__.rpartition(".")[2]
+    return _class(class_path).__module__.rpartition(".")[2]
+
+
+def _class(path: str) -> type:
+    module, _, name = path.rpartition(".")
+    return getattr(sys.modules[module], name)
 
 
 def _new_folder(model: str) -> Path:

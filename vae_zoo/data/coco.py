@@ -158,7 +158,10 @@ class COCODataModule(LightningDataModule):
             self._sets[part] = PixelDataset(pixels, labels, np.array(rows, dtype=np.int64))
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffle by the global seed and the epoch alone, so that every model sees the same order."""
+        """Shuffle by the global seed and the epoch alone, so that every model sees the same order.
+
+        A Trainer tells the loader the epoch; in a loop of your own, call ``loader.sampler.set_epoch(epoch)``.
+        """
         trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         data = self._dataset("train")

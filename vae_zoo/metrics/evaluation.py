@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchmetrics import CatMetric, MeanMetric
+from torchmetrics import CatMetric
 
 from vae_zoo.callbacks.images import run_folder
 from vae_zoo.callbacks.timing import Timing, summarise
@@ -44,9 +44,11 @@ class Evaluation(Callback):
     def __init__(self, nll_samples: int = 100) -> None:
         require(0, nll_samples=nll_samples)
         self.nll_samples = nll_samples
-        self._codes, self._draws, self._kl, self._nll = CatMetric(), CatMetric(), CatMetric(), MeanMetric()
+        self._codes, self._draws, self._kl, self._nll = (CatMetric() for _ in range(4))
         self._labels: list[Tensor] = []
         self._thumbnails: list[Tensor] = []
+        self._shape: tuple[int, ...] = ()
+        self._grey = False
         self._seed: int | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,8 +102,11 @@ class Evaluation(Callback):
         """Collect codes and KL, and estimate log p(x)."""
         self._collect(pl_module, outputs)
         x, y = batch
+        self._shape = tuple(x.shape[1:])
         if isinstance(pl_module, LatentVariableModel) and self.nll_samples:
-            self._nll.update(-pl_module.log_prob(x, y, samples=self.nll_samples))
+            self._nll.update(-pl_module.log_prob(x, y, samples=self.nll_samples).float())
+        if isinstance(pl_module, Autoencoder) and pl_module.likelihood.binary:
+            self._grey |= not bool(((x == 0) | (x == 1)).all())
         if isinstance(pl_module, Autoencoder) and sum(map(len, self._labels)) < PROJECTED:
             size = [min(side, 32) for side in x.shape[-2:]]
             self._labels.append(y.cpu())
@@ -109,10 +114,12 @@ class Evaluation(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures and write results.json."""
-        results = self.results(trainer, pl_module)
+        codes = _all(self._codes) if self._codes.update_called else None  # gathered from all processes
+        results = self._results(trainer, pl_module, codes)
         numbers = {name: float(results[name]) for name in FIGURES if results[name] is not None}
         new = {f"test/{name}": v for name, v in numbers.items() if f"test/{name}" not in trainer.callback_metrics}
         pl_module.log_dict(new)
+        self._log_kl(trainer)
         folder = run_folder(trainer)
         if folder is None:
             return
@@ -120,28 +127,28 @@ class Evaluation(Callback):
             if isinstance(logger, TensorBoardLogger):
                 metrics = {f"hp/{name}": value for name, value in numbers.items()}
                 logger.log_hyperparams(dict(pl_module.hparams), metrics)
-        self._log_kl(trainer)
-        self._log_embedding(trainer)
+        self._log_embedding(trainer, codes)
         path = folder / "results.json"
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(results, indent=2) + "\n")
         temporary.replace(path)
 
-    def results(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Return the content of results.json; call it at the end of a test."""
+    def _results(self, trainer: Trainer, pl_module: LightningModule, codes: Tensor | None) -> dict[str, Any]:
+        """The content of results.json."""
         means = {name.removeprefix("test/"): value.item() for name, value in trainer.callback_metrics.items()}
-        codes = _all(self._codes) if self._codes.update_called else None
-        nll = self._nll.compute().item() if self._nll.update_called else None
-        likelihood = getattr(pl_module, "likelihood", None)
+        nll = _all(self._nll).double().mean().item() if self._nll.update_called else None
+        discrete = getattr(getattr(pl_module, "likelihood", None), "discrete", False)
         datamodule = getattr(trainer, "datamodule", None)
         state = _saved_state(trainer)
         seed = state.get("Evaluation", {}).get("seed", self._seed)
         epochs = state.get("Timing", {}).get("epochs", [])
-        shape = getattr(datamodule, "shape", None)
         mmd = None
         if isinstance(pl_module, Autoencoder) and codes is not None and len(codes) > 1:
-            mmd = code_mmd(_all(self._draws), pl_module.sample_prior(len(codes)))
+            mmd = code_mmd(_all(self._draws), pl_module.sample_prior(len(codes)).cpu())
+        if self._grey:  # then the Bernoulli's cross entropy is no density
+            means.pop("elbo", None)
+            nll = None
         return {
             "model": type(pl_module).__name__,
             "mse": means.get("mse"),
@@ -152,7 +159,7 @@ class Evaluation(Callback):
             "active_units": None if codes is None else active_units(codes),
             "nll": nll,
             "nll_samples": None if nll is None else self.nll_samples,
-            "bits_per_dim": bits_per_dim(nll, shape) if nll and shape and getattr(likelihood, "discrete", 0) else None,
+            "bits_per_dim": bits_per_dim(nll, self._shape) if nll is not None and discrete else None,
             "parameters": sum(p.numel() for p in pl_module.parameters()),
             "seed": seed if seed is not None else _global_seed(),
             "split_sha256": getattr(datamodule, "split_sha256", None),
@@ -165,8 +172,7 @@ class Evaluation(Callback):
         for metric in (self._codes, self._draws, self._kl, self._nll):
             metric.reset()
             metric.to(pl_module.device)
-        self._nll.set_dtype(torch.float64)
-        self._labels, self._thumbnails = [], []
+        self._labels, self._thumbnails, self._grey = [], [], False
 
     def _collect(self, pl_module: LightningModule, outputs: Measured) -> None:
         if isinstance(pl_module, Autoencoder):
@@ -178,7 +184,7 @@ class Evaluation(Callback):
     def _log_kl(self, trainer: Trainer) -> None:
         if not self._kl.update_called:
             return
-        kl = _all(self._kl).mean(0).sort(descending=True).values.cpu()  # D
+        kl = _all(self._kl).mean(0).sort(descending=True).values  # D
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.subplots()
         axes.bar(range(len(kl)), kl.tolist(), width=1.0)
@@ -188,16 +194,17 @@ class Evaluation(Callback):
                 logger.experiment.add_figure("latent/kl_per_dimension", figure, trainer.global_step)
                 logger.experiment.add_histogram("latent/kl_histogram", kl, trainer.global_step)
 
-    def _log_embedding(self, trainer: Trainer) -> None:
-        if not self._labels:
+    def _log_embedding(self, trainer: Trainer, codes: Tensor | None) -> None:
+        if not self._labels or codes is None:
             return
         labels, thumbnails = torch.cat(self._labels)[:PROJECTED], torch.cat(self._thumbnails)[:PROJECTED]
         names = getattr(getattr(trainer, "datamodule", None), "labels", None)
         metadata = [names[i] if names else str(i) for i in labels.tolist()]
-        codes = _all(self._codes)[: len(labels)].cpu()
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_embedding(codes, metadata, thumbnails, trainer.global_step, "test_codes")
+                logger.experiment.add_embedding(
+                    codes[: len(labels)], metadata, thumbnails, trainer.global_step, "test_codes"
+                )
 
 
 FIGURES = ("mse", "mse_sampled", "code_mmd", "elbo", "kl", "active_units", "nll", "bits_per_dim")
@@ -216,7 +223,7 @@ def bits_per_dim(nll: float, shape: tuple[int, ...]) -> float:
 
 def _all(metric: CatMetric) -> Tensor:
     value = metric.compute()
-    return value if isinstance(value, Tensor) else torch.cat(value)
+    return (value if isinstance(value, Tensor) else torch.cat(value)).cpu()
 
 
 def _saved_state(trainer: Trainer) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The autoencoder (Hinton & Salakhutdinov 2006)."""
 
-import torch
 from torch import Tensor
 
-from vae_zoo.distributions import Gaussian, LikelihoodFactory, wide
+from vae_zoo.distributions import Gaussian, LikelihoodFactory, StandardNormal, wide
 from vae_zoo.errors import require, require_positive
 from vae_zoo.models.base import Autoencoder, Measured, inference, squared_error
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
@@ -41,8 +40,8 @@ class AE(Autoencoder):
         self.save_hyperparameters()
         require(1, latent=latent)
         require_positive(lr=lr)
-        self.latent = latent
         self.encoder = encoder(shape, latent)
+        self.prior = StandardNormal(latent)
         self.likelihood = likelihood(decoder(latent, shape))
         self.lr = lr
 
@@ -67,8 +66,3 @@ class AE(Autoencoder):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the codes f(x), (B, D), of images (B, C, H, W) in [0, 1]."""
         return wide(self.encoder(x))
-
-    @inference
-    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw `n` codes (n, D) from N(0, I), which the codes of images were never asked to follow."""
-        return torch.randn(n, self.latent, device=self.device)

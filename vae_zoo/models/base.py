@@ -45,18 +45,19 @@ R = TypeVar("R")
 
 
 def inference(method: Callable[P, R]) -> Callable[P, R]:
-    """Run a model's method in evaluation mode and without gradients, then put the mode back."""
+    """Run a model's method in evaluation mode and without gradients, then put each module's mode back."""
 
     @functools.wraps(method)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         model: Any = args[0]
-        training = model.training
+        training = [module for module in model.modules() if module.training]
         model.eval()
         try:
             with torch.no_grad():
                 return method(*args, **kwargs)
         finally:
-            model.train(training)
+            for module in training:
+                module.training = True
 
     return wrapper
 
@@ -87,13 +88,15 @@ class GenerativeModel(LightningModule, ABC):
 
 
 class Autoencoder(GenerativeModel):
-    """A model with codes. Finals set `likelihood` and `lr`, and say what a code is and what is measured.
+    """A model with codes. Finals set the attributes, and say what a code is and what is measured.
 
     Attributes:
+        prior: p(z), whose draws `sample` decodes.
         likelihood: p(x|z), whose mean is the reconstruction.
         lr: Adam's learning rate.
     """
 
+    prior: Conditional
     likelihood: Likelihood
     lr: float
 
@@ -105,9 +108,10 @@ class Autoencoder(GenerativeModel):
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the codes (B, D) of images (B, C, H, W) in [0, 1]: the centre where the encoder is stochastic."""
 
-    @abstractmethod
+    @inference
     def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw `n` codes (n, D) from the distribution that `sample` decodes."""
+        """Draw `n` codes (n, D) from the prior p(z)."""
+        return self.prior(y).expand(torch.Size([n])).sample()
 
     @inference
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
@@ -144,7 +148,8 @@ class Autoencoder(GenerativeModel):
     def log_training(self, **values: Tensor) -> None:
         """Log the means as train/NAME, at those steps whose values reach a logger; elsewhere the call costs nothing."""
         trainer: Any = self._trainer  # None for a model that is not being trained
-        if trainer and (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+        every = trainer.log_every_n_steps if trainer else 0  # 0 is never
+        if every and (trainer.global_step + 1) % every == 0:
             self.log_dict({f"train/{name}": value.detach().mean() for name, value in values.items()})
 
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], stage: str) -> Measured:
@@ -157,19 +162,17 @@ class Autoencoder(GenerativeModel):
 
 
 class LatentVariableModel(Autoencoder):
-    """p(x, z) = p(z) p(x|z) with an approximate posterior q(z|x). Finals set the three conditionals.
+    """p(x, z) = p(z) p(x|z) with an approximate posterior q(z|x). Finals set the three conditionals and K.
 
     The loss is minus the mean over the batch of `objective(terms)`, one objective for training and validation. What is
     logged as elbo is the evidence lower bound whatever the objective is.
 
     Attributes:
         posterior: q(z|x).
-        prior: p(z).
         samples: K, draws of z per image in training and validation.
     """
 
     posterior: Conditional
-    prior: Conditional
     samples: int
 
     @staticmethod
@@ -217,11 +220,6 @@ class LatentVariableModel(Autoencoder):
         return self.posterior(x, y).mean
 
     @inference
-    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw `n` codes (n, D) from the prior p(z)."""
-        return self.prior(y).expand(torch.Size([n])).sample()
-
-    @inference
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, chunk: int = 512) -> Tensor:
         """Estimate log p(x) by importance sampling, from below: the bound of Burda et al. 2016, eq. 8.
 
@@ -229,10 +227,10 @@ class LatentVariableModel(Autoencoder):
             x: images (B, C, H, W) in [0, 1].
             y: labels (B,), for a model that takes them.
             samples: K, draws of z per image; the bound tightens with K.
-            chunk: images decoded at a time; memory does not depend on K.
+            chunk: images decoded at a time, though at least one for each of x; memory does not depend on K.
 
         Returns:
-            (B,) in nats, float64.
+            (B,) in nats, float64, on the CPU.
 
         Raises:
             UserError: if `samples` or `chunk` is less than 1.
@@ -240,11 +238,11 @@ class LatentVariableModel(Autoencoder):
         require(1, samples=samples, chunk=chunk)
         q = self.posterior(x, y)
         step = max(1, chunk // len(x))
-        total = x.new_full((len(x),), -math.inf, dtype=torch.float64)  # B
+        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # B; on the CPU: not all devices have float64
         for done in range(0, samples, step):
             z = q.rsample(torch.Size([min(step, samples - done)]))  # k B D
             log_w = self._score(x, y, q, z)[0].log_w  # k B
-            total = torch.logaddexp(total, log_w.double().logsumexp(0))
+            total = torch.logaddexp(total, log_w.cpu().double().logsumexp(0))
         return total - math.log(samples)
 
 
