@@ -410,6 +410,13 @@ def test_two_processes_fit_and_test(shapes, tmp_path):
     assert results["mse"] > 0 and results["nll"] > 0
 
 
+def test_results_carry_the_seed_of_the_training(shapes, tmp_path):
+    arguments = options(data__root=shapes, seed_everything=3, trainer__max_epochs=1)
+    vae_zoo("fit", "--config", CONFIG, *arguments, cwd=tmp_path)
+    vae_zoo("test", "--seed_everything", 0, cwd=tmp_path)
+    assert json.loads((only(tmp_path) / "results.json").read_text())["seed"] == 3
+
+
 def test_a_run_folder_may_be_renamed(run, monkeypatch):
     monkeypatch.chdir(run.parents[2])
     renamed = run.rename(run.with_name("the good one"))

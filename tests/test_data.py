@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import shutil
 import zipfile
 
@@ -71,6 +72,10 @@ def test_test_images_do_not_depend_on_how_many_are_trained_on(shapes):
     assert module(shapes).split["test"] == module(shapes, n_train=5, n_val=1).split["test"]
 
 
+def test_training_images_do_not_depend_on_how_many_are_validated_on(shapes):
+    assert module(shapes).split["train"] == module(shapes, n_val=1).split["train"]
+
+
 def test_batches_hold_every_image_once_with_a_ragged_last_batch(shapes):
     data = module(shapes)
     assert [len(x) for x, _ in data.train_dataloader()] == [16, 16, 8]
@@ -115,6 +120,39 @@ def test_test_annotations_are_kept_and_never_trained_on(folder):
         test_annotations=str(annotations / "instances_test.json"),
     )
     assert named.split == data.split
+
+
+def edit(folder, change):
+    path = folder / "annotations" / "instances.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_what_is_held_out_is_the_file_whatever_its_id_and_chosen_by_the_seed(folder):
+    annotations = folder / "annotations"
+    full = json.loads((annotations / "instances.json").read_text())
+    tests = [image | {"id": image["id"] + 1000} for image in full["images"][:25]]
+    (annotations / "instances_test.json").write_text(json.dumps(full | {"images": tests, "annotations": []}))
+    (annotations / "instances.json").rename(annotations / "instances_train.json")
+    data = module(folder)
+    assert not set(range(1, 26)) & {*data.split["train"], *data.split["val"]}
+    one, two = (set(module(folder, n_test=10, seed=seed).split["test"]) for seed in (0, 1))
+    assert one != two
+
+
+def test_a_file_listed_twice_is_one_picture_in_any_order(folder, shapes):
+    edit(folder, lambda content: content["images"].reverse())
+    assert module(folder).split == module(shapes).split
+    edit(folder, lambda content: content["images"].extend([i | {"id": i["id"] + 1000} for i in content["images"]]))
+    assert set().union(*module(folder, n_val=20).split.values()) == set(range(1, 81))
+
+
+def test_validation_takes_no_more_than_a_thousand_by_default(tmp_path):
+    for i in range(1_300):
+        (tmp_path / f"{i}.jpg").touch()
+    chosen = COCODataModule(str(tmp_path), n_train=100, n_test=100)._chosen
+    assert {part: len(pictures) for part, pictures in chosen.items()} == {"train": 100, "val": 1_000, "test": 100}
 
 
 # --- the pixels
@@ -196,6 +234,20 @@ def test_label_is_the_category_with_the_largest_area(shapes):
         assert data.labels[label] == coco.cats[max(areas, key=areas.get)]["name"]
 
 
+def test_areas_of_one_category_add_up(folder):
+    def two_small_and_one_large(content):
+        sizes = ((1, 40), (4, 60), (1, 40))
+        content["annotations"] = [
+            {"image_id": image["id"], "category_id": category, "area": area}
+            for image in content["images"]
+            for category, area in sizes
+        ]
+
+    edit(folder, two_small_and_one_large)
+    data = module(folder)
+    assert {data.labels[y] for y in images(data, "test")[1]} == {"triangle"}
+
+
 def test_images_without_a_label_are_none(folder):
     path = folder / "annotations" / "instances.json"
     content = json.loads(path.read_text())
@@ -254,6 +306,36 @@ def test_cache_is_made_again_when_anything_that_determines_it_changes(folder, tm
         assert images(data, "test")[0].max() == 0
 
 
+def test_cache_tells_two_folders_and_two_versions_apart(tmp_path, monkeypatch):
+    means = []
+    for name, value in (("a", 0), ("b", 255)):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "x.bmp"
+        Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(file)
+        os.utime(file, (1, 1))
+        pictures = [(Files(tmp_path / name), "x.bmp")]
+        means.append(open_cache(pictures, (1, 8, 8), tmp_path / "cache").pixels.mean())
+    assert means == [0, 255]
+    monkeypatch.setattr(cache, "VERSION", -1)
+    open_cache(pictures, (1, 8, 8), tmp_path / "cache")
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
+
+
+def test_a_zip_that_was_written_anew_is_read_anew(tmp_path):
+    means = []
+    for value in (10, 200):
+        with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+            archive.writestr("x.bmp", bmp(np.full((8, 8, 3), value, np.uint8)))
+        means.append(open_cache([(Files(tmp_path / "p.zip"), "x.bmp")], (1, 8, 8), tmp_path / "cache").pixels.mean())
+    assert means == [10, 200]
+
+
+def bmp(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "BMP")
+    return buffer.getvalue()
+
+
 def _build(arguments):
     folder, directory = arguments
     return images(module(folder, cache_dir=directory), "test")[0].sum().item()
@@ -291,6 +373,7 @@ def test_decode_keeps_the_centre_and_the_short_side():
     out = decode(jpeg(picture), (3, 20, 20)).astype(float)
     assert out.shape == (20, 20, 3)
     assert np.abs(out - picture[:, 20:40]).mean() < 3
+    assert np.abs(decode(jpeg(gradient(16, 32)), (3, 16, 32)).astype(float) - gradient(16, 32)).mean() < 3
 
 
 def test_decode_is_antialiased():
@@ -344,6 +427,16 @@ def test_damaged_pictures_are_named_and_left_out(folder):
     assert images(data, "train")[0].flatten(1).unique(dim=0).shape[0] == 40
 
 
+def test_pixels_and_labels_stay_together_when_a_picture_is_left_out(folder):
+    whole = module(folder)
+    for id_ in whole.split["test"][:3]:
+        (folder / "images" / f"{id_:06d}.jpg").write_bytes(b"")
+    with pytest.warns(UserWarning, match="left out 3 of 70"):
+        damaged = module(folder)
+    for after, before in zip(images(damaged, "test"), images(whole, "test"), strict=True):
+        assert torch.equal(after, before[3:])
+
+
 def test_too_many_damaged_pictures_stop_the_run(folder):
     for picture in sorted((folder / "images").iterdir())[:10]:
         picture.write_bytes(b"not a picture")
@@ -358,6 +451,17 @@ def test_sixteen_bit_pictures_are_not_clipped_in_silence(tmp_path):
         Image.fromarray(np.full((8, 8), 30_000, np.uint16)).save(tmp_path / f"{i}.png")
     with pytest.raises(UserError, match="only 8-bit pictures are read"):
         module(tmp_path, n_train=5, n_test=5, n_val=0)
+
+
+def test_bytes_become_the_whole_range(tmp_path):
+    for i in range(2):
+        Image.fromarray(np.full((8, 8, 3), 255 * i, np.uint8)).save(tmp_path / f"{i}.PNG")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "x.png").touch()
+    (tmp_path / "._1.png").touch()
+    data = module(tmp_path, n_train=1, n_test=1, n_val=0)
+    values = torch.cat([images(data, "train")[0], images(data, "test")[0]])
+    assert sorted(values.flatten(1)[:, 0].tolist()) == [0, 1]
 
 
 # --- what a user may get wrong

@@ -103,6 +103,25 @@ def test_optimal_sigma_follows_the_mean_of_the_last_batches():
     assert head.variance.item() == pytest.approx((3 * 1e-6 + 5 * 0.25) / 8)
 
 
+@pytest.mark.parametrize("head", [OptimalGaussian, DiscretisedLogistic])
+def test_location_is_the_sigmoid_in_evaluation(head):
+    head = head(decoder()).double().eval()
+    z, _ = z_and_x()
+    p = head(z)
+    truth = torch.stack([head.decoder(draw) for draw in z]).sigmoid()
+    torch.testing.assert_close(getattr(p, "centre", p.mean), truth)
+
+
+def test_optimal_sigma_forgets_old_batches_and_travels_in_the_state():
+    head, out = OptimalGaussian(nn.Identity()).double(), torch.zeros(1, *SHAPE, dtype=torch.float64)
+    for value in [0.5] * 300 + [1.0] * 500:
+        head.distribution(out).log_prob(torch.full_like(out, value))
+    assert head.variance > 0.24  # a mean over all batches would be 0.156
+    again = OptimalGaussian(nn.Identity()).double()
+    again.load_state_dict(head.state_dict())
+    assert again.variance == head.variance and again.batches == head.batches
+
+
 def test_bernoulli_is_a_probability_of_binary_pixels():
     head = Bernoulli(decoder())
     z, x = z_and_x()

@@ -99,6 +99,13 @@ def test_what_an_autoencoder_does_not_have_is_null(shapes, tmp_path):
     assert results["code_mmd"] is not None
 
 
+def test_nll_is_the_mean_over_images_with_a_ragged_last_batch(shapes, tmp_path, monkeypatch):
+    model, data = VAE(**SMALL), module(shapes)
+    monkeypatch.setattr(model, "log_prob", lambda x, y, samples: -x.mean((1, 2, 3)) * samples)
+    results = run_test(model, data, tmp_path, nll_samples=10)
+    assert results["nll"] == pytest.approx(10 * images(data, "test")[0].mean().item(), rel=1e-5)
+
+
 def test_nll_can_be_left_out(shapes, tmp_path):
     assert run_test(VAE(**SMALL), module(shapes), tmp_path, nll_samples=0)["nll"] is None
     with pytest.raises(UserError, match="nll_samples must be at least 0, got -1"):

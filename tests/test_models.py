@@ -1,5 +1,6 @@
 """Every model through its public face, as a notebook user calls it."""
 
+import csv
 import functools
 import inspect
 import math
@@ -7,6 +8,7 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -185,6 +187,77 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
         vae_zoo.load(tmp_path / "nowhere.ckpt")
 
 
+@densities
+def test_gradient_reaches_the_encoder_through_the_draws(cls):
+    model = cls(**SMALL)
+    model.terms(torch.rand(4, 3, 16, 16)).log_px.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.posterior.parameters())
+
+
+def test_training_and_measure_take_the_objective_of_the_same_draws():
+    class Weighted(VAE):
+        objective = staticmethod(objectives.iwae)
+
+    model, x = Weighted(**SMALL, samples=7), torch.rand(2, 3, 16, 16)
+
+    def seeded(function):
+        torch.manual_seed(1)
+        return function()
+
+    terms = seeded(lambda: model.terms(x, samples=7))
+    loss = seeded(lambda: model.training_step((x, None), 0))
+    torch.testing.assert_close(loss, -objectives.iwae(terms).mean())
+    measured = seeded(lambda: model.measure(x))["per_image"]
+    drawn = seeded(lambda: model.likelihood(model.posterior(x).rsample((7,)))).mean
+    torch.testing.assert_close(measured["loss"], -objectives.iwae(terms))
+    torch.testing.assert_close(measured["elbo"], objectives.elbo(terms))
+    torch.testing.assert_close(measured["mse_sampled"], (x - drawn).square().mean((-3, -2, -1)).mean(0))
+    assert all(value.shape == (2,) for value in measured.values())
+
+
+def test_log_prob_decodes_a_chunk_at_a_time():
+    model, sizes = VAE(**SMALL), []
+    model.likelihood.decoder.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    model.log_prob(torch.rand(5, 3, 16, 16), samples=7, chunk=15)
+    assert sizes == [15, 15, 5]
+
+
+def test_calls_put_either_mode_back_even_after_an_error():
+    model = VAE(**SMALL).eval()
+    model.sample(1)
+    assert not model.training
+    model.train()
+    with pytest.raises(UserError):
+        model.encode(torch.rand(1, 1, 16, 16))
+    assert model.training
+
+
+def test_training_figures_reach_the_logger_and_add_up(tmp_path):
+    logger = CSVLogger(str(tmp_path), name="", version="")
+    fit = trainer(tmp_path, max_epochs=2, logger=logger, log_every_n_steps=2, enable_checkpointing=False)
+    fit.fit(VAE(**SMALL), loader())
+    rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["train/loss"]]
+    assert [row["step"] for row in rows] == ["1", "3", "5"]
+    for row in rows:
+        parts = float(row["train/reconstruction"]) - float(row["train/kl"])
+        assert -float(row["train/loss"]) == pytest.approx(parts, rel=1e-5)
+    trainer(tmp_path, log_every_n_steps=0, enable_checkpointing=False).fit(VAE(**SMALL), loader())  # 0 is never
+
+
+@autoencoders
+def test_learning_rate_prior_and_width_of_the_codes(cls):
+    model = cls(**SMALL, lr=0.5)
+    assert model.configure_optimizers().param_groups[0]["lr"] == 0.5
+    assert 0.95 < model.sample_prior(4000).std() < 1.05
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.encode(torch.rand(2, 3, 16, 16)).dtype == torch.float32
+
+
+def test_loss_of_an_autoencoder_is_the_mean_over_images():
+    model, x = models.AE(**SMALL), torch.rand(4, 3, 16, 16)
+    torch.testing.assert_close(model.training_step((x, None), 0), model.measure(x)["per_image"]["loss"].mean())
+
+
 @autoencoders
 def test_calls_leave_a_frozen_part_frozen_and_take_any_float(cls):
     model = cls(**SMALL).double()
@@ -225,6 +298,8 @@ def test_other_sizes_are_refused_with_the_nearest_that_work(shape, message):
 def test_images_of_another_shape_are_refused():
     with pytest.raises(UserError, match=r"built for images of shape \(3, 16, 16\).*got \(1, 16, 16\)"):
         VAE(**SMALL).encode(torch.rand(2, 1, 16, 16))
+    with pytest.raises(UserError, match="got \\(3, 32, 16\\)"):
+        VAE(**SMALL).encode(torch.rand(2, 3, 32, 16))
 
 
 def test_convolutions_are_channels_last_and_let_the_signal_through():
@@ -234,5 +309,6 @@ def test_convolutions_are_channels_last_and_let_the_signal_through():
         assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
     signal = nn.Sequential(*list(encoder)[:-2])(torch.randn(4, 3, 64, 64))
     assert 0.1 < signal.square().mean() < 2
+    assert [m.in_channels for m in decoder if isinstance(m, nn.ConvTranspose2d)] == [256, 128, 64, 32]
     out = nn.Sequential(*list(decoder)[2:])(torch.randn(4, 256, 4, 4))
     assert 0.1 < out.square().mean() < 2

@@ -27,7 +27,7 @@ class LinearLikelihood(Likelihood):
 
 
 class LinearPosterior(Conditional):
-    """The exact posterior, or the best factorised one, whose precision is L's diagonal (Bishop 2006, section 10.1.2)."""
+    """The exact posterior, or the best factorised one, whose precision is L's diagonal (Bishop 2006, 10.1.2)."""
 
     def __init__(self, weight, bias, exact):
         super().__init__()

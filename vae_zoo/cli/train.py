@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
@@ -102,8 +103,8 @@ class ZooCLI(LightningCLI):
         checkpoint = find_checkpoint(given, model) if given else None
         # A file that is no checkpoint fails here, in one sentence.
         self.loaded = None if checkpoint is None else vae_zoo.load(checkpoint)
-        if self.loaded:
-            _refuse_differences(config.model, self.loaded)
+        if checkpoint is not None:
+            _refuse_differences(config.model, checkpoint)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.folder = (run_folder(checkpoint) if checkpoint else None) or _new_folder(model)
         if command != "fit":
@@ -214,10 +215,11 @@ def _config_of_run(given: list[str]) -> list[str]:
     return ["--config", str(folder / "config.yaml"), *given, "--ckpt_path", str(checkpoint)]
 
 
-def _refuse_differences(given: Namespace, loaded: GenerativeModel) -> None:
+def _refuse_differences(given: Namespace, checkpoint: Path) -> None:
     """Lightning would take the checkpoint's model without a word; the command must agree with it."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
     here = {"class": _class(given.class_path).__name__, **given.init_args.as_dict()}
-    there = {"class": type(loaded).__name__, **loaded.hparams}
+    there = {"class": saved["_class_path"].rpartition(".")[2], **saved}
     for path, ours, theirs in _differences(here, there, "model"):
         raise UserError(
             f"{path} is {ours!r} here, but {theirs!r} in the checkpoint; leave it out, or train a new model"
