@@ -312,7 +312,9 @@ CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
         (["--model.latent", "0"], 1, "latent must be at least 1, got 0"),
         (["--model.lr", "-1"], 1, "lr must be positive, got -1"),
         (["--model.encoder.depth", "-1"], 1, "depth must be at least 1, got -1"),
-        (["--trainer.precision", "bf16-true"], 1, "trainer.precision bf16-true: .* take bf16-mixed"),
+        (["--trainer.precision", "bf16-true"], 1, "trainer.precision bf16-true: it is 32-true, or bf16-mixed"),
+        (["--seed_everything", "-4"], 1, "seed_everything must be at least 0, got -4"),
+        (["--data.annotations", "nowhere.json"], 1, "nowhere.json does not exist"),
         (["--data.workers", "-1"], 1, "workers must be at least 0, got -1"),
         (["--trainer.accelerator", "bogus"], 1, "trainer: .*invalid accelerator name: .*Available names are"),
         (["--ckpt_path", "nowhere.ckpt"], 1, "nowhere.ckpt: there is no such checkpoint file"),
@@ -329,7 +331,7 @@ def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path,
     assert re.search(message, said, re.S), said
     (line,) = [line for line in said.splitlines() if line.startswith("vae-zoo")]
     assert len(line) < 600 and "Traceback" not in said
-    assert not (tmp_path / "runs").exists()
+    assert not list(tmp_path.glob("runs/*/*"))
 
 
 @pytest.mark.parametrize(
@@ -340,15 +342,33 @@ def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path,
         ("class_path: VAE", "class_path: VEA", "model: there is no 'VEA'; did you mean 'VAE'?"),
         ("max_epochs: 100", "max_epoch: 100", "there is no key 'trainer.max_epoch'; did you mean"),
         ("trainer:", "trianer:", "there is no key 'trianer'; did you mean 'trainer'?"),
-        ("model:", "model: [", "bad.yaml"),
+        ("model:", "model: [", "bad.yaml is not a configuration file"),
+        (None, "", "bad.yaml is not a configuration file: it holds no settings"),
+        ("init_args:", "initargs:", "did you mean 'model.init_args'?"),
     ],
 )
 def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.yaml").write_text((REPOSITORY / "configs" / "vae.yaml").read_text().replace(old, new))
+    good = (REPOSITORY / "configs" / "vae.yaml").read_text()
+    (tmp_path / "bad.yaml").write_text(good.replace(old, new) if old else new)
     assert call("fit", "--config", "bad.yaml", "--data.root", shapes, monkeypatch=monkeypatch) == 2
     said = capsys.readouterr().err
     assert "bad.yaml" in said and message in said and "Traceback" not in said
+
+
+def test_no_argument_at_all(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call("fit", monkeypatch=monkeypatch) == 2
+    assert "required" in capsys.readouterr().err
+
+
+def test_a_part_can_be_predicted_and_a_picture_can_have_any_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parents[2])
+    assert call("predict", "--trainer.limit_predict_batches", "1", monkeypatch=monkeypatch) == 0
+    codes = np.load(run / "codes.npz")
+    assert codes["z"].shape == (16, 64) and codes["label"].shape == (16,)
+    assert call("sample", "--n", "2", "--out", "picture", monkeypatch=monkeypatch) == 0
+    assert Image.open("picture").format == "PNG"
 
 
 def test_a_mistake_in_a_shell_leaves_one_line_and_a_status(tmp_path):
@@ -365,6 +385,8 @@ def test_a_mistake_in_a_shell_leaves_one_line_and_a_status(tmp_path):
     [
         (["sample"], "there is no trained model below runs"),
         (["test"], "there is no trained model below runs"),
+        (["test", "--ckpt_path", "something"], "something is not a checkpoint of a vae_zoo model"),
+        (["data", "shapes", "--out", "something/below", "--n", "3"], "something"),
         (["reconstruct", "--ckpt_path", "nowhere.ckpt"], "there is no such checkpoint file"),
         (["data", "shapes", "--out", ".", "--n", "3"], "is there already"),
         (["data", "shapes", "--out", "x", "--n", "0"], "n must be at least 1"),

@@ -204,6 +204,35 @@ def test_worker_processes_read_one_zip_without_disturbing_each_other(tmp_path):
     assert np.abs(done.pixels.mean((1, 2, 3)) - np.arange(600) % 256).max() <= 1
 
 
+def test_a_zip_of_one_folder_is_that_folder(shapes, tmp_path):
+    (tmp_path / "site").mkdir()
+    shutil.copytree(shapes, tmp_path / "site" / "shapes")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "site")
+    data = module(packed)
+    assert data.split == module(shapes).split and data.labels == module(shapes).labels
+
+
+def test_missing_sizes_and_areas_are_no_matter(folder, shapes):
+    def forget(content):
+        for image in content["images"]:
+            image["width"] = None
+        for annotation in content["annotations"]:
+            annotation["area"] = None
+
+    edit(folder, forget)
+    assert module(folder).split == module(shapes).split
+
+
+def test_a_set_of_which_nothing_can_be_read(folder):
+    for picture in (folder / "images").iterdir():
+        picture.write_bytes(b"")
+    with (
+        pytest.raises(UserError, match="none of the 40 train pictures"),
+        pytest.warns(UserWarning, match="left out 70"),
+    ):
+        module(folder, max_unreadable=1)
+
+
 def test_resident_batches_are_the_same(shapes):
     torch.manual_seed(3)
     plain = images(module(shapes), "train")
@@ -485,6 +514,8 @@ def broken(folder, content):
         (lambda f: None, {"image_dir": "elsewhere"}, "data.image_dir.*elsewhere does not exist"),
         (lambda f: None, {"n_train": 100}, r"n_train = 100 .* of 80 in .*; ask for fewer, such as --data.n_train"),
         (lambda f: None, {"categories": ["zebra"]}, r"\['zebra'\] not in .*, which has circle, pentagon"),
+        (lambda f: edit(f, lambda c: c["images"][0].update(id=[1])), {}, "not in COCO format.*id"),
+        (lambda f: edit(f, lambda c: c["images"][0].update(file_name=7)), {}, "not in COCO format.*file_name 7"),
         (lambda f: None, {"n_train": 0}, "n_train must be at least 1, got 0"),
         (lambda f: None, {"channels": 2}, r"data.channels must be 1 \(grey\) or 3 \(RGB\), got 2"),
     ],
@@ -502,6 +533,8 @@ def test_the_numbers_that_are_proposed_fit(shapes):
     words = str(told.value).split("such as ")[1].split()
     proposed = {name.removeprefix("--data."): int(n) for name, n in zip(words[::2], words[1::2], strict=True)}
     module(shapes, **proposed)
+    with pytest.raises(UserError, match="--data.n_train 79 --data.n_test 1"):
+        module(shapes, n_train=10_000, n_test=1, n_val=0)
 
 
 def test_an_empty_folder_and_a_file_that_is_no_zip(tmp_path):

@@ -302,6 +302,13 @@ def test_images_of_another_shape_are_refused():
         VAE(**SMALL).encode(torch.rand(2, 3, 32, 16))
 
 
+def test_images_are_floats_and_have_a_shape_of_three_numbers():
+    with pytest.raises(UserError, match="must be float in .*, got torch.uint8; divide bytes by 255"):
+        VAE(**SMALL).encode(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"shape must be \(channels, height, width\), got \(32, 32\)"):
+        VAE(shape=(32, 32))
+
+
 def test_convolutions_are_channels_last_and_let_the_signal_through():
     encoder, decoder = ConvEncoder((3, 64, 64), 64), ConvDecoder(64, (3, 64, 64))
     for network in (encoder, decoder):

@@ -60,6 +60,8 @@ class ConvEncoder(Network):
                 f"this model was built for images of shape {self.shape} (channels, height, width), "
                 f"got {tuple(x.shape[1:])}; resize them or build it with shape={tuple(x.shape[1:])}"
             )
+        if not x.is_floating_point():
+            raise UserError(f"images must be float in [0, 1], got {x.dtype}; divide bytes by 255")
         return super().forward(x)
 
 
@@ -107,6 +109,8 @@ def _finish(network: Network) -> None:
 def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
     """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
     require(1, width=width, depth=depth)
+    if len(shape) != 3:
+        raise UserError(f"shape must be (channels, height, width), got {tuple(shape)}")
     step = 1 << depth
     if any(side < step or side % step for side in shape[1:]):
         low = [max(side // step, 1) * step for side in shape[1:]]

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"vae-zoo {command}: {error}", file=sys.stderr)
         return 2
-    except UserError as error:
+    except (UserError, OSError) as error:  # what a file or a folder refuses, its error names
         print(f"vae-zoo {command}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -50,7 +50,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         x = _test_images(checkpoint, options.n) if x is None else x
         grid = reconstruction_grid(x, model.reconstruct(x), options.columns)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    save_image(grid, options.out)
+    save_image(grid, options.out, format="png")
     print(f"wrote {options.out}")
 
 

@@ -5,8 +5,10 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ from vae_zoo.callbacks import SampleImages, Timing
 from vae_zoo.cli import UsageError
 from vae_zoo.cli.runs import RUNS, find_checkpoint, run_folder
 from vae_zoo.cli.usage import explain
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import Evaluation
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
@@ -94,10 +96,15 @@ class ZooCLI(LightningCLI):
         parser.link_arguments("data", "model.init_args.shape", compute_fn=_shape, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Find the checkpoint and the run folder, the one it lies in or a new one."""
-        super().parse_arguments(parser, args)
+        """Find the checkpoint, and the run folder that it lies in."""
+        try:
+            super().parse_arguments(parser, args)
+        except (ValueError, TypeError) as error:
+            raise Complaint(str(error)) from error
         command = self.config.subcommand
         config = self.config[command]
+        if config.seed_everything is not True:
+            require(0, seed_everything=config.seed_everything)
         model = _name(config.model.class_path)
         given = config.ckpt_path or (None if command == "fit" else "last")
         checkpoint = find_checkpoint(given, model) if given else None
@@ -106,15 +113,18 @@ class ZooCLI(LightningCLI):
         if checkpoint is not None:
             _refuse_differences(config.model, checkpoint)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
-        self.folder = (run_folder(checkpoint) if checkpoint else None) or _new_folder(model)
+        self.resumed = run_folder(checkpoint) if checkpoint else None
         if command != "fit":
             self.save_config_callback = None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers and callbacks that a run always has."""
         config = self._get(self.config_init, "trainer")
-        if str(config["precision"]).endswith("16-true"):
-            raise UserError(f"trainer.precision {config['precision']}: sums over pixels need float32; take bf16-mixed")
+        if str(config["precision"]).endswith("true") and "32" not in str(config["precision"]):
+            raise UserError(f"trainer.precision {config['precision']}: it is 32-true, or bf16-mixed for more speed")
+        self.datamodule.prepare_data()
+        self.datamodule.setup()  # what is wrong with the data is said before anything is written
+        self.folder: Path = self.resumed or _new_folder(_name(self.config[self.subcommand].model.class_path))
         if config["logger"] in (None, True):
             number = self.folder.name.removeprefix("version_")
             version = int(number) if number.isdigit() else self.folder.name
@@ -135,6 +145,8 @@ class ZooCLI(LightningCLI):
         try:
             return super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+            with suppress(OSError):
+                self.folder.rmdir()  # if it is new, and so empty
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def after_instantiate_classes(self) -> None:
@@ -156,7 +168,9 @@ class ZooCLI(LightningCLI):
             print(f"run folder    {_short(self.folder)}")
             print(f"images        {_short(self.folder / 'images')}")
             print(f"TensorBoard   tensorboard --logdir {_short(self.folder.parent.parent)}")
-            print(f"test it       vae-zoo test --ckpt_path {_short(self.folder / 'checkpoints' / 'last.ckpt')}")
+            last = self.folder / "checkpoints" / "last.ckpt"
+            if last.exists():
+                print(f"test it       vae-zoo test --ckpt_path {_short(last)}")
 
     def after_test(self) -> None:
         """Say where the results are."""
@@ -201,17 +215,20 @@ class CodeWriter(BasePredictionWriter):
         labels = np.concatenate([y.numpy() for _, y in datamodule.predict_dataloader()])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         codes = np.concatenate([codes.float().cpu().numpy() for codes in predictions])
-        np.savez(self.path, z=codes, label=np.array(datamodule.labels)[labels])
+        np.savez(self.path, z=codes, label=np.array(datamodule.labels)[labels[: len(codes)]])
 
 
 def _config_of_run(given: list[str]) -> list[str]:
     """Without a --config, use the one that the checkpoint was trained with."""
+    if {"--help", "-h"} & set(given):
+        return given
     values = dict(zip(given, given[1:], strict=False))
     values |= dict(argument.split("=", 1) for argument in given if argument.startswith("--ckpt_path="))
     checkpoint = find_checkpoint(values.get("--ckpt_path", "last"))
-    folder = checkpoint and run_folder(checkpoint)
-    if folder is None or not (folder / "config.yaml").is_file() or {"--help", "-h"} & set(given):
-        return given
+    folder = run_folder(checkpoint) if checkpoint else None
+    if folder is None or not (folder / "config.yaml").is_file():
+        vae_zoo.load(cast(Path, checkpoint))
+        raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; say with --config what to test it on")
     return ["--config", str(folder / "config.yaml"), *given, "--ckpt_path", str(checkpoint)]
 
 
@@ -228,7 +245,7 @@ def _refuse_differences(given: Namespace, checkpoint: Path) -> None:
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Any]]:
     """Where two trees of settings that both say something say different things."""
-    for key in ours.keys() & theirs.keys() - {"shape"}:
+    for key in sorted(ours.keys() & theirs.keys() - {"shape"}):
         if isinstance(ours[key], dict) and isinstance(theirs[key], dict):
             yield from _differences(ours[key], theirs[key], f"{path}.{key}")
         elif ours[key] != theirs[key]:
@@ -253,8 +270,16 @@ def _class(path: str) -> type:
 
 
 def _new_folder(model: str) -> Path:
+    """Make the next ``version_N``, which no other process then takes."""
     numbers = [int(path.name[8:]) for path in (RUNS / model).glob("version_*") if path.name[8:].isdigit()]
-    return (RUNS / model / f"version_{max(numbers, default=-1) + 1}").resolve()
+    for number in count(max(numbers, default=-1) + 1):
+        folder = (RUNS / model / f"version_{number}").resolve()
+        if int(os.environ.get("LOCAL_RANK", 0)):  # only the first of several processes writes
+            return folder
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError
 
 
 def _short(path: Path) -> str:

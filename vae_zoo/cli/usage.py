@@ -22,7 +22,7 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
     try:
         sources = list(_given(arguments))
     except yaml.YAMLError as error:
-        return f"{error.args[0]} is not YAML: {' '.join(str(error.__cause__).split())}"
+        return f"{error.args[0]} is not a configuration file: {' '.join(str(error.__cause__).split())}"
     chosen = dict(sections)
     for _, config in sources:
         for key, base in sections.items():
@@ -38,12 +38,13 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
     inner = re.search(
         r"Problem with given class_path '[\w.]+':(.*?)(- Expected a <class 'NoneType'>|\Z)", message, re.S
     )
-    return " ".join((inner[1] if inner else message).split())
+    text = re.sub(r"(Subtypes|Given value|Given value type): .*", "", inner[1] if inner else message)
+    return " ".join(text.split())[:500]
 
 
 def _given(arguments: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each configuration file and each option, as (where it stands, nested dict)."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         value = value if equals else following
         if name in ("--config", "-c"):
@@ -53,8 +54,9 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise yaml.YAMLError(value) from error
             except (OSError, ValueError):
                 continue  # then the complaint itself says so
-            if isinstance(config, dict):
-                yield value, config
+            if not isinstance(config, dict):
+                raise yaml.YAMLError(value) from ValueError("it holds no settings")
+            yield value, config
         elif name.startswith("--"):
             nested: Any = value
             for key in reversed(name[2:].split(".")):
@@ -81,7 +83,7 @@ def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]
         return
     for key, below in (value.get("init_args") or value).items():
         if key not in {*parameters, "class_path", "init_args"}:
-            yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in parameters})
+            yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in {*parameters, "init_args"}})
         elif key in parameters and (made := _made_by(class_, key)):
             yield from _problems(f"{path}.{key}", below, made, parameters[key].default)
 

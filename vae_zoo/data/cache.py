@@ -4,13 +4,15 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
@@ -74,6 +76,8 @@ class _Decoder(Dataset):
             return decode(files.read(name), self.shape)
         except (FileNotFoundError, KeyError):
             return "missing"
+        except UnidentifiedImageError:
+            return "not a picture"
         except Exception as error:  # a damaged file can make a decoder raise anything; the reason is told to the user
             return f"{type(error).__name__}: {error}".split("\n")[0]
 
@@ -117,6 +121,9 @@ def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> 
     loader = DataLoader(decoder, batch_size=64, num_workers=0 if few else workers, collate_fn=list)
     batches = track(loader, "decoding pictures", console=Console(stderr=True), transient=True, disable=few)
 
+    for left in path.parent.glob("building-*"):  # of a process that was killed
+        if time.time() - left.stat().st_mtime > 86_400:
+            shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix="building-"))
     try:
         channels, height, width = decoder.shape
@@ -136,6 +143,4 @@ def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> 
         os.replace(temporary / "report", report)
         os.replace(temporary / "pixels", path)
     finally:
-        for leftover in temporary.iterdir():
-            leftover.unlink()
-        temporary.rmdir()
+        shutil.rmtree(temporary, ignore_errors=True)

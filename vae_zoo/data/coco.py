@@ -139,7 +139,8 @@ class COCODataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Decode the pictures, if that has not been done before."""
-        self._open_cache()
+        if not self._sets:
+            self._open_cache()
 
     def setup(self, stage: str | None = None) -> None:
         """Choose the images, open their cache and leave out what could not be read. All stages share one set-up."""
@@ -154,6 +155,8 @@ class COCODataModule(LightningDataModule):
             rows = [row for row in range(start, start + len(members)) if row not in cache.unreadable]
             start += len(members)
             self.split[part] = [pictures[row].id for row in rows]
+            if members and not rows:
+                raise UserError(f"none of the {len(members)} {part} pictures in {self.root} can be read")
             labels = torch.tensor([index[pictures[row].label] for row in rows], dtype=torch.int64)
             self._sets[part] = PixelDataset(pixels, labels, np.array(rows, dtype=np.int64))
 
@@ -259,9 +262,14 @@ class COCODataModule(LightningDataModule):
             asked = " + ".join(f"data.{name} = {n}" for name, n in parts.items() if n)
             where = str(self.root) + (f", {annotations}" if annotations else "")
             share = there / sum(parts.values())
-            fewer = " ".join(f"--data.{name} {int(n * share)}" for name, n in parts.items() if n)
+            fewer = {
+                name: max(int(n * share), int(name != "n_val")) for name, n in parts.items() if n or name != "n_val"
+            }
+            if "n_train" in fewer:
+                fewer["n_train"] = max(1, there - sum(fewer.values()) + fewer["n_train"])
+            such = " ".join(f"--data.{name} {n}" for name, n in fewer.items())
             raise UserError(
-                f"more images asked for than there are: {asked}, of {there} in {where}; ask for fewer, such as {fewer}"
+                f"more images asked for than there are: {asked}, of {there} in {where}; ask for fewer, such as {such}"
             )
 
 

@@ -44,6 +44,10 @@ class Files:
     def _name(self, name: str) -> str:
         return str(PurePosixPath(self.prefix) / name)
 
+    def below(self, folder: str) -> "Files":
+        """Return the files of a folder inside."""
+        return Files(self.root, str(PurePosixPath(self.prefix) / folder).removeprefix("."))
+
     def read(self, name: str) -> bytes:
         """Return a file's content. Raises OSError or KeyError if it is not there, zipfile errors if it is damaged."""
         if self._zip is None:

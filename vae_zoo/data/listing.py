@@ -49,6 +49,9 @@ class Listing:
                 f"data.root: {error}; give --data.root a folder or zip of pictures, "
                 "or make the embedded data set: vae-zoo data shapes --out data/shapes"
             ) from None
+        names = self.files.names() if root.is_file() else []
+        if len({name.split("/")[0] for name in names}) == 1 and any(name.count("/") > 1 for name in names):
+            self.files = self.files.below(names[0].split("/")[0])  # a zip of one folder that holds everything
         self.root, self.categories, self.min_size = root, categories, min_size
         self.source = None if image_dir is None else self._named_source(image_dir)
 
@@ -104,8 +107,8 @@ class Listing:
             for instance in coco.imgToAnns[image["id"]]:
                 name = names.get(instance["category_id"], NO_LABEL)
                 if name in wanted:
-                    areas[name] = areas.get(name, 0) + instance["area"]
-            large = all(image.get(side, self.min_size) >= self.min_size for side in ("width", "height"))
+                    areas[name] = areas.get(name, 0) + (instance["area"] or 0)
+            large = all((image.get(side) or self.min_size) >= self.min_size for side in ("width", "height"))
             if large and (areas or not self.categories):
                 label = max(areas, key=areas.__getitem__, default=NO_LABEL)
                 # A file that is listed twice is one picture: it must not stand in two parts of a split.
@@ -119,7 +122,7 @@ class Listing:
 
     def _named_source(self, image_dir: str) -> Files:
         if self.root.is_file() and not Path(image_dir).is_absolute():
-            return Files(self.root, image_dir.strip("/"))
+            return self.files.below(image_dir.strip("/"))
         try:
             return Files(self.root / Path(image_dir).expanduser())
         except UserError as error:
@@ -128,7 +131,7 @@ class Listing:
     def _guess_source(self, annotations: str, images: list[dict[str, Any]]) -> Files:
         """Find the place, of those usual for COCO, that has most of the first pictures."""
         stem = PurePosixPath(annotations).stem.removeprefix("instances_")  # train2017
-        places = [Files(self.root, prefix) for prefix in ("images", f"images/{stem}", stem, "")]
+        places = [self.files.below(folder) for folder in ("images", f"images/{stem}", stem, "")]
         if (self.root / f"{stem}.zip").is_file():
             places += [Files(self.root / f"{stem}.zip", prefix) for prefix in (stem, "")]
         hits = [sum(bool(place.stamp(image["file_name"])) for image in images[:50]) for place in places]
@@ -166,6 +169,12 @@ def _open_coco(files: Files, annotations: str) -> COCO:
             raise UserError(f"{where} is not in COCO format: it needs a list {key!r} of entries with {entries}")
     if not dataset["images"]:
         raise UserError(f"{where} names no image")
+    for image in dataset["images"]:
+        if not isinstance(image["file_name"], str) or not isinstance(image["id"], int):
+            raise UserError(
+                f"{where} is not in COCO format: an image has the id {image['id']!r}, a whole number, and "
+                f"the file_name {image['file_name']!r}, a text"
+            )
     for number, annotation in enumerate(dataset["annotations"]):
         annotation.setdefault("id", number)  # pycocotools' index asks for it, we do not
     coco = COCO()

@@ -44,7 +44,7 @@ class Evaluation(Callback):
     def __init__(self, nll_samples: int = 100) -> None:
         require(0, nll_samples=nll_samples)
         self.nll_samples = nll_samples
-        self._codes, self._draws, self._kl, self._nll = (CatMetric() for _ in range(4))
+        self._codes, self._draws, self._kl, self._nll = (CatMetric(nan_strategy="disable") for _ in range(4))
         self._labels: list[Tensor] = []
         self._thumbnails: list[Tensor] = []
         self._shape: tuple[int, ...] = ()
@@ -185,6 +185,8 @@ class Evaluation(Callback):
         if not self._kl.update_called:
             return
         kl = _all(self._kl).mean(0).sort(descending=True).values  # D
+        if not kl.isfinite().all():
+            return  # a training that has diverged has no chart
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.subplots()
         axes.bar(range(len(kl)), kl.tolist(), width=1.0)
