@@ -123,7 +123,7 @@ class ZooCLI(LightningCLI):
         if str(config["precision"]).endswith("true") and "32" not in str(config["precision"]):
             raise UserError(f"trainer.precision {config['precision']}: it is 32-true, or bf16-mixed for more speed")
         self.datamodule.prepare_data()
-        self.datamodule.setup()  # what is wrong with the data is said before anything is written
+        self.datamodule.setup(self.subcommand)  # what is wrong with the data is said before anything is written
         self.folder: Path = self.resumed or _new_folder(_name(self.config[self.subcommand].model.class_path))
         if config["logger"] in (None, True):
             number = self.folder.name.removeprefix("version_")

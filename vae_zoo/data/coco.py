@@ -262,9 +262,7 @@ class COCODataModule(LightningDataModule):
             asked = " + ".join(f"data.{name} = {n}" for name, n in parts.items() if n)
             where = str(self.root) + (f", {annotations}" if annotations else "")
             share = there / sum(parts.values())
-            fewer = {
-                name: max(int(n * share), int(name != "n_val")) for name, n in parts.items() if n or name != "n_val"
-            }
+            fewer = {name: max(int(n * share), int(name != "n_val")) for name, n in parts.items() if n}
             if "n_train" in fewer:
                 fewer["n_train"] = max(1, there - sum(fewer.values()) + fewer["n_train"])
             such = " ".join(f"--data.{name} {n}" for name, n in fewer.items())
