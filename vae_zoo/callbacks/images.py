@@ -62,7 +62,7 @@ class SampleImages(Callback):
             self._write(trainer, pl_module, trainer.current_epoch)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
-        folder = run_folder(trainer)
+        folder = output_folder(trainer)
         if folder is None:
             return
         self._written.add(epoch)
@@ -98,7 +98,7 @@ class SampleImages(Callback):
         return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
 
 
-def run_folder(trainer: Trainer) -> Path | None:
+def output_folder(trainer: Trainer) -> Path | None:
     """The folder to write to: the logger's; None where there is no logger, and on all processes but the first."""
     folder = trainer.log_dir  # all processes must ask for it, since the first one tells the others
     return Path(folder) if folder and trainer.loggers and trainer.is_global_zero else None

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchmetrics import CatMetric
 
-from vae_zoo.callbacks.images import run_folder
+from vae_zoo.callbacks.images import output_folder
 from vae_zoo.callbacks.timing import Timing, summarise
 from vae_zoo.errors import require
 from vae_zoo.metrics.codes import active_units, code_mmd
@@ -55,7 +55,7 @@ class Evaluation(Callback):
         """Remember the seed, which the checkpoint then carries, and write the split's image ids to split.json."""
         self._seed = _global_seed()
         split = getattr(getattr(trainer, "datamodule", None), "split", None)
-        folder = run_folder(trainer)
+        folder = output_folder(trainer)
         if split and folder:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "split.json").write_text(json.dumps(split))
@@ -120,7 +120,7 @@ class Evaluation(Callback):
         new = {f"test/{name}": v for name, v in numbers.items() if f"test/{name}" not in trainer.callback_metrics}
         pl_module.log_dict(new)
         self._log_kl(trainer)
-        folder = run_folder(trainer)
+        folder = output_folder(trainer)
         if folder is None:
             return
         for logger in trainer.loggers:
