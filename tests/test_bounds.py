@@ -80,3 +80,28 @@ def test_closed_form_kl_is_summed_over_latents():
     kl = torch.tensor([[1.0, 2.0, 3.0]])
     terms = Terms(torch.zeros(2, 1), torch.zeros(2, 1), torch.zeros(2, 1), kl)
     assert objectives.elbo(terms).item() == -6
+
+
+KL = torch.tensor([[1.0, 0.1], [3.0, 0.3]])  # B D, means 2 and 0.2
+FLAT = Terms(torch.full((1, 2), -10.0), torch.zeros(1, 2), torch.zeros(1, 2), KL)
+
+
+@pytest.mark.parametrize(
+    "beta, free_bits, kl",
+    [
+        (1, 0, [1.1, 3.3]),
+        (4, 0, [4.4, 13.2]),
+        (1, 0.5, [2.5, 2.5]),  # 2 is above half a nat, 0.2 is below it
+        (2, 0.1, [4.4, 4.4]),
+        (1, 3.0, [6.0, 6.0]),
+        (0, 0, [0, 0]),
+    ],
+)
+def test_beta_weights_the_kl_and_free_bits_are_of_the_batch_mean_of_each_dimension(beta, free_bits, kl):
+    torch.testing.assert_close(objectives.weighted_elbo(FLAT, beta, free_bits), -10.0 - torch.tensor(kl))
+
+
+def test_free_bits_stop_the_gradient_of_what_is_free():
+    kl = KL.clone().requires_grad_()
+    objectives.weighted_elbo(FLAT._replace(kl=kl), 1.0, 0.5).mean().backward()
+    torch.testing.assert_close(kl.grad, torch.tensor([[-0.5, 0.0], [-0.5, 0.0]]))

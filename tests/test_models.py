@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -17,6 +17,7 @@ from vae_zoo import models, objectives
 from vae_zoo.distributions import Bernoulli, DiscretisedLogistic, Gaussian, LearnedGaussian, OptimalGaussian
 from vae_zoo.errors import UserError
 from vae_zoo.models import VAE, Autoencoder, LatentVariableModel
+from vae_zoo.models.base import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, Network
 
 FINALS = [c for c in vars(models).values() if inspect.isclass(c) and not inspect.isabstract(c)]
@@ -51,42 +52,44 @@ def trainer(folder, **changes):
 def test_without_arguments_for_64_pixels_in_colour(cls):
     model = cls()
     x = torch.rand(2, 3, 64, 64)
-    assert model.sample(3).shape == (3, 3, 64, 64)
-    assert model.encode(x).shape == (2, 64)
-    assert model.decode(model.encode(x)).shape == model.reconstruct(x).shape == x.shape
-    for images in (model.sample(16), model.reconstruct(x)):
+    y = torch.tensor([0, 9])  # a model without labels takes them and does not look
+    assert model.sample(3).shape == model.sample(3, torch.tensor([0, 9, 1])).shape == (3, 3, 64, 64)
+    assert model.encode(x, y).shape == (2, 64)
+    assert model.decode(model.encode(x, y), y).shape == model.reconstruct(x, y).shape == x.shape
+    for images in (model.sample(16), model.reconstruct(x, y)):
         assert 0 <= images.min() and images.max() <= 1 and not images.requires_grad
-    torch.testing.assert_close(model.reconstruct(x), model.decode(model.encode(x)), rtol=0, atol=0)
+    torch.testing.assert_close(model.reconstruct(x, y), model.decode(model.encode(x, y), y), rtol=0, atol=0)
     assert model.training  # the calls put the mode back
 
 
 @densities
 def test_log_prob_is_the_importance_weighted_bound(cls):
     model = cls(**SMALL)
-    x = torch.rand(3, 3, 16, 16)
-    assert model.log_prob(x, samples=100).shape == (3,)
-    few, many = (torch.stack([model.log_prob(x, samples=k) for _ in range(30)]).mean(0) for k in (1, 50))
+    x, y = torch.rand(3, 3, 16, 16), torch.arange(3)
+    assert model.log_prob(x, y, samples=100).shape == (3,)
+    few, many = (torch.stack([model.log_prob(x, y, samples=k) for _ in range(30)]).mean(0) for k in (1, 50))
     assert (many > few).all()
     with pytest.raises(UserError, match="samples must be at least 1, got 0"):
-        model.log_prob(x, samples=0)
+        model.log_prob(x, y, samples=0)
 
 
 @densities
 def test_elbo_is_the_mean_of_one_sample_bounds(cls):
     model = cls(**SMALL).double()
     x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
-    terms = model.terms(x, samples=20_000)
+    terms = model.terms(x, torch.tensor([0, 9]), samples=20_000)
     sampled, error = terms.log_w.mean(0), terms.log_w.std(0) / math.sqrt(20_000)
     assert ((objectives.elbo(terms) - sampled).abs() < 6 * error).all()
 
 
 @autoencoders
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_every_parameter_gets_a_gradient(cls, likelihood):
+def test_one_step_moves_every_parameter(cls, likelihood, tmp_path):
     model = cls(**SMALL, likelihood=likelihood)
-    model.training_step((torch.rand(4, 3, 16, 16), torch.zeros(4)), 0).backward()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    trainer(tmp_path, enable_checkpointing=False).fit(model, loader(8, 8))
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+        assert not torch.equal(parameter, before[name]), name
 
 
 @autoencoders
@@ -105,7 +108,7 @@ def test_logged_figures_are_means_over_images_with_a_ragged_last_batch(cls, tmp_
     data = loader(20, 8)
     logged = trainer(tmp_path).test(model, data, verbose=False)[0]
     x = data.dataset.tensors[0]
-    mse = (x - model.reconstruct(x)).square().mean().item()
+    mse = (x - model.reconstruct(x, torch.zeros(20, dtype=torch.int64))).square().mean().item()
     assert logged["test/mse"] == pytest.approx(mse, rel=1e-5)
 
 
@@ -118,11 +121,11 @@ def test_loss_is_minus_the_elbo_and_its_parts_add_up(tmp_path):
 @densities
 def test_training_and_validation_take_k_independent_draws(cls, monkeypatch):
     model = cls(**SMALL, samples=7)
-    seen = []
-    monkeypatch.setattr(model, "objective", lambda terms: seen.append(terms) or cls.objective(terms))
-    x = torch.rand(2, 3, 16, 16)
-    model.training_step((x, torch.zeros(2)), 0)
-    model.measure(x)
+    seen, objective = [], model.objective
+    monkeypatch.setattr(model, "objective", lambda terms: seen.append(terms) or objective(terms))
+    x, y = torch.rand(2, 3, 16, 16), torch.arange(2)
+    model.training_step((x, y), 0)
+    model.measure(x, y)
     for terms in seen:
         assert terms.log_px.shape == terms.log_qz.shape == (7, 2)
         assert len(terms.log_qz[:, 0].unique()) == len(terms.log_px[:, 0].unique()) == 7  # draws, not copies
@@ -140,8 +143,8 @@ def test_inference_does_not_see_the_other_images_of_the_batch(cls):
 
     model = cls(**SMALL | {"encoder": Normalised})
     running = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    x = torch.rand(6, 3, 16, 16)
-    torch.testing.assert_close(model.encode(x)[:1], model.encode(x[:1]))
+    x, y = torch.rand(6, 3, 16, 16), torch.arange(6)
+    torch.testing.assert_close(model.encode(x, y)[:1], model.encode(x[:1], y[:1]))
     model.sample(4)
     assert all(torch.equal(running[name], buffer) for name, buffer in model.named_buffers())
 
@@ -155,9 +158,10 @@ def test_checkpoint_of_a_notebook_loads_safely_to_the_bit(cls, tmp_path):
     fit.save_checkpoint(tmp_path / "x.ckpt")
     loaded = vae_zoo.load(tmp_path / "x.ckpt")
     assert type(loaded) is cls and not loaded.training
-    x = torch.rand(4, 3, 16, 16)
-    assert torch.equal(loaded.reconstruct(x), model.reconstruct(x))
-    assert loaded.likelihood.log_sigma.exp() == pytest.approx(0.3)
+    x, y = torch.rand(4, 3, 16, 16), torch.arange(4)
+    assert torch.equal(loaded.reconstruct(x, y), model.reconstruct(x, y))
+    (pixels,) = [module for module in loaded.modules() if isinstance(module, Gaussian)]
+    assert pixels.log_sigma.exp() == pytest.approx(0.3)
     assert type(cls.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)) is cls
     torch.load(tmp_path / "x.ckpt", weights_only=True)
 
@@ -190,7 +194,7 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
 @densities
 def test_gradient_reaches_the_encoder_through_the_draws(cls):
     model = cls(**SMALL)
-    model.terms(torch.rand(4, 3, 16, 16)).log_px.sum().backward()
+    model.terms(torch.rand(4, 3, 16, 16), torch.arange(4)).log_px.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.posterior.parameters())
 
 
@@ -247,10 +251,12 @@ def test_training_figures_reach_the_logger_and_add_up(tmp_path):
 @autoencoders
 def test_learning_rate_prior_and_width_of_the_codes(cls):
     model = cls(**SMALL, lr=0.5)
-    assert model.configure_optimizers().param_groups[0]["lr"] == 0.5
+    optimizers = model.configure_optimizers()
+    first = optimizers[0] if isinstance(optimizers, list) else optimizers
+    assert first.param_groups[0]["lr"] == 0.5
     assert 0.95 < model.sample_prior(4000).std() < 1.05
     with torch.autocast("cpu", torch.bfloat16):
-        assert model.encode(torch.rand(2, 3, 16, 16)).dtype == torch.float32
+        assert model.encode(torch.rand(2, 3, 16, 16), torch.arange(2)).dtype == torch.float32
 
 
 def test_loss_of_an_autoencoder_is_the_mean_over_images():
@@ -261,13 +267,80 @@ def test_loss_of_an_autoencoder_is_the_mean_over_images():
 @autoencoders
 def test_calls_leave_a_frozen_part_frozen_and_take_any_float(cls):
     model = cls(**SMALL).double()
-    model.likelihood.decoder.eval()
+    (decoder,) = [module for module in model.modules() if isinstance(module, ConvDecoder)]
+    decoder.eval()
     assert model.sample(2).dtype == torch.float64
-    assert model.training and not model.likelihood.decoder.training
+    assert model.training and not decoder.training
 
 
-def test_an_autoencoder_has_no_density():
-    assert not hasattr(models.AE(**SMALL), "log_prob")
+@pytest.mark.parametrize("cls", [c for c in FINALS if not issubclass(c, LatentVariableModel)])
+def test_a_model_without_a_density_says_so(cls):
+    with pytest.raises(UserError, match=f"{cls.__name__} has no density"):
+        cls(**SMALL).log_prob(torch.rand(1, 3, 16, 16), samples=100)
+
+
+evidence = each(FINALS, EvidenceModel)
+
+
+@evidence
+def test_beta_and_free_bits_change_the_loss_and_no_reported_figure(cls):
+    x, y = torch.rand(4, 3, 16, 16), torch.arange(4)
+    torch.manual_seed(2)
+    plain = cls(**SMALL)
+    weighted = cls(**SMALL, beta=4.0, free_bits=0.5, warmup=3)
+    weighted.load_state_dict(plain.state_dict())
+    figures = []
+    for model in (plain, weighted):
+        torch.manual_seed(1)
+        figures.append(model.measure(x, y)["per_image"])
+    for name in ("elbo", "kl", "reconstruction", "mse", "mse_sampled"):
+        assert torch.equal(figures[0][name], figures[1][name]), name
+    torch.manual_seed(1)
+    kl = plain.terms(x, y).kl.mean(0).clamp(min=0.5).sum()
+    torch.testing.assert_close(figures[1]["loss"], 4 * kl - figures[0]["reconstruction"])
+    torch.testing.assert_close(figures[0]["loss"], -figures[0]["elbo"])
+
+
+@evidence
+def test_warm_up_raises_the_weight_in_training_and_validation_has_it_whole(cls, tmp_path):
+    model, weights = cls(**SMALL, beta=2.0, warmup=3), []
+
+    class Weights(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            weights.append(weight(pl_module))
+
+        def on_validation_batch_end(self, trainer, pl_module, *_):
+            assert weight(pl_module) == 2
+
+    def weight(model):
+        kl = torch.ones(1, 1)
+        return -model.objective(objectives.Terms(*torch.zeros(3, 1, 1), kl)).item()
+
+    fit = trainer(tmp_path, max_epochs=5, enable_checkpointing=False, callbacks=[Weights()])
+    fit.fit(model, loader(8, 8), loader(8, 8))
+    assert weights == [0.5, 1, 1.5, 2, 2]
+    assert weight(cls(**SMALL, beta=2.0, warmup=3)) == 2  # no epochs without a Trainer
+
+
+def test_more_samples_of_a_vae_are_a_mean_and_of_an_iwae_a_tighter_bound():
+    x = torch.rand(50, 3, 16, 16)
+    vae, iwae = models.VAE(**SMALL, samples=20), models.IWAE(**SMALL, samples=20)
+    iwae.load_state_dict(vae.state_dict())
+    losses = {}
+    for model in (vae, iwae):
+        torch.manual_seed(1)
+        losses[model] = model.measure(x)["per_image"]
+    torch.testing.assert_close(losses[vae]["loss"], -losses[vae]["elbo"])
+    torch.testing.assert_close(losses[vae]["elbo"], losses[iwae]["elbo"])
+    assert (losses[iwae]["loss"] < losses[iwae]["elbo"].neg()).all()
+
+
+def test_one_encoder_pass_and_k_draws_for_the_decoder():
+    model, sizes = models.IWAE(**SMALL, samples=7), []
+    for module in (model.posterior.encoder, model.likelihood.decoder):
+        module.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    model.training_step((torch.rand(4, 3, 16, 16), None), 0)
+    assert sizes == [4, 28]
 
 
 # --- networks

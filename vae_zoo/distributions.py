@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as BernoulliDistribution
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from vae_zoo.errors import require_positive
+from vae_zoo.errors import UserError, require, require_positive
 
 
 class Conditional(nn.Module, ABC):
@@ -40,11 +40,28 @@ def normal(mean: Tensor, sigma: Tensor) -> Independent:
     return Independent(Normal(mean, sigma, validate_args=False), 1, validate_args=False)
 
 
-def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p) per dimension, (B, D), for two diagonal normals; None for any other pair."""
+class Autoregressive(Distribution, ABC):
+    """A distribution over (..., D) whose log-density is a sum over dimensions, each given those before it."""
+
+    @abstractmethod
+    def log_prob_per_dimension(self, value: Tensor) -> Tensor:
+        """Return the summands of `log_prob`, (..., D)."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density in nats, (...)."""
+        return self.log_prob_per_dimension(value).sum(-1)
+
+
+def kl_per_dimension(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:
+    """KL(q || p) per dimension, (B, D), for a diagonal normal p; None for any other.
+
+    In closed form if q is a diagonal normal, too; for an autoregressive q, estimated from its draws z (K, B, D).
+    """
     match q, p:
         case Independent(base_dist=Normal() as q_base), Independent(base_dist=Normal() as p_base):
             return kl_divergence(q_base, p_base)  # B D
+        case Autoregressive(), Independent(base_dist=Normal() as p_base):
+            return (q.log_prob_per_dimension(z) - p_base.log_prob(z)).mean(0)  # B D
     return None
 
 
@@ -65,6 +82,39 @@ class GaussianPosterior(Conditional):
         return normal(mean, (log_variance / 2).exp())
 
 
+class Point(Distribution):
+    """All mass at one point (..., D). It has draws and a mean, and no density."""
+
+    def __init__(self, point: Tensor) -> None:
+        super().__init__(point.shape[:-1], point.shape[-1:], validate_args=False)
+        self._point = point
+
+    @property
+    def mean(self) -> Tensor:
+        """The point, (..., D)."""
+        return self._point
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Return the point, (*sample_shape, ..., D)."""
+        return self._point.expand(*sample_shape, *self._point.shape)
+
+
+class PointPosterior(Conditional):
+    """The code of a deterministic encoder: z = f(x).
+
+    Args:
+        encoder: (B, C, H, W) -> (B, D).
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """Return f(x) with batch shape (B,) and event shape (D,)."""
+        return Point(wide(self.encoder(x)))
+
+
 class StandardNormal(Conditional):
     """p(z) = N(0, I).
 
@@ -80,6 +130,97 @@ class StandardNormal(Conditional):
     def forward(self, y: Tensor | None = None) -> Distribution:
         """Return p(z) with event shape (D,)."""
         return normal(self.get_buffer("mean"), self.get_buffer("sigma"))
+
+
+PriorFactory = Callable[[int], Conditional]
+
+
+class GaussianMixture(Conditional):
+    """p(z) = 1/M sum_m N(c_m, sigma^2 I): the centres c_m stand on a circle in the first two dimensions.
+
+    Makhzani et al. 2015, section 2.3, in two dimensions; with more, the others are N(0, 1).
+
+    Args:
+        latent: D, at least 2.
+        components: M.
+        radius: of the circle.
+        sigma: standard deviation of a component in the circle's two dimensions.
+
+    Raises:
+        UserError: if there is no such mixture.
+    """
+
+    def __init__(self, latent: int, components: int = 10, radius: float = 4.0, sigma: float = 0.5) -> None:
+        super().__init__()
+        require(2, latent=latent)
+        require(1, components=components)
+        require_positive(sigma=sigma)
+        angles = torch.arange(components) * (2 * math.pi / components)
+        centres, sigmas = torch.zeros(components, latent), torch.ones(components, latent)
+        centres[:, 0], centres[:, 1], sigmas[:, :2] = radius * angles.cos(), radius * angles.sin(), sigma
+        self.register_buffer("centres", centres, persistent=False)
+        self.register_buffer("sigmas", sigmas, persistent=False)
+
+    def forward(self, y: Tensor | None = None) -> Distribution:
+        """Return p(z) with event shape (D,)."""
+        centres = self.get_buffer("centres")
+        which = Categorical(logits=torch.zeros_like(centres[:, 0]), validate_args=False)
+        return MixtureSameFamily(which, normal(centres, self.get_buffer("sigmas")), validate_args=False)
+
+
+class Labelled(Conditional):
+    """A conditional that is also given a label: the label's embedding is put beside what is given.
+
+    Args:
+        conditional: takes what is given with the embedding beside it, as further channels or numbers.
+        labels: number of labels.
+        size: of an embedding: (N,) to stand beside codes (..., D), or (C, H, W) to stand beside images.
+    """
+
+    def __init__(self, conditional: Conditional, labels: int, size: tuple[int, ...]) -> None:
+        super().__init__()
+        require(1, labels=labels)
+        self.conditional, self.labels, self.size = conditional, labels, size
+        self.embedding = nn.Embedding(labels, math.prod(size))
+
+    def forward(self, given: Tensor, y: Tensor | None = None) -> Distribution:
+        """Return the distribution given (..., B, *event) and the labels y (B,), whole numbers from 0."""
+        beside = self.embedding(check_labels(y, self.labels)).unflatten(-1, self.size)  # B size
+        beside = beside.to(given.dtype).expand(*given.shape[: -len(self.size)], *self.size)
+        return self.conditional(torch.cat([given, beside], -len(self.size)))
+
+
+class LabelledNormal(Conditional):
+    """p(z|y) = N(mu_y, diag(sigma_y^2)), a learned normal for each label (Sohn et al. 2015), N(0, I) at first.
+
+    Args:
+        latent: D.
+        labels: number of labels.
+    """
+
+    def __init__(self, latent: int, labels: int) -> None:
+        super().__init__()
+        require(1, latent=latent, labels=labels)
+        self.labels = labels
+        self.embedding = nn.Embedding(labels, 2 * latent)
+        nn.init.zeros_(self.embedding.weight)
+
+    def forward(self, y: Tensor | None = None) -> Distribution:
+        """Return p(z|y) with batch shape (B,) and event shape (D,)."""
+        mean, log_variance = wide(self.embedding(check_labels(y, self.labels))).chunk(2, -1)  # B D, B D
+        return normal(mean, (log_variance / 2).exp())
+
+
+def check_labels(y: Tensor | None, labels: int) -> Tensor:
+    """Return the labels (B,), or raise a UserError if there are none, or others than 0 ... labels - 1."""
+    if y is None:
+        raise UserError("this model needs the labels y of the images, (B,) whole numbers, as the last argument")
+    if y.is_floating_point():
+        raise UserError(f"labels y must be whole numbers, got {y.dtype}")
+    if y.device.type == "cpu" and y.numel() and not 0 <= int(y.min()) <= int(y.max()) < labels:
+        # Elsewhere the check would synchronise with the device, which makes one of its own.
+        raise UserError(f"labels y must lie in 0 ... {labels - 1}, got {int(y.min())} ... {int(y.max())}")
+    return y
 
 
 class Likelihood(Conditional):

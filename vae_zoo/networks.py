@@ -49,20 +49,8 @@ class ConvEncoder(Network):
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
             layers += [nn.Conv2d(before, after, 4, 2, 1), nn.SiLU()]
-        super().__init__(*layers, nn.Flatten(), nn.Linear(math.prod(small), features))
-        self.shape = tuple(shape)
+        super().__init__(_Images(shape), *layers, nn.Flatten(), nn.Linear(math.prod(small), features))
         _finish(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode images (B, C, H, W) to features (B, F)."""
-        if x.shape[1:] != self.shape:
-            raise UserError(
-                f"this model was built for images of shape {self.shape} (channels, height, width), "
-                f"got {tuple(x.shape[1:])}; resize them or build it with shape={tuple(x.shape[1:])}"
-            )
-        if not x.is_floating_point():
-            raise UserError(f"images must be float in [0, 1], got {x.dtype}; divide bytes by 255")
-        return super().forward(x)
 
 
 class ConvDecoder(Network):
@@ -90,6 +78,91 @@ class ConvDecoder(Network):
             layers += [nn.SiLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
         super().__init__(*layers)
         _finish(self)
+
+
+class _Images(nn.Module):
+    """An encoder's first layer: lets images of the right shape and type pass."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != self.shape:
+            raise UserError(
+                f"this model was built for images of shape {self.shape} (channels, height, width), "
+                f"got {tuple(x.shape[1:])}; resize them or build it with shape={tuple(x.shape[1:])}"
+            )
+        if not x.is_floating_point():
+            raise UserError(f"images must be float in [0, 1], got {x.dtype}; divide bytes by 255")
+        return x
+
+
+class MLPEncoder(Network):
+    """`depth` hidden layers of tanh, then a linear layer; weights uniform as in Glorot & Bengio 2010, eq. 16.
+
+    The network of Burda et al. 2016 with one stochastic layer is two of these layers of 200 units, on each side.
+
+    Args:
+        shape: (C, H, W) of the images.
+        features: numbers out per image.
+        width: units of a hidden layer.
+        depth: hidden layers.
+
+    Shapes: (B, C, H, W) -> (B, features).
+    """
+
+    def __init__(self, shape: Shape, features: int, width: int = 200, depth: int = 2) -> None:
+        super().__init__(_Images(shape), nn.Flatten(), *_tanh_layers(math.prod(shape), features, width, depth))
+
+
+class MLPDecoder(Network):
+    """The mirror image of :class:`MLPEncoder`. It ends without an activation: the likelihood owns that.
+
+    Args:
+        features: numbers in per image.
+        shape: (C, H, W) of the images out.
+        width: units of a hidden layer.
+        depth: hidden layers.
+
+    Shapes: (B, features) -> (B, C, H, W).
+    """
+
+    def __init__(self, features: int, shape: Shape, width: int = 200, depth: int = 2) -> None:
+        super().__init__(*_tanh_layers(features, math.prod(shape), width, depth), nn.Unflatten(1, tuple(shape)))
+
+
+def _tanh_layers(inputs: int, outputs: int, width: int, depth: int) -> list[nn.Module]:
+    require(1, width=width, depth=depth)
+    layers: list[nn.Module] = []
+    for before, after in pairwise([inputs, *[width] * depth, outputs]):
+        linear = nn.Linear(before, after)
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.Tanh()]
+    return layers[:-1]
+
+
+class Discriminator(Network):
+    """`depth` hidden layers of leaky ReLU, then the logit of "this code was drawn from the prior".
+
+    Args:
+        latent: D, numbers in a code.
+        width: units of a hidden layer.
+        depth: hidden layers.
+
+    Shapes: (B, D) -> (B, 1).
+    """
+
+    def __init__(self, latent: int, width: int = 512, depth: int = 2) -> None:
+        require(1, width=width, depth=depth)
+        layers: list[nn.Module] = []
+        for before, after in pairwise([latent, *[width] * depth]):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Linear(width, 1))
+
+
+DiscriminatorFactory = Callable[[int], Network]
 
 
 def _finish(network: Network) -> None:

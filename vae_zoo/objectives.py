@@ -13,7 +13,8 @@ class Terms(NamedTuple):
         log_px: log p(x|z), (K, B).
         log_pz: log p(z), (K, B).
         log_qz: log q(z|x), (K, B).
-        kl: KL(q(z|x) || p(z)) in closed form, per latent dimension, (B, D); None where there is no closed form.
+        kl: KL(q(z|x) || p(z)) per latent dimension, (B, D): in closed form where there is one, else its estimate from
+            the K draws; None where it does not fall into dimensions.
     """
 
     log_px: Tensor
@@ -28,7 +29,7 @@ class Terms(NamedTuple):
 
 
 def kl(terms: Terms) -> Tensor:
-    """KL(q(z|x) || p(z)), (B,): closed form where there is one, else the mean of log q(z|x) - log p(z) over K."""
+    """KL(q(z|x) || p(z)), (B,): in closed form where there is one, else the mean of log q(z|x) - log p(z) over K."""
     if terms.kl is None:
         return (terms.log_qz - terms.log_pz).mean(0)  # B
     return terms.kl.sum(-1)  # B
@@ -40,6 +41,24 @@ def elbo(terms: Terms) -> Tensor:
     Kingma & Welling 2014, eq. 3 (closed-form KL, there eq. 10), or eq. 2 where the KL has no closed form.
     """
     return terms.log_px.mean(0) - kl(terms)  # B
+
+
+def weighted_elbo(terms: Terms, beta: float, free_bits: float) -> Tensor:
+    """What a VAE may be trained on instead of the bound, (B,): the KL weighted, and free up to some nats.
+
+    E_q[log p(x|z)] - beta KL (Higgins et al. 2017, eq. 4). With free bits the KL is sum_d max(free_bits, mean over the
+    batch of KL_d), so that no dimension gains by saying less than that (Kingma et al. 2016, eq. 15).
+
+    Args:
+        terms: their `kl` per dimension is needed for free bits.
+        beta: weight of the KL; 1 is the bound.
+        free_bits: nats per latent dimension; 0 is the bound.
+    """
+    cost = kl(terms)  # B
+    if free_bits:
+        assert terms.kl is not None, "free bits need a KL that falls into dimensions"
+        cost = terms.kl.mean(0).clamp(min=free_bits).sum()  # the same for each image, so that its mean is itself
+    return terms.log_px.mean(0) - beta * cost  # B
 
 
 def iwae(terms: Terms) -> Tensor:

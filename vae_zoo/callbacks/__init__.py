@@ -1,6 +1,7 @@
 """Callbacks: optional behaviour around a model's training. None changes what is learnt."""
 
-from vae_zoo.callbacks.images import SampleImages
+from vae_zoo.callbacks.images import LabelGrid, SampleImages
+from vae_zoo.callbacks.schedule import BurdaSchedule
 from vae_zoo.callbacks.timing import Timing
 
-__all__ = ["SampleImages", "Timing"]
+__all__ = ["BurdaSchedule", "LabelGrid", "SampleImages", "Timing"]

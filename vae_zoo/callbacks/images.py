@@ -1,21 +1,78 @@
 """Pictures of the training: the same images reconstructed, and samples from the same noise, at chosen epochs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.utils import make_grid, save_image
 
-from vae_zoo.errors import require
+from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 
 
-class SampleImages(Callback):
+class EpochPictures(Callback, ABC):
+    """Writes a picture after chosen epochs, to the run's folder and to TensorBoard, and leaves random states alone.
+
+    Attributes:
+        epochs: after how many epochs; 0 is before any training. The last epoch is always added.
+        seed: of the noise.
+        prefix: of the files' names.
+    """
+
+    epochs: set[int]
+    seed: int
+    prefix: str
+    _written: int
+
+    @abstractmethod
+    def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
+        """Return by name, in the order from top to bottom, the picture's parts, each (3, H, W) on the CPU."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write epoch 0, unless the run is a resumed one."""
+        if trainer.current_epoch == 0 and 0 in self.epochs:
+            self._write(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the chosen epochs."""
+        if trainer.current_epoch + 1 in self.epochs:
+            self._write(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the last epoch, whatever ended the training."""
+        if trainer.current_epoch != self._written:
+            self._write(trainer, pl_module, trainer.current_epoch)
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        folder = output_folder(trainer)
+        if folder is None:
+            return
+        if not isinstance(pl_module, GenerativeModel):
+            raise TypeError(f"{type(self).__name__} needs a vae_zoo model, got {type(pl_module).__name__}")
+        self._written = epoch
+        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
+            torch.manual_seed(self.seed)
+            grids = self.grids(trainer, pl_module)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                for name, grid in grids.items():
+                    logger.experiment.add_image(f"images/{name}", grid, trainer.global_step)
+        path = folder / "images" / f"{self.prefix}{epoch:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        width = max(grid.shape[-1] for grid in grids.values())
+        save_image(torch.cat([pad(grid, (0, width - grid.shape[-1]), value=1.0) for grid in grids.values()], -2), path)
+
+
+class SampleImages(EpochPictures):
     """Write ``images/epoch_0005.png`` to the run's folder and the same grids to TensorBoard.
 
     The picture has pairs of rows, originals over their reconstructions (test images, always the same), and below them
@@ -41,61 +98,71 @@ class SampleImages(Callback):
         samples: int = 32,
         seed: int = 0,
     ) -> None:
-        self.epochs, self.columns, self.seed = set(epochs), columns, seed
+        self.epochs, self.columns, self.seed, self.prefix = set(epochs), columns, seed, "epoch_"
         self.reconstructions, self.samples = reconstructions, samples
-        self._written: set[int] = set()
+        self._written = -1
         require(1, columns=columns, reconstructions=reconstructions, samples=samples)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write epoch 0, unless the run is a resumed one."""
-        if trainer.current_epoch == 0 and 0 in self.epochs:
-            self._write(trainer, pl_module, 0)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the chosen epochs."""
-        if trainer.current_epoch + 1 in self.epochs:
-            self._write(trainer, pl_module, trainer.current_epoch + 1)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last epoch, whatever ended the training."""
-        if trainer.current_epoch not in self._written:
-            self._write(trainer, pl_module, trainer.current_epoch)
-
-    def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
-        folder = output_folder(trainer)
-        if folder is None:
-            return
-        self._written.add(epoch)
-        grids = self._grids(trainer, pl_module)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for name, grid in grids.items():
-                    logger.experiment.add_image(f"images/{name}", grid, trainer.global_step)
-        path = folder / "images" / f"epoch_{epoch:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        width = max(grid.shape[-1] for grid in grids.values())
-        rows = [pad(grids[name], (0, width - grids[name].shape[-1]), value=1.0) for name in sorted(grids)]
-        save_image(torch.cat(rows, dim=-2), path)
-
-    def _grids(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Tensor]:
-        """By name, a grid (3, H, W) on the CPU."""
-        if not isinstance(pl_module, GenerativeModel):
-            raise TypeError(f"SampleImages needs a vae_zoo model, got {type(pl_module).__name__}")
-        grids = {}
-        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
-            torch.manual_seed(self.seed)
-            grids["samples"] = make_grid(pl_module.sample(self.samples), self.columns, pad_value=1).cpu()
-            if isinstance(pl_module, Autoencoder):
-                x, y = (part[: self.reconstructions] for part in self._fixed_batch(trainer, pl_module))
-                grids["reconstructions"] = reconstruction_grid(x, pl_module.reconstruct(x, y), self.columns)
-        return grids
+    def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
+        """Return the reconstructions, where there are any, and the samples."""
+        samples = make_grid(pl_module.sample(self.samples), self.columns, pad_value=1).cpu()
+        if not isinstance(pl_module, Autoencoder):
+            return {"samples": samples}
+        x, y = (part[: self.reconstructions] for part in self._fixed_batch(trainer, pl_module))
+        return {
+            "reconstructions": reconstruction_grid(x, pl_module.reconstruct(x, y), self.columns),
+            "samples": samples,
+        }
 
     def _fixed_batch(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
         """The first test images, or the first training ones where no data module has any."""
         datamodule = getattr(trainer, "datamodule", None)
         loader: Any = datamodule.test_dataloader() if datamodule else trainer.train_dataloader
         return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
+
+
+class LabelGrid(EpochPictures):
+    """Write ``images/labels_0005.png``: a row for each label, with its name, and a column for each code's noise.
+
+    For a model whose `sample` takes labels, such as CVAE.
+
+    Args:
+        epochs: after how many epochs; 0 is before any training. The last epoch is always added.
+        labels: rows: the first so many labels.
+        columns: images in a row.
+        seed: of the noise.
+
+    Raises:
+        UserError: if there would be no image; in training, if the model takes no labels.
+    """
+
+    def __init__(
+        self, epochs: Iterable[int] = (0, 5, 50, 100), labels: int = 10, columns: int = 8, seed: int = 0
+    ) -> None:
+        self.epochs, self.labels, self.columns, self.seed, self.prefix = set(epochs), labels, columns, seed, "labels_"
+        self._written = -1
+        require(1, labels=labels, columns=columns)
+
+    def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
+        """Return the one grid."""
+        count = getattr(pl_module, "labels", None)
+        if count is None:
+            raise UserError(f"LabelGrid needs a model that takes labels, such as CVAE, got {type(pl_module).__name__}")
+        names = getattr(getattr(trainer, "datamodule", None), "labels", None) or [str(i) for i in range(count)]
+        rows = []
+        for label, name in list(enumerate(names))[: self.labels]:
+            torch.manual_seed(self.seed)  # the same noise in each row
+            y = torch.full((self.columns,), label, device=pl_module.device)
+            row = make_grid(pl_module.sample(self.columns, y), self.columns, pad_value=1).cpu()
+            rows.append(torch.cat([_caption(name, row.shape[-2]), row], -1))
+        return {"labels": torch.cat(rows, -2)}
+
+
+def _caption(text: str, height: int) -> Tensor:
+    """A white field (3, height, 96) with black text."""
+    field = Image.new("RGB", (96, height), "white")
+    ImageDraw.Draw(field).text((4, height // 2), text, "black", anchor="lm")
+    return torch.from_numpy(np.asarray(field).copy()).permute(2, 0, 1) / 255
 
 
 def output_folder(trainer: Trainer) -> Path | None:

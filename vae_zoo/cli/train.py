@@ -1,5 +1,6 @@
 """``vae-zoo fit | validate | test | predict``: LightningCLI with this package's run folders, callbacks and errors."""
 
+import inspect
 import logging
 import os
 import sys
@@ -66,6 +67,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
     except Complaint as complaint:
         raise UsageError(explain(str(complaint), given, SECTIONS, SCALARS)) from None
+    except MisconfigurationException as error:  # what the Trainer refuses once it sees the model
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     except ValueError as error:  # jsonargparse wraps what a constructor raises in a page of types
         cause: BaseException | None = error
         while cause and not isinstance(cause, UserError):
@@ -94,6 +97,7 @@ class ZooCLI(LightningCLI):
             parser.add_lightning_class_args(callback, key)
         parser.add_argument("--compile", type=bool, default=False, help="compile the networks with torch.compile")
         parser.link_arguments("data", "model.init_args.shape", compute_fn=_shape, apply_on="instantiate")
+        parser.link_arguments("data", "model.init_args.labels", compute_fn=_labels, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Find the checkpoint, and the run folder that it lies in."""
@@ -122,8 +126,6 @@ class ZooCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         if str(config["precision"]).endswith("true") and "32" not in str(config["precision"]):
             raise UserError(f"trainer.precision {config['precision']}: it is 32-true, or bf16-mixed for more speed")
-        self.datamodule.prepare_data()
-        self.datamodule.setup(self.subcommand)  # what is wrong with the data is said before anything is written
         self.folder: Path = self.resumed or _new_folder(_name(self.config[self.subcommand].model.class_path))
         if config["logger"] in (None, True):
             number = self.folder.name.removeprefix("version_")
@@ -151,11 +153,19 @@ class ZooCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint that does not fit the data; compile the networks, if asked to."""
-        trained_on = tuple(self.loaded.hparams.get("shape", ())) if self.loaded else ()
-        if trained_on and trained_on != tuple(self.model.hparams["shape"]):
+        for name in self.model.hparams.keys() - inspect.signature(type(self.model)).parameters:
+            if not name.startswith("_"):
+                del self.model.hparams[name]  # linked to every model, but this one does not take it
+        trained_on = self.loaded.hparams if self.loaded else {}
+        if "shape" in trained_on and tuple(trained_on["shape"]) != tuple(self.model.hparams["shape"]):
             raise UserError(
-                f"the checkpoint was trained on images of shape {trained_on} (channels, height, width), "
-                f"the data have {tuple(self.model.hparams['shape'])}; set --data.image_size or --data.channels"
+                f"the checkpoint was trained on images of shape {tuple(trained_on['shape'])} (channels, height, "
+                f"width), the data have {tuple(self.model.hparams['shape'])}; set --data.image_size or --data.channels"
+            )
+        if "labels" in trained_on and trained_on["labels"] != self.model.hparams["labels"]:
+            raise UserError(
+                f"the checkpoint was trained with {trained_on['labels']} labels, the data have "
+                f"{self.model.hparams['labels']}; test it on data with the same labels"
             )
         if self._get(self.config, "compile"):
             for module in self.model.modules():
@@ -257,6 +267,13 @@ def _shape(data: LightningDataModule) -> tuple[int, ...]:
     if shape is None:
         raise UserError(f"{type(data).__name__} has no `shape` (C, H, W), which a model is built for")
     return shape
+
+
+def _labels(data: LightningDataModule) -> int:
+    """The number of labels, which are known once the data are set up; what is wrong with the data is said here."""
+    data.prepare_data()
+    data.setup("fit")
+    return len(getattr(data, "labels", []))
 
 
 def _name(class_path: str) -> str:

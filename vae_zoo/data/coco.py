@@ -1,60 +1,21 @@
 """Real images with labels: any COCO folder or zip, or a plain folder of pictures."""
 
-import hashlib
-import json
 import os
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from vae_zoo.data.cache import MODES, Cache, open_cache
 from vae_zoo.data.listing import NO_LABEL, Listing, Picture
+from vae_zoo.data.pixels import Part, PixelDataModule, PixelDataset
 from vae_zoo.errors import UserError, require
 
-Part = Literal["train", "val", "test"]
 
-
-class PixelDataset(Dataset):
-    """Rows of a pixel array with labels, fetched a whole batch at a time.
-
-    Args:
-        pixels: (N, H, W, C) uint8, an array (memory-mapped or not) or a tensor on any device.
-        labels: (n,) int64, one for each chosen row, on the device of the pixels.
-        rows: (n,) the rows of `pixels` that make up this set.
-    """
-
-    def __init__(self, pixels: np.ndarray | Tensor, labels: Tensor, rows: np.ndarray) -> None:
-        self.pixels, self.labels, self.rows = pixels, labels, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        x, y = self.__getitems__([index])
-        return x[0], y[0]
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Return images (B, H, W, C) uint8 and labels (B,)."""
-        rows = self.rows[indices]
-        if isinstance(self.pixels, Tensor):
-            index = torch.as_tensor(indices, device=self.labels.device)
-            return self.pixels[torch.as_tensor(rows, device=self.pixels.device)], self.labels[index]
-        return torch.from_numpy(self.pixels[rows]), self.labels[indices]
-
-
-def _whole(batch: Any) -> Any:
-    return batch
-
-
-class COCODataModule(LightningDataModule):
+class COCODataModule(PixelDataModule):
     """Images of a COCO data set, split by seed into train, test and validation, decoded once.
 
     Batches are (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`: the
@@ -80,11 +41,6 @@ class COCODataModule(LightningDataModule):
         max_unreadable: up to this share of pictures may be missing or damaged: they are named, and left out.
         resident: keep all pixels on the device, so that a batch never leaves it.
         workers: processes that decode pictures the first time, by default one per core.
-
-    Attributes:
-        labels: the names that y indexes, once set up.
-        split: the image ids of "train", "val" and "test", once set up.
-        split_sha256: a hash of `split`, equal for equal splits on any machine.
 
     Raises:
         UserError: at set-up, for anything about the files that is not as described.
@@ -123,19 +79,12 @@ class COCODataModule(LightningDataModule):
         require(0, n_val=n_val or 0, min_size=min_size, workers=workers or 0, max_unreadable=max_unreadable)
         if channels not in MODES:
             raise UserError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
-        self.labels: list[str] = []
-        self.split: dict[Part, list[int | str]] = {}
-        self._sets: dict[Part, PixelDataset] = {}
+        self.labels, self.split, self._sets = [], {}, {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images, known before any is read."""
         return self.channels, self.image_size, self.image_size
-
-    @property
-    def split_sha256(self) -> str:
-        """The hash of the split's image ids."""
-        return hashlib.sha256(json.dumps(self.split, sort_keys=True).encode()).hexdigest()
 
     def prepare_data(self) -> None:
         """Decode the pictures, if that has not been done before."""
@@ -159,50 +108,6 @@ class COCODataModule(LightningDataModule):
                 raise UserError(f"none of the {len(members)} {part} pictures in {self.root} can be read")
             labels = torch.tensor([index[pictures[row].label] for row in rows], dtype=torch.int64)
             self._sets[part] = PixelDataset(pixels, labels, np.array(rows, dtype=np.int64))
-
-    def train_dataloader(self) -> DataLoader:
-        """Shuffle by the global seed and the epoch alone, so that every model sees the same order.
-
-        A Trainer tells the loader the epoch; in a loop of your own, call ``loader.sampler.set_epoch(epoch)``.
-        """
-        trainer = self.trainer
-        world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        data = self._dataset("train")
-        order: DistributedSampler = DistributedSampler(
-            data, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32
-        )
-        return self._loader(data, order)
-
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        """All validation images, in order; an empty list if there are none."""
-        return self._loader(self._dataset("val")) if len(self._sets["val"]) else []
-
-    def test_dataloader(self) -> DataLoader:
-        """All test images, in order."""
-        return self._loader(self._dataset("test"))
-
-    def predict_dataloader(self) -> DataLoader:
-        """All test images, in order."""
-        return self.test_dataloader()
-
-    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Turn bytes (B, H, W, C) into floats (B, C, H, W) in [0, 1] on the device; the memory stays channels_last."""
-        x, y = batch
-        return x.permute(0, 3, 1, 2).float().div_(255), y
-
-    def _dataset(self, part: Part) -> PixelDataset:
-        data = self._sets[part]
-        if self.resident and not isinstance(data.pixels, Tensor):
-            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-            pixels = torch.from_numpy(data.pixels[data.rows]).to(device)
-            data = PixelDataset(pixels, data.labels.to(device), np.arange(len(data)))
-            self._sets[part] = data
-        return data
-
-    def _loader(self, data: PixelDataset, sampler: DistributedSampler | None = None) -> DataLoader:
-        # A batch is one indexing operation, cheaper than handing it over from a worker process.
-        pin = torch.cuda.is_available() and not isinstance(data.pixels, Tensor)
-        return DataLoader(data, batch_size=self.batch_size, sampler=sampler, collate_fn=_whole, pin_memory=pin)
 
     def _open_cache(self) -> Cache:
         where = [(picture.files, picture.name) for part in self._chosen.values() for picture in part]

@@ -1,7 +1,11 @@
 """The models, each constructed with no argument for images of 3 x 64 x 64 with values in [0, 1]."""
 
+from vae_zoo.models.aae import AAE
 from vae_zoo.models.ae import AE
 from vae_zoo.models.base import Autoencoder, GenerativeModel, LatentVariableModel
+from vae_zoo.models.cvae import CVAE
+from vae_zoo.models.iaf import IAFVAE
+from vae_zoo.models.iwae import IWAE
 from vae_zoo.models.vae import VAE
 
-__all__ = ["AE", "VAE", "Autoencoder", "GenerativeModel", "LatentVariableModel"]
+__all__ = ["AAE", "AE", "CVAE", "IAFVAE", "IWAE", "VAE", "Autoencoder", "GenerativeModel", "LatentVariableModel"]

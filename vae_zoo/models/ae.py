@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from vae_zoo.distributions import Gaussian, LikelihoodFactory, StandardNormal, wide
+from vae_zoo.distributions import Gaussian, LikelihoodFactory, PointPosterior, StandardNormal
 from vae_zoo.errors import require, require_positive
-from vae_zoo.models.base import Autoencoder, Measured, inference, squared_error
+from vae_zoo.models.base import Autoencoder
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 
 
@@ -40,29 +40,14 @@ class AE(Autoencoder):
         self.save_hyperparameters()
         require(1, latent=latent)
         require_positive(lr=lr)
-        self.encoder = encoder(shape, latent)
+        self.posterior = PointPosterior(encoder(shape, latent))
         self.prior = StandardNormal(latent)
         self.likelihood = likelihood(decoder(latent, shape))
         self.lr = lr
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return -log p(x | f(x)), averaged over the batch, in nats."""
-        x, _ = batch
-        loss = -self.likelihood(wide(self.encoder(x))).log_prob(x).mean()
+        x, y = batch
+        loss = -self.likelihood(self.posterior(x, y).rsample(), y).log_prob(x).mean()
         self.log_training(loss=loss, reconstruction=-loss)
         return loss
-
-    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
-        """Evaluate images: -log p(x | f(x)) as the loss, and the squared error of the reconstruction."""
-        z = wide(self.encoder(x))  # B D
-        p = self.likelihood(z)
-        log_px = p.log_prob(x)  # B
-        mse = squared_error(x, p.mean)  # B
-        # The encoder draws nothing, so the squared error of a draw is that of the code.
-        per_image = {"loss": -log_px, "reconstruction": log_px, "mse": mse, "mse_sampled": mse}
-        return Measured(per_image=per_image, codes=z, draws=z, kl=None)
-
-    @inference
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the codes f(x), (B, D), of images (B, C, H, W) in [0, 1]."""
-        return wide(self.encoder(x))

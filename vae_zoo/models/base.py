@@ -1,8 +1,10 @@
 """The workflow that all models share. Each step is written once, here; a model's own file holds only its mathematics.
 
 GenerativeModel       can `sample`; a checkpoint says how to build it again.
+  Alternating         is trained by turns, with an optimizer for each.
   Autoencoder         also has codes: encode, decode, reconstruct; fit, validate, test and predict over batches.
     LatentVariableModel   also has densities: terms, an objective, log_prob.
+      EvidenceModel       whose objective is the evidence lower bound, with a KL that may be weighted.
 """
 
 import functools
@@ -14,12 +16,14 @@ from typing import Any, ParamSpec, TypedDict, TypeVar
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Adam, Optimizer
 
 from vae_zoo import objectives
-from vae_zoo.distributions import Conditional, Likelihood, closed_form_kl
+from vae_zoo.distributions import Conditional, kl_per_dimension
 from vae_zoo.errors import UserError, require
 from vae_zoo.objectives import Terms
 
@@ -31,7 +35,7 @@ class Measured(TypedDict):
         per_image: by name, one number for each image, (B,): loss, mse, elbo ... in nats, mse in squared pixel units.
         codes: the posteriors' centres, (B, D).
         draws: one draw from each posterior, (B, D): all together, the codes that the decoder was trained on.
-        kl: KL(q(z|x) || p(z)) per latent dimension, (B, D); None where there is no closed form.
+        kl: KL(q(z|x) || p(z)) per latent dimension, (B, D); None where there is none.
     """
 
     per_image: dict[str, Tensor]
@@ -88,25 +92,42 @@ class GenerativeModel(LightningModule, ABC):
 
 
 class Autoencoder(GenerativeModel):
-    """A model with codes. Finals set the attributes, and say what a code is and what is measured.
+    """A model with codes. Finals set the attributes, and say how they are trained.
 
     Attributes:
+        posterior: q(z|x), a point where the encoder is deterministic.
         prior: p(z), whose draws `sample` decodes.
         likelihood: p(x|z), whose mean is the reconstruction.
         lr: Adam's learning rate.
     """
 
+    posterior: Conditional
     prior: Conditional
-    likelihood: Likelihood
+    likelihood: Conditional
     lr: float
 
     @abstractmethod
-    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
-        """Evaluate images (B, C, H, W) in [0, 1]."""
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        """Return the loss, averaged over the batch, in nats; None where the model steps its optimizers itself."""
 
-    @abstractmethod
+    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
+        """Evaluate images (B, C, H, W): -log p(x|z) as the loss, squared error from the code's centre and a draw."""
+        q = self.posterior(x, y)
+        z = q.rsample()  # B D
+        px = self.likelihood(z, y)
+        log_px = px.log_prob(x)  # B
+        per_image = {
+            "loss": -log_px,
+            "reconstruction": log_px,
+            "mse": squared_error(x, self.likelihood(q.mean, y).mean),
+            "mse_sampled": squared_error(x, px.mean),
+        }
+        return Measured(per_image=per_image, codes=q.mean, draws=z, kl=None)
+
+    @inference
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the codes (B, D) of images (B, C, H, W) in [0, 1]: the centre where the encoder is stochastic."""
+        """Return the posterior's centres (B, D) of images (B, C, H, W) in [0, 1]."""
+        return self.posterior(x, y).mean
 
     @inference
     def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
@@ -128,6 +149,14 @@ class Autoencoder(GenerativeModel):
         """Return the images (B, C, H, W) decoded from the codes of `x`, nothing drawn at random."""
         return self.decode(self.encode(x, y), y)
 
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100) -> Tensor:
+        """Refuse: only a latent-variable model has a density.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{type(self).__name__} has no density, so no log p(x); a latent-variable model such as VAE has one")
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
         """Log the batch's mean of each measure as val/NAME, weighted by the number of images."""
         return self._evaluation_step(batch, "val")
@@ -141,7 +170,7 @@ class Autoencoder(GenerativeModel):
         x, y = batch
         return self.encode(x, y)
 
-    def configure_optimizers(self) -> Optimizer:
+    def configure_optimizers(self) -> Optimizer | list[Optimizer]:
         """Fused Adam with the other settings at their defaults (Kingma & Ba 2015)."""
         return Adam(self.parameters(), lr=self.lr, fused=True)
 
@@ -162,22 +191,19 @@ class Autoencoder(GenerativeModel):
 
 
 class LatentVariableModel(Autoencoder):
-    """p(x, z) = p(z) p(x|z) with an approximate posterior q(z|x). Finals set the three conditionals and K.
+    """p(x, z) = p(z) p(x|z) with an approximate posterior q(z|x). Finals set K, too.
 
     The loss is minus the mean over the batch of `objective(terms)`, one objective for training and validation. What is
     logged as elbo is the evidence lower bound whatever the objective is.
 
     Attributes:
-        posterior: q(z|x).
         samples: K, draws of z per image in training and validation.
     """
 
-    posterior: Conditional
     samples: int
 
-    @staticmethod
     @abstractmethod
-    def objective(terms: Terms) -> Tensor:
+    def objective(self, terms: Terms) -> Tensor:
         """Reduce the terms to a bound (B,) in nats; its mean over the batch is what training raises."""
 
     def terms(self, x: Tensor, y: Tensor | None = None, samples: int = 1) -> Terms:
@@ -189,7 +215,7 @@ class LatentVariableModel(Autoencoder):
         """Return the log-terms of codes z (K, B, D) drawn from q, and the likelihood p(x|z) that they give."""
         prior = self.prior(y)
         px = self.likelihood(z, y)
-        return Terms(px.log_prob(x), prior.log_prob(z), q.log_prob(z), closed_form_kl(q, prior)), px
+        return Terms(px.log_prob(x), prior.log_prob(z), q.log_prob(z), kl_per_dimension(q, prior, z)), px
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return minus the objective, averaged over the batch, in nats."""
@@ -213,11 +239,6 @@ class LatentVariableModel(Autoencoder):
             "mse_sampled": squared_error(x, px.mean).mean(0),
         }
         return Measured(per_image=per_image, codes=q.mean, draws=z[0], kl=terms.kl)
-
-    @inference
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the posterior's centres (B, D) of images (B, C, H, W) in [0, 1]."""
-        return self.posterior(x, y).mean
 
     @inference
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, chunk: int = 512) -> Tensor:
@@ -244,6 +265,40 @@ class LatentVariableModel(Autoencoder):
             log_w = self._score(x, y, q, z)[0].log_w  # k B
             total = torch.logaddexp(total, log_w.cpu().double().logsumexp(0))
         return total - math.log(samples)
+
+
+class EvidenceModel(LatentVariableModel):
+    """A model trained on the evidence lower bound. Finals may weight the KL; what is logged as elbo stays the bound.
+
+    Attributes:
+        beta: weight of the KL, in training and validation; 1 is the bound.
+        free_bits: nats per latent dimension that the KL may have for nothing; 0 is the bound.
+        warmup: epochs of training in which the weight of the KL rises, in equal steps, to beta. A validation loss is
+            at full weight, so that those of two epochs can be compared.
+    """
+
+    beta: float
+    free_bits: float
+    warmup: int
+
+    def objective(self, terms: Terms) -> Tensor:
+        """Reduce the terms to the bound, or what beta, free bits and warm-up make of it, (B,) in nats."""
+        warming = self.training and self._trainer is not None  # without a Trainer there are no epochs
+        weight = min(1.0, (self.current_epoch + 1) / (self.warmup + 1)) if warming else 1.0
+        return objectives.weighted_elbo(terms, weight * self.beta, self.free_bits)
+
+
+class Alternating(GenerativeModel):
+    """A model whose parts are trained by turns. Finals set ``automatic_optimization = False``."""
+
+    def setup(self, stage: str) -> None:
+        """Tell DistributedDataParallel that a turn gives gradients to some parameters only; it stops otherwise."""
+        if isinstance(self.trainer.strategy, DDPStrategy):
+            self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
+
+    def step_uncounted(self, optimizer: LightningOptimizer) -> None:
+        """Step without moving the Trainer's `global_step`, which counts batches if each steps it once."""
+        self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:

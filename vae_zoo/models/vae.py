@@ -1,18 +1,17 @@
 """The variational autoencoder (Kingma & Welling 2014)."""
 
-from vae_zoo import objectives
 from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, StandardNormal
 from vae_zoo.errors import require, require_positive
-from vae_zoo.models.base import LatentVariableModel
+from vae_zoo.models.base import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 
 
-class VAE(LatentVariableModel):
+class VAE(EvidenceModel):
     """Variational autoencoder (Kingma & Welling 2014, eq. 10).
 
     log p(x) >= E_q[log p(x|z)] - KL(q(z|x) || p(z)),  q(z|x) = N(mu(x), diag(sigma(x)^2)),  p(z) = N(0, I),
     with z = mu + sigma * eps, eps ~ N(0, I), so that the gradient reaches the encoder, and the KL in closed form:
-    1/2 sum_d (mu_d^2 + sigma_d^2 - log sigma_d^2 - 1).
+    1/2 sum_d (mu_d^2 + sigma_d^2 - log sigma_d^2 - 1). Beta other than 1 is the beta-VAE of Higgins et al. 2017.
 
     Args:
         shape: (C, H, W) of the images.
@@ -21,13 +20,14 @@ class VAE(LatentVariableModel):
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
         samples: draws of z per image in training; the bound is averaged over them.
+        beta: weight of the KL in the loss.
+        free_bits: nats per latent dimension that cost nothing in the loss (Kingma et al. 2016, eq. 15).
+        warmup: epochs in which beta rises from 0.
         lr: Adam's learning rate.
 
     Raises:
         UserError: if the networks cannot make images of `shape`, or a number is too small.
     """
-
-    objective = staticmethod(objectives.elbo)
 
     def __init__(
         self,
@@ -37,13 +37,18 @@ class VAE(LatentVariableModel):
         decoder: DecoderFactory = ConvDecoder,
         likelihood: LikelihoodFactory = Gaussian,
         samples: int = 1,
+        beta: float = 1.0,
+        free_bits: float = 0.0,
+        warmup: int = 0,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         require(1, latent=latent, samples=samples)
+        require(0, beta=beta, free_bits=free_bits, warmup=warmup)
         require_positive(lr=lr)
         self.posterior = GaussianPosterior(encoder(shape, 2 * latent))
         self.prior = StandardNormal(latent)
         self.likelihood = likelihood(decoder(latent, shape))
         self.samples, self.lr = samples, lr
+        self.beta, self.free_bits, self.warmup = beta, free_bits, warmup

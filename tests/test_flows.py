@@ -1,0 +1,157 @@
+"""Oracles 4 and 5: the masks, the determinant, the context, and what a linear flow can do."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd.functional import jacobian
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from tests.test_models import SMALL
+from vae_zoo.distributions import StandardNormal, kl_per_dimension, normal
+from vae_zoo.errors import UserError
+from vae_zoo.flows import MADE, FlowDistribution, FlowPosterior, IAFStep
+from vae_zoo.models import IAFVAE
+
+CONTEXT = 3
+
+
+def draw(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("latent", [1, 2, 5, 8])
+@pytest.mark.parametrize("hidden, depth", [(8, 1), (16, 2), (9, 3)])
+def test_output_i_depends_on_the_inputs_before_i_and_on_the_context(latent, hidden, depth):
+    seen, seen_context = 0, 0
+    for seed in range(5):
+        torch.manual_seed(seed)
+        made = MADE(latent, CONTEXT, 2, hidden, depth).double()
+        dz, dh = jacobian(made, (draw(latent), draw(CONTEXT)))  # 2 D D, 2 D H
+        seen, seen_context = seen + (dz != 0), seen_context + (dh != 0)
+    before = torch.ones(latent, latent).tril(-1).bool()
+    assert ((seen > 0) == before).all()  # each of them for some weights, and no other for any
+    assert (seen_context > 0).all()
+
+
+@pytest.mark.parametrize("latent", [1, 2, 5])
+def test_log_determinant_is_that_of_the_triangular_jacobian(latent):
+    step, z, h = IAFStep(latent, CONTEXT, 16, 2).double(), draw(latent), draw(CONTEXT)
+    matrix = jacobian(lambda z: step(z, h)[0], z)
+    assert torch.equal(matrix, matrix.tril())
+    torch.testing.assert_close(step(z, h)[1].sum(), torch.linalg.slogdet(matrix).logabsdet, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("latent, steps", [(1, 2), (4, 0), (4, 1), (4, 4), (5, 3)])
+def test_density_of_a_flow_is_the_change_of_variables(latent, steps):
+    """log q(z_T) = log N(z_0) - log |det dz_T/dz_0|, the determinant of the whole chain by autograd."""
+    chain = nn.ModuleList(IAFStep(latent, CONTEXT, 16, 1) for _ in range(steps)).double()
+    q = FlowDistribution(normal(draw(1, latent), draw(1, latent).exp()), chain, draw(1, CONTEXT))
+    start = q.base.rsample()
+    q.base.rsample = lambda shape: start.expand(*shape, 1, latent)
+    z = q.rsample((2,))
+    matrix = jacobian(lambda z: q._push(z, torch.zeros_like(z))[0][0], start)[:, 0]
+    truth = q.base.log_prob(start) - torch.linalg.slogdet(matrix).logabsdet
+    torch.testing.assert_close(q.log_prob(z), truth.expand(2, 1), atol=1e-10, rtol=0)
+
+
+def test_order_is_reversed_between_steps():
+    """After two steps every dimension depends on every other; without the reversal the first would be free."""
+    chain = nn.ModuleList(IAFStep(4, CONTEXT, 16, 1) for _ in range(2)).double()
+    q = FlowDistribution(normal(draw(1, 4), draw(1, 4).exp()), chain, draw(1, CONTEXT))
+    matrix = jacobian(lambda z: q._push(z, torch.zeros_like(z))[0], q.base.mean)
+    assert (matrix != 0).all()
+
+
+def test_a_new_step_keeps_most_of_z():
+    step, z = IAFStep(6, CONTEXT, 32, 2), torch.randn(100, 6)
+    kept = step(z, torch.randn(100, CONTEXT))[1].exp()
+    assert 0.7 < kept.mean() < 0.9  # sigmoid(1.5) = 0.82
+
+
+@pytest.mark.parametrize("bias", [-1e4, 1e4])
+def test_saturated_weights_stay_finite(bias):
+    posterior = FlowPosterior(nn.Flatten(), latent=3, context=CONTEXT, steps=4, hidden=8, depth=1)
+    for step in posterior.steps:
+        nn.init.constant_(step.made.out.bias, bias)
+    x = torch.randn(2, 9, requires_grad=True)
+    q = posterior(x)
+    q.log_prob(q.rsample((5,))).sum().backward()
+    assert q.mean.isfinite().all() and x.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in posterior.parameters())
+
+
+@pytest.mark.parametrize("rho", [0.5, -0.9, 0.99])
+def test_a_linear_flow_closes_the_gap_that_a_diagonal_q_leaves(rho):
+    covariance = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
+    target = MultivariateNormal(torch.zeros(2, dtype=torch.float64), covariance)
+    best_diagonal = MultivariateNormal(target.mean, torch.eye(2).double() * (1 - rho**2))
+    assert kl_divergence(best_diagonal, target).item() == pytest.approx(-math.log(1 - rho**2) / 2)
+    # One step with sigma = 1/2 and m_2 = rho u_1, u = (z_2, z_1) ~ N(0, diag(4, 4 (1 - rho^2))): exactly the target.
+    step = IAFStep(2, CONTEXT, 2, 1).double()
+    for parameter in step.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        step.made.hidden[0].weight[1, 0], step.made.hidden[0].bias[1] = 1, 1000  # far up, the ELU is linear
+        step.made.out.weight[1, 1], step.made.out.bias[1] = rho, -1000 * rho
+    sigma = torch.tensor([[2 * math.sqrt(1 - rho**2), 2.0]], dtype=torch.float64)
+    q = FlowDistribution(normal(torch.zeros_like(sigma), sigma), nn.ModuleList([step]), draw(1, CONTEXT))
+    z = q.rsample((1000,))
+    torch.testing.assert_close(q.log_prob(z), target.log_prob(z), atol=1e-9, rtol=0)
+
+
+def test_every_step_sees_the_context():
+    for blind in range(2):
+        posterior = FlowPosterior(nn.Flatten(), latent=3, context=CONTEXT, steps=2, hidden=8, depth=1).double()
+        nn.init.zeros_(posterior.steps[blind].made.context.weight)
+        x = draw(1, 9).repeat(2, 1)
+        x[1, 6:] += 1  # another context, the same mu and sigma
+        q = posterior(x)
+        assert (q.mean[0] != q.mean[1]).all()  # through the step that is not blind
+
+
+def test_kl_falls_into_dimensions_and_adds_up_to_log_q_less_log_p():
+    posterior = FlowPosterior(nn.Flatten(), latent=3, context=CONTEXT, steps=3, hidden=8, depth=1).double()
+    q, p = posterior(draw(2, 9)), StandardNormal(3).double()()
+    z = q.rsample((7,))
+    kl = kl_per_dimension(q, p, z)
+    assert kl.shape == (2, 3)
+    torch.testing.assert_close(kl.sum(-1), (q.log_prob(z) - p.log_prob(z)).mean(0))
+
+
+def test_a_flow_scores_no_other_point_than_its_last_draw():
+    q = FlowPosterior(nn.Flatten(), latent=3, context=CONTEXT, steps=1, hidden=8, depth=1)(torch.randn(2, 9))
+    first, _ = q.rsample((1,)), q.rsample((1,))
+    with pytest.raises(ValueError, match="scores only what it has just drawn"):
+        q.log_prob(first)
+
+
+def test_without_steps_it_is_the_diagonal_normal():
+    x = draw(2, 9)
+    q = FlowPosterior(nn.Flatten(), latent=3, context=CONTEXT, steps=0, hidden=8, depth=1)(x)
+    z = q.rsample((4,))
+    torch.testing.assert_close(q.log_prob(z), normal(x[:, :3], (x[:, 3:6] / 2).exp()).log_prob(z))
+
+
+def test_sampling_images_needs_no_flow():
+    model = IAFVAE(**SMALL)
+    model.posterior.requires_grad_(False)
+    for step in model.posterior.steps:
+        step.forward = None  # would raise
+    assert model.sample(4).shape == (4, 3, 16, 16)
+
+
+def test_reconstruction_is_of_the_mean_pushed_through_the_flow():
+    model, x = IAFVAE(**SMALL).double(), torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    q = model.posterior(x)
+    z = q.base.mean
+    for step in model.posterior.steps:
+        z = step(z.flip(-1), q.h)[0]
+    torch.testing.assert_close(model.encode(x), z)
+    assert (model.encode(x) - q.base.mean).abs().max() > 1e-3
+
+
+def test_a_hidden_layer_narrower_than_the_code_is_refused():
+    with pytest.raises(UserError, match="hidden must be at least 5, got 4"):
+        IAFVAE(**SMALL, hidden=4)

@@ -1,0 +1,85 @@
+"""Doubly reparameterised gradients: the same mean, less variance, the same loss."""
+
+import torch
+
+from tests.oracles.linear_gaussian import PIXELS, SIGMA, LinearGaussian
+from vae_zoo import objectives
+from vae_zoo.distributions import GaussianPosterior
+from vae_zoo.models import IWAE, LatentVariableModel
+
+
+class Toy(IWAE):
+    """The linear-Gaussian model's prior and likelihood with a linear encoder, near the best one."""
+
+    def __init__(self, dreg, samples):
+        LatentVariableModel.__init__(self)
+        truth = LinearGaussian(exact=False)
+        self.prior, self.likelihood, self.images = truth.prior, truth.likelihood, truth.images
+        best = truth.posterior
+        linear = torch.nn.Linear(PIXELS, 6).double()
+        to_mean = torch.linalg.solve(best.precision, best.weight.T) / SIGMA**2
+        linear.weight.data = torch.cat([to_mean, torch.zeros_like(to_mean)])
+        linear.bias.data = torch.cat([0.2 - to_mean @ best.bias, -best.precision.diagonal().log()])
+        self.posterior = GaussianPosterior(torch.nn.Sequential(torch.nn.Flatten(), linear))
+        self.dreg, self.samples = dreg, samples
+
+
+def gradients(dreg, samples, repeats=4000):
+    """The encoder's bias gradients of the bound of one image, many times, (repeats, 6): a batch of copies."""
+    model = Toy(dreg, samples)
+    x = model.images(1).expand(repeats, -1, -1, -1)
+    bias = model.posterior.encoder[1].bias
+    copies = bias.detach().repeat(repeats, 1).requires_grad_()  # a bias for each copy, so that one pass gives them all
+    model.posterior.encoder[1].forward = lambda flat: flat @ model.posterior.encoder[1].weight.T + copies
+    bound = objectives.iwae(model.terms(x, samples=samples))
+    (gradient,) = torch.autograd.grad(bound.sum(), copies)
+    return gradient, bound
+
+
+def test_dreg_has_the_same_mean_and_less_variance():
+    (plain, _), (dreg, _) = gradients(False, 8), gradients(True, 8)
+    error = (plain.var(0) / len(plain) + dreg.var(0) / len(dreg)).sqrt()
+    assert ((plain.mean(0) - dreg.mean(0)).abs() < 4 * error).all()
+    assert plain.mean(0).abs().max() > 20 * error.max()  # there is a gradient to compare
+    assert (dreg.var(0) < plain.var(0) / 2).all()
+
+
+def test_dreg_is_the_sum_of_squared_weights_times_the_path_gradient():
+    """Tucker et al. 2019, eq. 7, by a loop over the draws."""
+    model = Toy(dreg=True, samples=4)
+    x, encoder = model.images(1), model.posterior.encoder
+    torch.manual_seed(5)
+    (given,) = torch.autograd.grad(objectives.iwae(model.terms(x, samples=4)).sum(), encoder[1].bias)
+    torch.manual_seed(5)
+    eps = torch.randn(4, 1, 3, dtype=torch.float64)
+    mean, log_variance = encoder(x).chunk(2, -1)
+    q = torch.distributions.Normal(mean.detach(), (log_variance / 2).exp().detach())
+    z = mean + (log_variance / 2).exp() * eps
+    log_w = model.likelihood(z).log_prob(x) + model.prior().log_prob(z) - q.log_prob(z).sum(-1)
+    weights = log_w.detach().softmax(0)
+    truth = sum(
+        w**2 * torch.autograd.grad(one.sum(), encoder[1].bias, retain_graph=True)[0]
+        for w, one in zip(weights[:, 0], log_w[:, 0], strict=True)
+    )
+    torch.testing.assert_close(given, truth)
+
+
+def test_dreg_leaves_the_loss_and_the_decoder_as_they_are():
+    values, decoders = [], []
+    for dreg in (False, True):
+        model = Toy(dreg, samples=4)
+        weight = model.likelihood.decoder[0].weight
+        torch.manual_seed(5)
+        loss = model.training_step((model.images(2), None), 0)
+        values.append(loss.detach())
+        decoders.append(torch.autograd.grad(loss, weight)[0])
+    assert torch.equal(*values)
+    torch.testing.assert_close(*decoders)
+
+
+def test_dreg_without_gradients_is_no_matter():
+    model = Toy(dreg=True, samples=4)
+    with torch.no_grad():
+        assert model.training_step((model.images(2), None), 0).isfinite()
+    model.eval()
+    assert model.measure(model.images(2))["per_image"]["loss"].isfinite().all()

@@ -1,0 +1,76 @@
+"""MNIST in the fixed binarisation of Larochelle & Murray 2011: the digits of published log-likelihoods."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vae_zoo.data.pixels import Part, PixelDataModule, PixelDataset
+from vae_zoo.errors import UserError, require
+
+SIDE = 28
+
+
+class BinarizedMNIST(PixelDataModule):
+    """50,000 training, 10,000 validation and 10,000 test digits of 1 x 28 x 28 black and white pixels, no labels.
+
+    Args:
+        root: a folder with the published ``binarized_mnist_train.amat``, ``_valid.amat`` and ``_test.amat`` (784
+            numbers 0 or 1 a line), or a ``.npz`` of `train`, `valid` and `test`, (N, 98) uint8, eight pixels to a byte.
+        batch_size: images in a batch; the last batch of an epoch may be smaller.
+        resident: keep all pixels on the device, so that a batch never leaves it.
+
+    Raises:
+        UserError: at set-up, if the files are missing or not as described.
+    """
+
+    def __init__(self, root: str, batch_size: int = 100, resident: bool = False) -> None:
+        super().__init__()
+        require(1, batch_size=batch_size)
+        self.root, self.batch_size, self.resident = Path(root).expanduser().resolve(), batch_size, resident
+        self.labels, self.split, self._sets = ["none"], {}, {}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return 1, SIDE, SIDE
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the files."""
+        if self._sets:
+            return
+        if not self.root.exists():
+            raise UserError(f"data.root: {self.root} does not exist; it is a folder of .amat files, or a .npz")
+        read = _read_amat if self.root.is_dir() else _read_npz
+        names: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}
+        for part, name in names.items():
+            pixels = read(self.root, name).reshape(-1, SIDE, SIDE, 1) * np.uint8(255)
+            self.split[part] = [f"{name}/{row}" for row in range(len(pixels))]
+            labels = torch.zeros(len(pixels), dtype=torch.int64)
+            self._sets[part] = PixelDataset(pixels, labels, np.arange(len(pixels)))
+
+
+def _read_amat(root: Path, name: str) -> np.ndarray:
+    """The zeros and ones of a text file, (N, 784) uint8."""
+    path = root / f"binarized_mnist_{name}.amat"
+    if not path.is_file():
+        raise UserError(f"data.root: there is no {path.name} in {root}")
+    text = np.frombuffer(path.read_bytes(), np.uint8)
+    text = text[~np.isin(text, np.frombuffer(b" \t\r\n", np.uint8))]
+    bits = text - np.uint8(ord("0"))  # what is not 0 or 1 becomes larger
+    if not len(bits) or len(bits) % SIDE**2 or bits.max() > 1:
+        raise UserError(f"{path} is not a binarised MNIST: it must hold 784 numbers 0 or 1 a line, separated by blanks")
+    return bits.reshape(-1, SIDE**2)
+
+
+def _read_npz(path: Path, name: str) -> np.ndarray:
+    """The unpacked bits, (N, 784) uint8."""
+    try:
+        with np.load(path) as arrays:
+            packed = arrays[name]
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a binarised MNIST with an array {name!r}: {error}") from None
+    if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] * 8 != SIDE**2 or not len(packed):
+        raise UserError(f"{path}: {name} is {packed.shape} {packed.dtype}; it must be (N, 98) uint8")
+    return np.unpackbits(packed, axis=1)

@@ -1,0 +1,75 @@
+"""Frey faces: 1,965 frames of one face, the second data set of Kingma & Welling 2014."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vae_zoo.data.pixels import Part, PixelDataModule, PixelDataset
+from vae_zoo.errors import UserError, require
+
+
+class FreyFaces(PixelDataModule):
+    """1,965 frames of a film of one face, 1 x 28 x 20, no labels.
+
+    Neighbouring frames are alike, so the film is cut into blocks, and whole blocks are held out.
+
+    Args:
+        root: a ``.npy`` file, (N, 28, 20) uint8, frames in the film's order.
+        block: frames in a block.
+        n_test: blocks to test on.
+        n_val: blocks to validate on.
+        batch_size: images in a batch; the last batch of an epoch may be smaller.
+        seed: of the choice of blocks.
+        resident: keep all pixels on the device, so that a batch never leaves it.
+
+    Raises:
+        UserError: at set-up, if the file is missing or not as described, or no block is left to train on.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        block: int = 50,
+        n_test: int = 4,
+        n_val: int = 4,
+        batch_size: int = 100,
+        seed: int = 0,
+        resident: bool = False,
+    ) -> None:
+        super().__init__()
+        require(1, block=block, n_test=n_test, batch_size=batch_size)
+        require(0, n_val=n_val, seed=seed)
+        self.root, self.block, self.n_test, self.n_val = Path(root).expanduser().resolve(), block, n_test, n_val
+        self.batch_size, self.seed, self.resident = batch_size, seed, resident
+        self.labels, self.split, self._sets = ["none"], {}, {}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return 1, 28, 20
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the file and choose the blocks."""
+        if self._sets:
+            return
+        try:
+            frames = np.load(self.root)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"data.root: {self.root} is not a .npy file of frames: {error}") from None
+        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape[1:] != self.shape[1:]:
+            raise UserError(f"data.root: {self.root} does not hold (N, 28, 20) uint8, one frame a row")
+        blocks = [np.arange(i, min(i + self.block, len(frames))) for i in range(0, len(frames), self.block)]
+        held_out = self.n_test + self.n_val
+        if held_out >= len(blocks):
+            raise UserError(f"data: no block is left to train on: {held_out} of {len(blocks)} are held out")
+        order = np.random.default_rng(self.seed).permutation(len(blocks))
+        chosen: dict[Part, np.ndarray] = {
+            "train": order[held_out:],
+            "val": order[self.n_test : held_out],
+            "test": order[: self.n_test],
+        }
+        for part, members in chosen.items():
+            rows = np.concatenate([np.empty(0, np.int64), *(blocks[i] for i in sorted(members))])
+            self.split[part] = rows.tolist()
+            self._sets[part] = PixelDataset(frames[..., None], torch.zeros(len(rows), dtype=torch.int64), rows)

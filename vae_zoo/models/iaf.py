@@ -1,0 +1,66 @@
+"""The VAE with an inverse autoregressive flow (Kingma et al. 2016)."""
+
+from vae_zoo.distributions import Gaussian, LikelihoodFactory, StandardNormal
+from vae_zoo.errors import require, require_positive
+from vae_zoo.flows import FlowPosterior
+from vae_zoo.models.base import EvidenceModel
+from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
+
+
+class IAFVAE(EvidenceModel):
+    """Variational autoencoder whose posterior is an inverse autoregressive flow (Kingma et al. 2016, eq. 10 to 15).
+
+    z_0 ~ N(mu(x), diag(sigma(x)^2)),  z_t = sigma_t z_{t-1} + (1 - sigma_t) m_t,  [m_t, s_t] = MADE_t(z_{t-1}, h(x)),
+    log q(z_T|x) = log q(z_0|x) - sum_t sum_d log sigma_{t,d},  sigma_t = sigmoid(s_t)
+
+    Dimension d of m_t and s_t depends on the dimensions of z_{t-1} before d alone, so the Jacobian is triangular; the
+    order is reversed between steps. The KL has no closed form: log q - log p of the draws estimates it. To sample
+    images the flow is not needed.
+
+    Args:
+        shape: (C, H, W) of the images.
+        latent: D, the number of latent dimensions.
+        encoder: called with (shape, 2 * latent + context), gives the network to mu, log sigma^2 and h.
+        decoder: called with (latent, shape), gives the network to the likelihood's parameters.
+        likelihood: called with the decoder, gives p(x|z).
+        steps: T, steps of the flow; 0 is the VAE with a sampled KL.
+        context: width of h.
+        hidden: width of a step's hidden layers, at least D.
+        depth: hidden layers of a step.
+        samples: draws of z per image in training; the bound is averaged over them.
+        beta: weight of the KL in the loss.
+        free_bits: nats per latent dimension that cost nothing in the loss (eq. 15).
+        warmup: epochs in which beta rises from 0.
+        lr: Adam's learning rate.
+
+    Raises:
+        UserError: if the networks cannot make images of `shape`, or a number is too small.
+    """
+
+    def __init__(
+        self,
+        shape: Shape = (3, 64, 64),
+        latent: int = 64,
+        encoder: EncoderFactory = ConvEncoder,
+        decoder: DecoderFactory = ConvDecoder,
+        likelihood: LikelihoodFactory = Gaussian,
+        steps: int = 4,
+        context: int = 64,
+        hidden: int = 256,
+        depth: int = 2,
+        samples: int = 1,
+        beta: float = 1.0,
+        free_bits: float = 0.0,
+        warmup: int = 0,
+        lr: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        require(1, latent=latent, samples=samples, context=context)
+        require(0, steps=steps, beta=beta, free_bits=free_bits, warmup=warmup)
+        require_positive(lr=lr)
+        self.posterior = FlowPosterior(encoder(shape, 2 * latent + context), latent, context, steps, hidden, depth)
+        self.prior = StandardNormal(latent)
+        self.likelihood = likelihood(decoder(latent, shape))
+        self.samples, self.lr = samples, lr
+        self.beta, self.free_bits, self.warmup = beta, free_bits, warmup
