@@ -5,6 +5,7 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,22 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
-from torch import Tensor
-from torch.nn.functional import interpolate
-from torchmetrics import CatMetric
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
+from torchmetrics import CatMetric, Metric
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from vae_zoo.callbacks.images import output_folder
 from vae_zoo.callbacks.timing import Timing, summarise
+from vae_zoo.distributions import Likelihood
 from vae_zoo.errors import require
 from vae_zoo.metrics.codes import active_units, code_mmd
-from vae_zoo.models import Autoencoder, LatentVariableModel
+from vae_zoo.metrics.images import Inception, fid, kid
+from vae_zoo.models import Autoencoder, GenerativeModel, LatentVariableModel
 from vae_zoo.models.base import Measured
 
 PROJECTED = 1_000  # test images whose codes and thumbnails go to TensorBoard's projector
+WINDOW = 11  # pixels, the side of SSIM's window
 
 
 class Evaluation(Callback):
@@ -32,24 +37,41 @@ class Evaluation(Callback):
 
     At each validation: val/active_units, and a chart of the KL per latent dimension. At the test: the
     importance-weighted NLL, bits per dimension, code MMD, an embedding of the test codes and the hyper-parameters with
-    the final figures. What a model does not have is null.
+    the final figures; of the reconstructions, means over images of the PSNR, -10 log10(mse) dB, and of the SSIM (Wang
+    et al. 2004, a Gaussian window of 11 pixels), which smaller images do not have. What a model does not have is null.
 
     Args:
         nll_samples: importance samples for the negative log-likelihood; 0 leaves it out.
+        fid: whether to measure the Frechet distance between the test images and as many samples.
+        kid: whether to measure the kernel distance between the two.
+        features: any module for the two distances, (B, 3, H, W) in [0, 1] -> (B, F); grey images come as three equal
+            channels. None is the usual Inception: a download, and the only choice that papers' figures compare with.
 
     Raises:
-        UserError: if `nll_samples` is negative.
+        UserError: if `nll_samples` is negative; when a test begins, if Inception is needed and cannot be had.
     """
 
-    def __init__(self, nll_samples: int = 100) -> None:
+    # With `nn.Module | None`, or types in place of the dots, --help would list all modules of torch, 700 lines.
+    def __init__(
+        self, nll_samples: int = 100, fid: bool = False, kid: bool = False, features: Callable[..., Any] | None = None
+    ) -> None:
         require(0, nll_samples=nll_samples)
-        self.nll_samples = nll_samples
-        self._codes, self._draws, self._kl, self._nll = (CatMetric(nan_strategy="disable") for _ in range(4))
+        self.nll_samples, self.fid, self.kid, self.features = nll_samples, fid, kid, features
+        self._codes, self._draws, self._prior, self._kl, self._nll, self._real, self._fake = (
+            CatMetric(nan_strategy="disable") for _ in range(7)
+        )
+        self._psnr = PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3))  # with `dim` it keeps each image's own
+        self._ssim = StructuralSimilarityIndexMeasure(data_range=1.0)
         self._labels: list[Tensor] = []
         self._thumbnails: list[Tensor] = []
         self._shape: tuple[int, ...] = ()
         self._grey = False
         self._seed: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Load Inception, if a test needs it."""
+        if stage == "test" and (self.fid or self.kid) and self.features is None:
+            self.features = Inception("evaluation.fid" if self.fid else "evaluation.kid")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the seed, which the checkpoint then carries, and write the split's image ids to split.json."""
@@ -69,8 +91,12 @@ class Evaluation(Callback):
         self._reset(pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last validation."""
+        """Forget the last validation, and let each process draw codes and samples of its own."""
         self._reset(pl_module)
+        if isinstance(self.features, nn.Module):
+            self.features.eval().to(pl_module.device)
+        if trainer.global_rank:  # Lightning gives all processes one seed
+            torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
     def on_validation_batch_end(
         self,
@@ -99,18 +125,28 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Collect codes and KL, and estimate log p(x)."""
+        """Collect codes and KL, estimate log p(x), and look at reconstructions and samples."""
         self._collect(pl_module, outputs)
         x, y = batch
         self._shape = tuple(x.shape[1:])
+        if isinstance(pl_module, Autoencoder):
+            self._prior.update(pl_module.sample_prior(len(x), y))
+            x_hat = pl_module.reconstruct(x, y)
+            self._psnr.update(x_hat, x)
+            if min(self._shape[1:]) >= WINDOW:
+                self._ssim.update(x_hat, x)
+        if isinstance(pl_module, GenerativeModel) and self.features is not None and (self.fid or self.kid):
+            for metric, images in ((self._real, x), (self._fake, pl_module.sample(len(x), y))):
+                metric.update(self.features(images.float().expand(-1, 3, -1, -1)).flatten(1))  # B F
         if isinstance(pl_module, LatentVariableModel) and self.nll_samples:
             self._nll.update(-pl_module.log_prob(x, y, samples=self.nll_samples).float())
-        if isinstance(pl_module, Autoencoder) and pl_module.likelihood.binary:
+        if getattr(_likelihood(pl_module), "binary", False):
             self._grey |= not bool(((x == 0) | (x == 1)).all())
         if isinstance(pl_module, Autoencoder) and sum(map(len, self._labels)) < PROJECTED:
-            size = [min(side, 32) for side in x.shape[-2:]]
+            side = max(x.shape[-2:])
+            square = pad(x, (0, side - x.shape[-1], 0, side - x.shape[-2]), value=1.0)  # as the projector asks for
             self._labels.append(y.cpu())
-            self._thumbnails.append(interpolate(x, size=size, mode="area").cpu())
+            self._thumbnails.append(interpolate(square, size=min(side, 32), mode="area").cpu())
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures and write results.json."""
@@ -138,14 +174,13 @@ class Evaluation(Callback):
         """The content of results.json."""
         means = {name.removeprefix("test/"): value.item() for name, value in trainer.callback_metrics.items()}
         nll = _all(self._nll).double().mean().item() if self._nll.update_called else None
-        discrete = getattr(getattr(pl_module, "likelihood", None), "discrete", False)
+        discrete = getattr(_likelihood(pl_module), "discrete", False)
         datamodule = getattr(trainer, "datamodule", None)
         state = _saved_state(trainer)
         seed = state.get("Evaluation", {}).get("seed", self._seed)
         epochs = state.get("Timing", {}).get("epochs", [])
-        mmd = None
-        if isinstance(pl_module, Autoencoder) and codes is not None and len(codes) > 1:
-            mmd = code_mmd(_all(self._draws), pl_module.sample_prior(len(codes)).cpu())
+        mmd = code_mmd(_all(self._draws), _all(self._prior)) if codes is not None and len(codes) > 1 else None
+        real, fake = (_all(m) if m.update_called else torch.empty(0) for m in (self._real, self._fake))  # N F each
         if self._grey:  # then the Bernoulli's cross entropy is no density
             means.pop("elbo", None)
             nll = None
@@ -153,7 +188,11 @@ class Evaluation(Callback):
             "model": type(pl_module).__name__,
             "mse": means.get("mse"),
             "mse_sampled": means.get("mse_sampled"),
+            "psnr": _all(self._psnr).item() if self._psnr.update_called else None,
+            "ssim": _all(self._ssim).item() if self._ssim.update_called else None,
             "code_mmd": mmd,
+            "fid": fid(real, fake) if self.fid and len(real) > 1 else None,
+            "kid": kid(real, fake) if self.kid and len(real) > 1 else None,
             "elbo": means.get("elbo"),
             "kl": means.get("kl"),
             "active_units": None if codes is None else active_units(codes),
@@ -169,7 +208,7 @@ class Evaluation(Callback):
         }
 
     def _reset(self, pl_module: LightningModule) -> None:
-        for metric in (self._codes, self._draws, self._kl, self._nll):
+        for metric in (m for m in vars(self).values() if isinstance(m, Metric)):
             metric.reset()
             metric.to(pl_module.device)
         self._labels, self._thumbnails, self._grey = [], [], False
@@ -209,7 +248,10 @@ class Evaluation(Callback):
                 )
 
 
-FIGURES = ("mse", "mse_sampled", "code_mmd", "elbo", "kl", "active_units", "nll", "bits_per_dim")
+FIGURES = (
+    *("mse", "mse_sampled", "psnr", "ssim", "code_mmd", "fid", "kid"),
+    *("elbo", "kl", "active_units", "nll", "bits_per_dim"),
+)
 TIMINGS = ("seconds_per_epoch", "images_per_second", "data_wait_share", "peak_memory_mb", "train_seconds")
 
 
@@ -223,7 +265,13 @@ def bits_per_dim(nll: float, shape: tuple[int, ...]) -> float:
     return nll / (math.prod(shape) * math.log(2))
 
 
-def _all(metric: CatMetric) -> Tensor:
+def _likelihood(model: nn.Module) -> Likelihood | None:
+    """The model's p(x|z), which may be inside one that is given labels."""
+    return next((module for module in model.modules() if isinstance(module, Likelihood)), None)
+
+
+def _all(metric: Metric) -> Tensor:
+    """Of all processes' images, on the CPU."""
     value = metric.compute()
     return (value if isinstance(value, Tensor) else torch.cat(value)).cpu()
 

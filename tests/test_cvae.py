@@ -1,0 +1,123 @@
+"""What the label does."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.test_callbacks import fit
+from tests.test_data import module
+from tests.test_models import SMALL
+from vae_zoo.callbacks import LabelGrid
+from vae_zoo.distributions import StandardNormal, kl_per_dimension, normal
+from vae_zoo.errors import UserError
+from vae_zoo.models import CVAE, VAE
+
+
+def test_everything_depends_on_the_label():
+    model, x = CVAE(**SMALL, labels=3), torch.rand(1, 3, 16, 16)
+    zero, one = torch.tensor([0]), torch.tensor([1])
+    z = model.encode(x, zero)
+    assert not torch.equal(z, model.encode(x, one))
+    assert not torch.equal(model.decode(z, zero), model.decode(z, one))
+    torch.manual_seed(1)
+    a = model.log_prob(x, zero)
+    torch.manual_seed(1)
+    assert not torch.equal(a, model.log_prob(x, one))
+
+
+def test_each_image_is_given_its_own_label():
+    model, x = CVAE(**SMALL, labels=3).double(), torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    y = torch.tensor([2, 0, 1])
+    for method in (model.encode, model.reconstruct):
+        together = method(x, y)
+        for i in range(3):
+            torch.testing.assert_close(together[i : i + 1], method(x[i : i + 1], y[i : i + 1]))
+    z = torch.randn(4, 3, 5, dtype=torch.float64)  # K B D
+    means = model.likelihood(z, y).mean
+    for k in range(4):
+        torch.testing.assert_close(means[k], model.decode(z[k], y))
+
+
+def test_samples_of_labels_and_of_none():
+    model = CVAE(**SMALL, labels=4)
+    y = torch.tensor([3, 3, 0])
+    torch.manual_seed(1)
+    given = model.sample(3, y)
+    torch.manual_seed(1)
+    torch.testing.assert_close(given, model.decode(model.sample_prior(3, y), y))
+    drawn = []
+    model.decode = lambda z, y: drawn.append(y)
+    model.sample(1000)
+    assert drawn[0].bincount(minlength=4).min() > 180  # without labels, each is as likely
+
+
+@pytest.mark.parametrize(
+    "y, message",
+    [
+        (None, "this model needs the labels y of the images"),
+        (torch.tensor([0, 5]), r"labels y must lie in 0 ... 4, got 0 ... 5"),
+        (torch.tensor([-1, 0]), r"labels y must lie in 0 ... 4, got -1 ... 0"),
+        (torch.tensor([0.0, 1.0]), "labels y must be whole numbers, got torch.float32"),
+    ],
+)
+@pytest.mark.parametrize("learned", [False, True])
+def test_labels_that_are_none(y, message, learned):
+    model, x = CVAE(**SMALL, labels=5, learned_prior=learned), torch.rand(2, 3, 16, 16)
+    calls = [lambda: model.encode(x, y), lambda: model.decode(torch.randn(2, 5), y), lambda: model.log_prob(x, y)]
+    for call in calls:
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_learned_prior_is_a_normal_for_each_label_and_the_kl_is_to_it():
+    model, x = CVAE(**SMALL, labels=2, learned_prior=True), torch.rand(2, 3, 16, 16)
+    y = torch.tensor([0, 1])
+    q = model.posterior(x, y)
+    torch.testing.assert_close(model.terms(x, y).kl, kl_per_dimension(q, StandardNormal(5)(), None))  # N(0, I) at first
+    with torch.no_grad():
+        model.prior.embedding.weight[1] = torch.tensor([10.0] * 5 + [2 * np.log(3.0)] * 5)
+    draws = model.sample_prior(4000, y.repeat(2000))
+    assert draws[::2].mean() == pytest.approx(0, abs=0.05) and draws[1::2].mean() == pytest.approx(10, abs=0.1)
+    assert draws[1::2].std() == pytest.approx(3, abs=0.1)
+    truth = kl_per_dimension(
+        normal(q.mean[1:], q.stddev[1:]), normal(torch.full((5,), 10.0), torch.full((5,), 3.0)), None
+    )
+    torch.testing.assert_close(model.terms(x, y).kl[1:], truth)
+
+
+def test_grid_has_a_row_for_each_label_and_one_code_for_each_column(shapes, tmp_path):
+    data, model = module(shapes), CVAE(**SMALL, labels=5)
+    callback = LabelGrid(epochs=[1], labels=3, columns=4, seed=7)
+    fit(tmp_path, callback, model=model, data={"datamodule": data}, epochs=1)
+    path = tmp_path / "lightning_logs" / "version_0" / "images" / "labels_0001.png"
+    pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1) / 255
+    tile, caption = 18, 96
+    assert pixels.shape == (3, 3 * (tile + 2), caption + 4 * tile + 2)
+    for row in range(3):
+        torch.manual_seed(7)
+        samples = model.sample(4, torch.full((4,), row))
+        top = row * (tile + 2) + 2
+        for column in range(4):
+            left = caption + 2 + column * tile
+            shown = pixels[:, top : top + 16, left : left + 16]
+            torch.testing.assert_close(shown, samples[column], atol=1.5 / 255, rtol=0)
+        assert pixels[:, top : top + 16, :caption].min() < 0.5  # the label's name
+    with pytest.raises(UserError, match="LabelGrid needs a model that takes labels, such as CVAE, got VAE"):
+        fit(tmp_path, LabelGrid(), model=VAE(**SMALL), data={"datamodule": data}, epochs=1)
+
+
+def test_a_kl_free_label_helps_reconstruction():
+    """Images that are their label: the label alone is enough, so the code can be free."""
+    torch.manual_seed(0)
+    model = CVAE(**SMALL, labels=2, lr=1e-2, beta=100.0)
+    optimizer = model.configure_optimizers()
+    y = torch.arange(32) % 2
+    x = y.float()[:, None, None, None].expand(-1, 3, 16, 16) * 0.8 + 0.1
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.training_step((x, y), 0).backward()
+        optimizer.step()
+    assert model.measure(x, y)["per_image"]["kl"].mean() < 0.5
+    assert (x - model.reconstruct(x, y)).square().mean() < 0.01
+    assert (model.sample(2, torch.tensor([0, 1])).mean((1, 2, 3)) - torch.tensor([0.1, 0.9])).abs().max() < 0.1
