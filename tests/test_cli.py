@@ -23,7 +23,14 @@ from vae_zoo.data import COCODataModule
 from vae_zoo.metrics import active_units
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=[config.stem for config in CONFIGS])
+
+
+def call(*arguments, monkeypatch):
+    """The command in this process, seconds faster than in a new one."""
+    monkeypatch.setattr("sys.argv", ["vae-zoo", *map(str, arguments)])
+    return main()
 
 
 def only(folder):
@@ -55,14 +62,15 @@ def test_help_lists_every_command_with_a_line_each():
 
 
 @every_config
-def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, tmp_path):
-    vae_zoo("fit", "--config", config, *options(data__root=shapes), cwd=tmp_path)
+def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("fit", "--config", config, *options(data__root=shapes), monkeypatch=monkeypatch) == 0
     run = only(tmp_path)
     assert run.parent.name == config.stem
-    vae_zoo("test", "--ckpt_path", run / "checkpoints" / "last.ckpt", cwd=tmp_path)
+    assert call("test", "--ckpt_path", run / "checkpoints" / "last.ckpt", monkeypatch=monkeypatch) == 0
     first = json.loads((run / "results.json").read_text())
     (run / "results.json").unlink()
-    vae_zoo("test", "--ckpt_path", "last", cwd=tmp_path)
+    assert call("test", "--ckpt_path", "last", monkeypatch=monkeypatch) == 0
     again = json.loads((run / "results.json").read_text())
     assert again == first and first["mse"] > 0
     a, b = (package.load(run / "checkpoints" / "last.ckpt") for _ in range(2))
@@ -71,7 +79,34 @@ def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, tmp_path):
         x = a.sample(4)
         torch.manual_seed(1)
         assert torch.equal(x, b.sample(4))
-    assert torch.equal(a.reconstruct(x), b.reconstruct(x))
+    y = torch.arange(4)
+    assert torch.equal(a.reconstruct(x, y), b.reconstruct(x, y))
+    has_density = (first["elbo"], first["nll"], first["kl"])
+    assert all(has_density) if isinstance(a, models.LatentVariableModel) else not any(has_density)
+
+
+COMPARED = ("vae", "iwae", "iaf", "aae")
+
+
+def test_the_compared_models_share_all_that_they_should():
+    """Whatever two of the four configs both say, they say alike; and all four say what makes the conditions equal."""
+    given = {name: yaml.safe_load((REPOSITORY / "configs" / f"{name}.yaml").read_text()) for name in COMPARED}
+    arguments = {name: config["model"]["init_args"] for name, config in given.items()}
+    shared_arguments = {"latent", "encoder", "decoder", "likelihood", "lr"}
+    for name in COMPARED[1:]:
+        assert given[name].keys() == given["vae"].keys()
+        for section in given["vae"].keys() - {"model"}:
+            assert given[name][section] == given["vae"][section], (name, section)
+        assert shared_arguments <= arguments[name].keys()
+        for key in arguments[name].keys() & arguments["vae"].keys() - {"samples"}:
+            assert arguments[name][key] == arguments["vae"][key], (name, key)
+        assert given[name]["model"]["class_path"] != given["vae"]["model"]["class_path"]
+    assert arguments["iaf"]["samples"] == arguments["vae"]["samples"] == 1 < arguments["iwae"]["samples"]
+    # Another number of features or latents would be another network: the sizes follow from latent alone.
+    built = {name: getattr(models, given[name]["model"]["class_path"])() for name in COMPARED}
+    decoders = {str(model.likelihood) for model in built.values()}
+    assert len(decoders) == 1
+    assert len({str(list(model.posterior.encoder)[:-1]) for model in built.values()}) == 1
 
 
 @every_config
@@ -81,7 +116,8 @@ def test_config_says_everything_and_explains_it(config):
     for key in ("model", "data"):
         name = given[key]["class_path"]
         class_ = getattr(models, name, None) or getattr(data, name)
-        assert set(given[key]["init_args"]) == set(inspect.signature(class_).parameters) - {"shape"}
+        from_the_data = {"shape", "labels"}
+        assert set(given[key]["init_args"]) == set(inspect.signature(class_).parameters) - from_the_data
     lines = [line for line in config.read_text().splitlines() if ": " in line and not line.startswith("#")]
     explained = {line.split(":")[0].strip() for line in lines if "#" in line}
     plain = {line.split(":")[0].strip() for line in lines} - explained
@@ -260,36 +296,36 @@ def test_a_likelihood_is_chosen_by_its_name(likelihood, shapes, tmp_path, monkey
     assert type(loaded.likelihood).__name__ == likelihood
 
 
-def test_bfloat16_and_compile(shapes, tmp_path):
-    config = REPOSITORY / "configs" / "vae.yaml"
-    arguments = options(data__root=shapes, trainer__precision="bf16-mixed", compile="true")
-    vae_zoo("fit", "--config", config, *arguments, cwd=tmp_path, timeout=600)
+@every_config
+def test_bfloat16_and_compile(config, shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = {f"model__{network}__{key}": value for network in ("encoder", "decoder") for key, value in TINY.items()}
+    arguments = options(data__root=shapes, trainer__precision="bf16-mixed", compile="true", **tiny)
+    assert call("fit", "--config", config, *arguments, monkeypatch=monkeypatch) == 0
     rows = list(csv.DictReader((only(tmp_path) / "metrics.csv").open()))
-    assert all(math.isfinite(float(row["val/elbo"])) for row in rows if row["val/elbo"])
-    package.load(only(tmp_path) / "checkpoints" / "last.ckpt").sample(2)  # compiling changed no name
+    losses = [float(row["val/loss"]) for row in rows if row["val/loss"]]
+    assert len(losses) == 2 and all(map(math.isfinite, losses)) and losses[1] < losses[0]
+    model = package.load(only(tmp_path) / "checkpoints" / "last.ckpt")
+    assert model.sample(2).dtype == torch.float32  # compiling changed no name
+    assert call("test", monkeypatch=monkeypatch) == 0
 
 
-def test_fit_runs_on_real_coco(tmp_path):
+TINY = {"width": 4, "depth": 2}
+
+
+@every_config
+def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
     root = shared("coco_open")
-    config = REPOSITORY / "configs" / "vae.yaml"
+    monkeypatch.chdir(tmp_path)
     arguments = options(data__root=root, data__n_train=70, data__n_test=25, data__n_val=15, data__image_size=64)
-    vae_zoo("fit", "--config", config, *arguments, cwd=tmp_path)
-    vae_zoo("test", cwd=tmp_path)
+    assert call("fit", "--config", config, *arguments, monkeypatch=monkeypatch) == 0
+    assert call("test", monkeypatch=monkeypatch) == 0
     results = json.loads((only(tmp_path) / "results.json").read_text())
     assert 0.02 < results["mse"] < 0.12
     assert not list(root.rglob("*.npy"))  # nothing is written beside the user's pictures
 
 
 # --- what a user may get wrong
-
-
-def call(*arguments, monkeypatch):
-    """The command in this process, seconds faster than in a new one."""
-    monkeypatch.setattr("sys.argv", ["vae-zoo", *map(str, arguments)])
-    return main()
-
-
-CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
 
 
 @pytest.mark.parametrize(
@@ -424,13 +460,52 @@ def test_a_checkpoint_that_does_not_fit_the_command(change, message, run, shapes
     assert message in capsys.readouterr().err
 
 
-def test_two_processes_fit_and_test(shapes, tmp_path):
-    both = options(data__root=shapes, trainer__devices=2, trainer__max_epochs=1)
-    vae_zoo("fit", "--config", CONFIG, *both, cwd=tmp_path)
+@pytest.mark.parametrize("model, strategy", [("vae", "auto"), ("aae", "ddp")])
+def test_two_processes_fit_and_test(model, strategy, shapes, tmp_path):
+    both = options(data__root=shapes, trainer__devices=2, trainer__max_epochs=1, trainer__strategy=strategy)
+    vae_zoo("fit", "--config", REPOSITORY / "configs" / f"{model}.yaml", *both, cwd=tmp_path)
     assert len(list(csv.DictReader((only(tmp_path) / "metrics.csv").open()))) > 0
     vae_zoo("test", cwd=tmp_path)
     results = json.loads((only(tmp_path) / "results.json").read_text())
-    assert results["mse"] > 0 and results["nll"] > 0
+    assert results["mse"] > 0 and (results["nll"] is None) == (model == "aae")
+
+
+def test_labels_come_from_the_data(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = REPOSITORY / "configs" / "cvae.yaml"
+    given = ["fit", "--config", config, *options(data__root=shapes, trainer__max_epochs=1)]
+    assert call(*given, monkeypatch=monkeypatch) == 0
+    model = package.load(only(tmp_path) / "checkpoints" / "last.ckpt")
+    assert model.labels == 5 and model.hparams["labels"] == 5
+    assert (only(tmp_path) / "images" / "labels_0001.png").is_file()
+    assert call("reconstruct", "--n", 4, monkeypatch=monkeypatch) == 0  # test images, whose labels are known
+    for arguments in (["sample", "--n", 3, "--label", 2], ["reconstruct", "--images", shapes / "images", "--label", 2]):
+        assert call(*arguments, monkeypatch=monkeypatch) == 0
+    capsys.readouterr()
+    for arguments, message in (
+        (["sample", "--label", 5], "labels y must lie in 0 ... 4, got 5 ... 5"),
+        (
+            ["reconstruct", "--images", shapes / "images"],
+            "CVAE needs the pictures' label; give its number with --label",
+        ),
+        (["test", "--data.categories", "[star, circle]", "--data.n_train", 10], "trained with 5 labels, the data have"),
+    ):
+        assert call(*arguments, monkeypatch=monkeypatch) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_model_without_labels_does_not_learn_of_them(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained[0])
+    assert "labels" not in package.load(only(trained[0]) / "checkpoints" / "last.ckpt").hparams
+    assert call("sample", "--label", 1, monkeypatch=monkeypatch) == 1
+    assert "--label 1: VAE takes no labels" in capsys.readouterr().err
+
+
+def test_what_the_trainer_refuses_of_a_model_trained_by_turns(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    clip = options(data__root=shapes, trainer__gradient_clip_val=1)
+    assert call("fit", "--config", REPOSITORY / "configs" / "aae.yaml", *clip, monkeypatch=monkeypatch) == 1
+    assert "trainer: Automatic gradient clipping is not supported for manual" in capsys.readouterr().err
 
 
 def test_results_carry_the_seed_of_the_training(shapes, tmp_path):

@@ -30,6 +30,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path(f"{command}.png"), help="PNG to write (default %(default)s)")
     parser.add_argument("--n", type=int, default=64, help="number of images (default %(default)s)")
     parser.add_argument("--columns", type=int, default=8, help="images in a row (default %(default)s)")
+    parser.add_argument("--label", type=int, help="number of the label to give to a model that takes labels")
     if command == "sample":
         parser.add_argument("--seed", type=int, default=0, help="of the noise (default %(default)s)")
     else:
@@ -40,15 +41,23 @@ def run(command: str, arguments: Sequence[str]) -> None:
     require(1, n=options.n, columns=options.columns)
     checkpoint = cast(Path, find_checkpoint("last" if options.ckpt_path == "auto" else options.ckpt_path))
     model = vae_zoo.load(checkpoint)
+    if options.label is not None and "labels" not in model.hparams:
+        raise UserError(f"--label {options.label}: {type(model).__name__} takes no labels")
+    y = None if options.label is None else torch.full((options.n,), options.label)
     if command == "sample":
         torch.manual_seed(options.seed)
-        grid = make_grid(model.sample(options.n), options.columns, pad_value=1)
+        grid = make_grid(model.sample(options.n, y), options.columns, pad_value=1)
     else:
         if not isinstance(model, Autoencoder):
             raise UserError(f"{type(model).__name__} has no encoder, so it cannot reconstruct")
-        x = _read(options.images, options.n, model.hparams["shape"]) if options.images else None
-        x = _test_images(checkpoint, options.n) if x is None else x
-        grid = reconstruction_grid(x, model.reconstruct(x), options.columns)
+        if options.images:
+            x = _read(options.images, options.n, model.hparams["shape"])
+            if y is None and "labels" in model.hparams:
+                raise UserError(f"{type(model).__name__} needs the pictures' label; give its number with --label")
+        else:
+            x, labels = _test_images(checkpoint, options.n)
+            y = labels if y is None else y
+        grid = reconstruction_grid(x, model.reconstruct(x, None if y is None else y[: len(x)]), options.columns)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_image(grid, options.out, format="png")
     print(f"wrote {options.out}")
@@ -76,8 +85,8 @@ def _read(paths: list[Path], n: int, shape: Shape) -> Tensor:
     return torch.stack(pictures).permute(0, 3, 1, 2).float() / 255
 
 
-def _test_images(checkpoint: Path, n: int) -> Tensor:
-    """The first `n` test images of the run that the checkpoint belongs to."""
+def _test_images(checkpoint: Path, n: int) -> tuple[Tensor, Tensor]:
+    """The first `n` test images, and their labels, of the run that the checkpoint belongs to."""
     folder = run_folder(checkpoint)
     if folder is None or not (folder / "config.yaml").is_file():
         raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; say which pictures with --images")
@@ -86,5 +95,6 @@ def _test_images(checkpoint: Path, n: int) -> Tensor:
     data = yaml.safe_load((folder / "config.yaml").read_text())["data"]
     datamodule = parser.instantiate(parser.parse_object({"data": data})).data
     datamodule.setup("test")
-    batches = (datamodule.on_after_batch_transfer(batch, 0)[0] for batch in datamodule.test_dataloader())
-    return torch.cat(list(islice(batches, -(-n // datamodule.batch_size))))[:n]
+    batches = (datamodule.on_after_batch_transfer(batch, 0) for batch in datamodule.test_dataloader())
+    x, y = zip(*islice(batches, -(-n // datamodule.batch_size)), strict=True)
+    return torch.cat(x)[:n], torch.cat(y)[:n]

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
+from torch._functorch import config as functorch_config
 
 import vae_zoo.data
 import vae_zoo.models  # noqa: F401  importing the models is what lets a yaml name them by their short names
@@ -168,6 +169,8 @@ class ZooCLI(LightningCLI):
                 f"{self.model.hparams['labels']}; test it on data with the same labels"
             )
         if self._get(self.config, "compile"):
+            # A model trained by turns goes back twice through one graph, whose buffers compiling would give away.
+            functorch_config.donated_buffer = False
             for module in self.model.modules():
                 if isinstance(module, Network):
                     module.compile()
@@ -255,7 +258,7 @@ def _refuse_differences(given: Namespace, checkpoint: Path) -> None:
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Any]]:
     """Where two trees of settings that both say something say different things."""
-    for key in sorted(ours.keys() & theirs.keys() - {"shape"}):
+    for key in sorted(ours.keys() & theirs.keys() - {"shape", "labels"}):
         if isinstance(ours[key], dict) and isinstance(theirs[key], dict):
             yield from _differences(ours[key], theirs[key], f"{path}.{key}")
         elif ours[key] != theirs[key]:

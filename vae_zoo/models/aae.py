@@ -106,12 +106,12 @@ class AAE(Alternating, Autoencoder):
         self.manual_backward(discriminator_loss)
         self.step_uncounted(discrimination)
 
+        code = z.detach().requires_grad_()  # so that the discriminator's parameters get no gradient from this phase
+        generator_loss = softplus(-self.discriminator(code)).mean()
+        (towards_prior,) = torch.autograd.grad(generator_loss, code)  # B D
         # Both gradients of the encoder before either of its updates: a step would change the weights below the graph.
-        self.discriminator.requires_grad_(False)
-        generator_loss = softplus(-self.discriminator(z)).mean()
-        self.discriminator.requires_grad_(True)
         generation.zero_grad()
-        self.manual_backward(generator_loss, retain_graph=True)
+        self.manual_backward(z, towards_prior, retain_graph=True)
         adversarial = [parameter.grad for parameter in encoder]
 
         loss = -self.likelihood(z, y).log_prob(x).mean()

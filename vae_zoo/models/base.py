@@ -155,7 +155,9 @@ class Autoencoder(GenerativeModel):
         Raises:
             UserError: always.
         """
-        raise UserError(f"{type(self).__name__} has no density, so no log p(x); a latent-variable model such as VAE has one")
+        raise UserError(
+            f"{type(self).__name__} has no density, so no log p(x); a latent-variable model such as VAE has one"
+        )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
         """Log the batch's mean of each measure as val/NAME, weighted by the number of images."""
