@@ -33,7 +33,9 @@ def plain_step(model, x, real, lrs):
     def score(codes):
         return model.discriminator(codes)
 
-    loss = softplus(-score(real)).mean() + softplus(score(z.detach())).mean()
+    real = real.clone().requires_grad_()
+    slope = torch.autograd.grad(score(real).sum(), real, create_graph=True)[0]
+    loss = softplus(-score(real)).mean() + softplus(score(z.detach())).mean() + 1.5 * slope.norm(dim=1).pow(2).mean()
     discriminator = list(model.discriminator.parameters())
     gradients = torch.autograd.grad(loss, discriminator)
     with torch.no_grad():
@@ -52,7 +54,7 @@ def plain_step(model, x, real, lrs):
 
 @pytest.mark.parametrize("lrs", [(1e-3, 0.1, 0.1), (1e-3, 0, 0), (0, 0.1, 0), (0, 0, 0.1)])
 def test_a_step_is_the_three_phases_and_each_touches_its_own_parameters(lrs, tmp_path, monkeypatch):
-    model = AAE(**SMALL, discriminator=TINY, stochastic=False).double()
+    model = AAE(**SMALL, discriminator=TINY, stochastic=False, gradient_penalty=3.0).double()
     x, real = torch.rand(8, 3, 16, 16, dtype=torch.float64), torch.randn(8, 5, dtype=torch.float64)
     monkeypatch.setattr(model, "sample_prior", lambda n, y=None: real)
     encoder = list(model.posterior.parameters())
@@ -98,7 +100,7 @@ def test_batch_statistics_move_once_a_batch(tmp_path):
     assert model.posterior.encoder[-1].num_batches_tracked.item() == before + 4
 
 
-class Sign(Network):
+class Sign(nn.Sequential):
     """Says "prior" to a code with a positive first number."""
 
     def __init__(self, latent):

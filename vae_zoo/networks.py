@@ -143,8 +143,10 @@ def _tanh_layers(inputs: int, outputs: int, width: int, depth: int) -> list[nn.M
     return layers[:-1]
 
 
-class Discriminator(Network):
+class Discriminator(nn.Sequential):
     """`depth` hidden layers of leaky ReLU, then the logit of "this code was drawn from the prior".
+
+    No `Network`: a gradient penalty differentiates twice, which a compiled network does not allow.
 
     Args:
         latent: D, numbers in a code.
@@ -162,7 +164,7 @@ class Discriminator(Network):
         super().__init__(*layers, nn.Linear(width, 1))
 
 
-DiscriminatorFactory = Callable[[int], Network]
+DiscriminatorFactory = Callable[[int], nn.Module]
 
 
 def _finish(network: Network) -> None:

@@ -14,6 +14,7 @@ from vae_zoo.distributions import (
     PointPosterior,
     PriorFactory,
     StandardNormal,
+    wide,
 )
 from vae_zoo.errors import require, require_positive
 from vae_zoo.models.base import Alternating, Autoencoder
@@ -51,6 +52,9 @@ class AAE(Alternating, Autoencoder):
         lr: Adam's learning rate for the reconstruction.
         discriminator_lr: that of the discriminator.
         generator_lr: that of the encoder against the discriminator.
+        gradient_penalty: weight of half the squared slope of the discriminator's logit at draws of the prior (Mescheder
+            et al. 2018, eq. 9), which lets the codes settle on the prior where they would circle around it. Not in
+            Makhzani et al.: 0 is their paper's.
 
     Raises:
         UserError: if the networks cannot make images of `shape`, or a number is too small.
@@ -69,11 +73,13 @@ class AAE(Alternating, Autoencoder):
         lr: float = 1e-3,
         discriminator_lr: float = 1e-3,
         generator_lr: float = 1e-3,
+        gradient_penalty: float = 10.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.automatic_optimization = False
         require(1, latent=latent)
+        require(0, gradient_penalty=gradient_penalty)
         require_positive(lr=lr, discriminator_lr=discriminator_lr, generator_lr=generator_lr)
         self.posterior = (
             GaussianPosterior(encoder(shape, 2 * latent)) if stochastic else PointPosterior(encoder(shape, latent))
@@ -82,14 +88,15 @@ class AAE(Alternating, Autoencoder):
         self.likelihood = likelihood(decoder(latent, shape))
         self.discriminator = discriminator(latent)
         self.lr, self.discriminator_lr, self.generator_lr = lr, discriminator_lr, generator_lr
+        self.gradient_penalty = gradient_penalty
 
     def configure_optimizers(self) -> list[Optimizer]:
         """One for each phase: reconstruction, discriminator, generator."""
         encoder = list(self.posterior.parameters())
         return [
             Adam([*encoder, *self.likelihood.parameters()], lr=self.lr, fused=True),
-            Adam(self.discriminator.parameters(), lr=self.discriminator_lr, betas=(0.5, 0.9), fused=True),
-            Adam(encoder, lr=self.generator_lr, betas=(0.5, 0.9), fused=True),
+            Adam(self.discriminator.parameters(), lr=self.discriminator_lr, fused=True),
+            Adam(encoder, lr=self.generator_lr, fused=True),
         ]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -100,14 +107,17 @@ class AAE(Alternating, Autoencoder):
         encoder = list(self.posterior.parameters())
         z = self.posterior(x, y).rsample()  # B D
 
-        real, fake = self.discriminator(self.sample_prior(len(x))), self.discriminator(z.detach())  # B 1, B 1
-        discriminator_loss = softplus(-real).mean() + softplus(fake).mean()
+        prior = self.sample_prior(len(x)).requires_grad_()  # B D
+        real, fake = self.discriminator(prior), self.discriminator(z.detach())  # B 1, B 1
+        discriminator_loss = softplus(-wide(real)).mean() + softplus(wide(fake)).mean()
+        (slope,) = torch.autograd.grad(real.sum(), prior, create_graph=True)  # B D
+        penalty = self.gradient_penalty / 2 * slope.square().sum(-1).mean()
         discrimination.zero_grad()
-        self.manual_backward(discriminator_loss)
+        self.manual_backward(discriminator_loss + penalty)
         self.step_uncounted(discrimination)
 
         code = z.detach().requires_grad_()  # so that the discriminator's parameters get no gradient from this phase
-        generator_loss = softplus(-self.discriminator(code)).mean()
+        generator_loss = softplus(-wide(self.discriminator(code))).mean()
         (towards_prior,) = torch.autograd.grad(generator_loss, code)  # B D
         # Both gradients of the encoder before either of its updates: a step would change the weights below the graph.
         generation.zero_grad()

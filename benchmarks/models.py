@@ -1,0 +1,104 @@
+"""What a training step of each model costs, as a ratio to the VAE's: all in one run.
+
+    python benchmarks/models.py [--rounds 8] [--batch 64] [--samples 5]
+
+The models train by turns, a few steps at a time, since the speed of a shared machine drifts; medians, the first two
+steps of a turn left out. IWAE(K) is compared with its parts, one encoder and K decoders with their gradients. Above a
+goal the exit status is 1.
+"""
+
+import argparse
+import logging
+import statistics
+import sys
+import warnings
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader, TensorDataset
+
+from vae_zoo.models import AAE, AE, CVAE, IAFVAE, IWAE, VAE, Autoencoder
+
+STEPS, WARM = 8, 2  # steps in a turn; those of them that are left out
+GOALS = {"AAE": 1.4, "IAFVAE": 1.3}
+
+
+class StepTimer(Callback):
+    """Seconds from a batch's arrival to the end of its step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock."""
+        self.begin = perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop the clock."""
+        if batch_idx >= WARM:
+            self.seconds.append(perf_counter() - self.begin)
+
+
+def turn(model: Autoencoder, data: DataLoader) -> list[float]:
+    """Train a few steps and return the seconds of each."""
+    timer = StepTimer()
+    quiet = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
+    Trainer(max_epochs=1, accelerator="cpu", callbacks=[timer], **quiet).fit(model, data)  # type: ignore[arg-type]
+    return timer.seconds
+
+
+def repeat(function: Callable[[], None]) -> list[float]:
+    """Call a few times and return the seconds of each."""
+    seconds = []
+    for step in range(STEPS):
+        begin = perf_counter()
+        function()
+        if step >= WARM:
+            seconds.append(perf_counter() - begin)
+    return seconds
+
+
+def main() -> int:
+    """Train the models by turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=5)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    x = torch.rand(options.batch * STEPS, 3, 64, 64).to(memory_format=torch.channels_last)
+    data = DataLoader(TensorDataset(x, torch.randint(10, (len(x),))), options.batch)
+    iwae, vae = IWAE(samples=options.samples), VAE()
+    models: dict[str, Autoencoder] = {"VAE": vae, "AE": AE(), "IAFVAE": IAFVAE(), "AAE": AAE(), "CVAE": CVAE()}
+    models[f"IWAE({options.samples})"] = iwae
+    batch, code = x[: options.batch], torch.randn(options.batch, 64, requires_grad=True)
+    parts = {
+        "encoder": lambda: vae.posterior(batch).rsample().sum().backward(),
+        "decoder": lambda: vae.likelihood(code).log_prob(batch).sum().backward(),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in [*models, *parts]}
+    for _ in range(options.rounds):
+        for name, model in models.items():
+            seconds[name] += turn(model, data)
+        for name, part in parts.items():
+            seconds[name] += repeat(part)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    failed = False
+    for name, value in median.items():
+        ratio, goal = value / median["VAE"], GOALS.get(name)
+        print(f"{name:10} {1000 * value:7.1f} ms   {ratio:.2f} of a VAE's step" + (f", goal {goal}" if goal else ""))
+        failed |= goal is not None and ratio > goal
+    whole = median["encoder"] + options.samples * median["decoder"]
+    ratio = median[f"IWAE({options.samples})"] / whole
+    print(f"IWAE({options.samples}) over one encoder and {options.samples} decoders: {ratio:.2f}, goal 1.1")
+    return int(failed or ratio > 1.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
