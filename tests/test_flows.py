@@ -120,6 +120,19 @@ def test_kl_falls_into_dimensions_and_adds_up_to_log_q_less_log_p():
     torch.testing.assert_close(kl.sum(-1), (q.log_prob(z) - p.log_prob(z)).mean(0))
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_log_density_of_a_dimension_stays_with_it(steps):
+    """Steps with sigma = 1 do nothing but reverse the order: free bits and the KL chart must see the same order."""
+    posterior = FlowPosterior(nn.Flatten(), latent=3, context=CONTEXT, steps=steps, hidden=8, depth=1).double()
+    for step in posterior.steps:
+        nn.init.constant_(step.made.out.bias, 1e3)
+    q = posterior(draw(2, 9))
+    z = q.rsample((4,))
+    order = [2, 1, 0] if steps == 1 else [0, 1, 2]
+    base = torch.distributions.Normal(q.base.mean[:, order], q.base.stddev[:, order])
+    torch.testing.assert_close(q.log_prob_per_dimension(z), base.log_prob(z))
+
+
 def test_a_flow_scores_no_other_point_than_its_last_draw():
     q = FlowPosterior(nn.Flatten(), latent=3, context=CONTEXT, steps=1, hidden=8, depth=1)(torch.randn(2, 9))
     first, _ = q.rsample((1,)), q.rsample((1,))
