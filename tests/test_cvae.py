@@ -58,7 +58,11 @@ def test_samples_of_labels_and_of_none():
         (None, "this model needs the labels y of the images"),
         (torch.tensor([0, 5]), r"labels y must lie in 0 ... 4, got 0 ... 5"),
         (torch.tensor([-1, 0]), r"labels y must lie in 0 ... 4, got -1 ... 0"),
-        (torch.tensor([0.0, 1.0]), "labels y must be whole numbers, got torch.float32"),
+        (torch.tensor([0.0, 1.0]), "labels y must be a tensor of whole numbers .int64., got torch.float32"),
+        (torch.tensor([False, True]), "labels y must be a tensor of whole numbers .int64., got torch.bool"),
+        (3, "labels y must be a tensor of whole numbers .int64., got int"),
+        (torch.tensor([1]), r"labels y must have the shape \(2,\), one for each image, got \(1,\)"),
+        (torch.tensor([[0], [1]]), r"labels y must have the shape .*, got \(2, 1\)"),
     ],
 )
 @pytest.mark.parametrize("learned", [False, True])
@@ -68,6 +72,16 @@ def test_labels_that_are_none(y, message, learned):
     for call in calls:
         with pytest.raises(UserError, match=message):
             call()
+
+
+def test_numbers_of_labels_and_sizes_that_do_not_fit():
+    model = CVAE(**SMALL)
+    with pytest.raises(UserError, match=r"labels y must have the shape \(8,\), one for each image, got \(4,\)"):
+        model.sample(8, torch.arange(4))
+    with pytest.raises(UserError, match=r"built for images of \(16, 16\) \(height, width\), got \(8, 8\)"):
+        model.encode(torch.rand(2, 3, 8, 8), torch.arange(2))
+    with pytest.raises(UserError, match=r"shape must be \(channels, height, width\), got \(64, 64\)"):
+        CVAE(shape=(64, 64))
 
 
 def test_learned_prior_is_a_normal_for_each_label_and_the_kl_is_to_it():
@@ -92,7 +106,7 @@ def test_grid_has_a_row_for_each_label_and_one_code_for_each_column(shapes, tmp_
     fit(tmp_path, callback, model=model, data={"datamodule": data}, epochs=1)
     path = tmp_path / "lightning_logs" / "version_0" / "images" / "labels_0001.png"
     pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1) / 255
-    tile, caption = 18, 96
+    tile, caption = 18, 128
     assert pixels.shape == (3, 3 * (tile + 2), caption + 4 * tile + 2)
     for row in range(3):
         torch.manual_seed(7)

@@ -45,7 +45,7 @@ def test_dreg_has_the_same_mean_and_less_variance():
 
 
 def test_dreg_is_the_sum_of_squared_weights_times_the_path_gradient():
-    """Tucker et al. 2019, eq. 7, by a loop over the draws."""
+    """Tucker et al. 2019, by a loop over the draws."""
     model = Toy(dreg=True, samples=4)
     x, encoder = model.images(1), model.posterior.encoder
     torch.manual_seed(5)

@@ -69,10 +69,10 @@ def write(path, content):
         (lambda d: write(d / "amat" / "binarized_mnist_test.amat", b"0 1 2 " * 784), "must hold 784 numbers 0 or 1"),
         (lambda d: write(d / "amat" / "binarized_mnist_test.amat", b"0 1 0 " * 300), "must hold 784 numbers 0 or 1"),
         (lambda d: write(d / "amat" / "binarized_mnist_test.amat", b""), "must hold 784 numbers 0 or 1"),
-        (lambda d: write(d / "bits.npz", b"no zip"), "bits.npz is not a binarised MNIST"),
+        (lambda d: write(d / "bits.npz", b"no zip"), "bits.npz is not a .npz of a binarised MNIST"),
         (lambda d: np.savez(d / "bits.npz", train=np.zeros((3, 98), np.uint8)), "with an array 'valid'"),
         (lambda d: np.savez(d / "bits.npz", train=np.zeros((3, 784), np.uint8)), r"train is \(3, 784\) uint8; it must"),
-        (lambda d: np.savez(d / "bits.npz", train=np.array([{}])), "is not a binarised MNIST"),
+        (lambda d: np.savez(d / "bits.npz", train=np.array([{}])), "is not a .npz of a binarised MNIST"),
         (lambda d: (d / "bits.npz").unlink(), "bits.npz does not exist"),
     ],
 )
@@ -86,7 +86,7 @@ def test_files_that_are_not_digits(spoil, message, digits):
 def test_frey_faces_are_held_out_by_blocks(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (203, 28, 20), dtype=np.uint8)
     np.save(tmp_path / "faces.npy", frames)
-    data = FreyFaces(str(tmp_path / "faces.npy"), block=10, n_test=3, n_val=2, batch_size=8)
+    data = FreyFaces(str(tmp_path / "faces.npy"), block=10, test_blocks=3, val_blocks=2, batch_size=8)
     data.setup()
     parts = {part: set(ids) for part, ids in data.split.items()}
     assert set.union(*parts.values()) == set(range(203)) and sum(map(len, parts.values())) == 203
@@ -95,7 +95,9 @@ def test_frey_faces_are_held_out_by_blocks(tmp_path):
     x = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.test_dataloader()])
     truth = torch.from_numpy(frames[data.split["test"]]).float() / 255
     torch.testing.assert_close(x[:, 0], truth)
-    again, other = (FreyFaces(str(tmp_path / "faces.npy"), block=10, n_test=3, n_val=2, seed=s) for s in (0, 1))
+    again, other = (
+        FreyFaces(str(tmp_path / "faces.npy"), block=10, test_blocks=3, val_blocks=2, seed=s) for s in (0, 1)
+    )
     for one in (again, other):
         one.setup()
     assert again.split_sha256 == data.split_sha256 != other.split_sha256

@@ -41,7 +41,7 @@ def normal(mean: Tensor, sigma: Tensor) -> Independent:
 
 
 class Autoregressive(Distribution, ABC):
-    """A distribution over (..., D) whose log-density is a sum over dimensions, each given those before it."""
+    """A distribution over (..., D) whose log-density is a sum over dimensions, each given others."""
 
     @abstractmethod
     def log_prob_per_dimension(self, value: Tensor) -> Tensor:
@@ -53,9 +53,10 @@ class Autoregressive(Distribution, ABC):
 
 
 def kl_per_dimension(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:
-    """KL(q || p) per dimension, (B, D), for a diagonal normal p; None for any other.
+    """The summands of KL(q || p), one for each dimension, (B, D), for a diagonal normal p; None for any other.
 
-    In closed form if q is a diagonal normal, too; for an autoregressive q, estimated from its draws z (K, B, D).
+    Each in closed form if q is a diagonal normal, too. For an autoregressive q, the mean over its draws z (K, B, D) of
+    the summands of log q - log p: their sum estimates the KL, but one by one they may be negative.
     """
     match q, p:
         case Independent(base_dist=Normal() as q_base), Independent(base_dist=Normal() as p_base):
@@ -185,7 +186,10 @@ class Labelled(Conditional):
 
     def forward(self, given: Tensor, y: Tensor | None = None) -> Distribution:
         """Return the distribution given (..., B, *event) and the labels y (B,), whole numbers from 0."""
-        beside = self.embedding(check_labels(y, self.labels)).unflatten(-1, self.size)  # B size
+        if given.shape[1 - len(self.size) :] != torch.Size(self.size)[1:] and len(self.size) > 1:
+            wanted, got = tuple(self.size[1:]), tuple(given.shape[1 - len(self.size) :])
+            raise UserError(f"this model was built for images of {wanted} (height, width), got {got}; resize them")
+        beside = self.embedding(check_labels(y, self.labels, given.shape[-len(self.size) - 1])).unflatten(-1, self.size)
         beside = beside.to(given.dtype).expand(*given.shape[: -len(self.size)], *self.size)
         return self.conditional(torch.cat([given, beside], -len(self.size)))
 
@@ -211,12 +215,17 @@ class LabelledNormal(Conditional):
         return normal(mean, (log_variance / 2).exp())
 
 
-def check_labels(y: Tensor | None, labels: int) -> Tensor:
-    """Return the labels (B,), or raise a UserError if there are none, or others than 0 ... labels - 1."""
+def check_labels(y: Tensor | None, labels: int, n: int | None = None) -> Tensor:
+    """Return the labels (B,), or raise a UserError if there are none, not `n`, or others than 0 ... labels - 1."""
     if y is None:
         raise UserError("this model needs the labels y of the images, (B,) whole numbers, as the last argument")
-    if y.is_floating_point():
-        raise UserError(f"labels y must be whole numbers, got {y.dtype}")
+    if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.int32):
+        raise UserError(
+            f"labels y must be a tensor of whole numbers (int64), got {getattr(y, 'dtype', type(y).__name__)}"
+        )
+    if y.ndim != 1 or n not in (None, len(y)):
+        wanted = "(B,)" if n is None else f"({n},), one for each image"
+        raise UserError(f"labels y must have the shape {wanted}, got {tuple(y.shape)}")
     if y.device.type == "cpu" and y.numel() and not 0 <= int(y.min()) <= int(y.max()) < labels:
         # Elsewhere the check would synchronise with the device, which makes one of its own.
         raise UserError(f"labels y must lie in 0 ... {labels - 1}, got {int(y.min())} ... {int(y.max())}")
@@ -352,9 +361,10 @@ class _OptimalGaussianPixels(Pixels):
         self._track = track
 
     def log_prob(self, value: Tensor) -> Tensor:
-        variance = (value - self._mean).square().mean().clamp(min=1e-6)  # a sigma of 1/4 grey level at least
-        self._track(variance.detach())
-        # For the mean over draws the gradient through sigma is zero, here being at its optimum.
+        # For the mean over draws the gradient through sigma is zero, here being at its optimum; weighted draws
+        # would pull at a sigma that is none of theirs. At least a quarter of a grey level.
+        variance = (value - self._mean).square().mean().clamp(min=1e-6).detach()
+        self._track(variance)
         return GaussianPixels(self._mean, variance.log() / 2).log_prob(value)
 
 

@@ -121,7 +121,7 @@ class FlowDistribution(Autoregressive):
         return self._drawn[0]
 
     def log_prob_per_dimension(self, value: Tensor) -> Tensor:
-        """Return log q(z_d | those before it), (..., D), of the last draw."""
+        """Return the summands of log q(z|x), (..., D), of the last draw: conditionals for one step, not for more."""
         if self._drawn is None or value is not self._drawn[0]:
             raise ValueError("an inverse autoregressive flow scores only what it has just drawn")
         return self._drawn[1]

@@ -113,7 +113,9 @@ class MLPEncoder(Network):
     """
 
     def __init__(self, shape: Shape, features: int, width: int = 200, depth: int = 2) -> None:
-        super().__init__(_Images(shape), nn.Flatten(), *_tanh_layers(math.prod(shape), features, width, depth))
+        super().__init__(
+            _Images(shape), nn.Flatten(), *_tanh_layers(math.prod(check_shape(shape)), features, width, depth)
+        )
 
 
 class MLPDecoder(Network):
@@ -129,7 +131,16 @@ class MLPDecoder(Network):
     """
 
     def __init__(self, features: int, shape: Shape, width: int = 200, depth: int = 2) -> None:
-        super().__init__(*_tanh_layers(features, math.prod(shape), width, depth), nn.Unflatten(1, tuple(shape)))
+        super().__init__(
+            *_tanh_layers(features, math.prod(check_shape(shape)), width, depth), nn.Unflatten(1, tuple(shape))
+        )
+
+
+def check_shape(shape: Shape) -> Shape:
+    """Return (C, H, W), or raise a UserError if it is something else."""
+    if len(shape) != 3:
+        raise UserError(f"shape must be (channels, height, width), got {tuple(shape)}")
+    return shape
 
 
 def _tanh_layers(inputs: int, outputs: int, width: int, depth: int) -> list[nn.Module]:
@@ -184,8 +195,7 @@ def _finish(network: Network) -> None:
 def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
     """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
     require(1, width=width, depth=depth)
-    if len(shape) != 3:
-        raise UserError(f"shape must be (channels, height, width), got {tuple(shape)}")
+    check_shape(shape)
     step = 1 << depth
     if any(side < step or side % step for side in shape[1:]):
         low = [max(side // step, 1) * step for side in shape[1:]]

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vae_zoo.errors import UserError
+
 
 class Terms(NamedTuple):
     """The log-terms of K posterior draws for each of B images, in nats.
@@ -13,8 +15,8 @@ class Terms(NamedTuple):
         log_px: log p(x|z), (K, B).
         log_pz: log p(z), (K, B).
         log_qz: log q(z|x), (K, B).
-        kl: KL(q(z|x) || p(z)) per latent dimension, (B, D): in closed form where there is one, else its estimate from
-            the K draws; None where it does not fall into dimensions.
+        kl: the summands of KL(q(z|x) || p(z)), one for each latent dimension, (B, D): each a KL, in closed form, where
+            q is factorised; of a flow, the mean over the K draws of those of log q - log p. None if there are none.
     """
 
     log_px: Tensor
@@ -53,10 +55,16 @@ def weighted_elbo(terms: Terms, beta: float, free_bits: float) -> Tensor:
         terms: their `kl` per dimension is needed for free bits.
         beta: weight of the KL; 1 is the bound.
         free_bits: nats per latent dimension; 0 is the bound.
+
+    Raises:
+        UserError: if there are free bits, and the KL does not fall into dimensions.
     """
     cost = kl(terms)  # B
     if free_bits:
-        assert terms.kl is not None, "free bits need a KL that falls into dimensions"
+        if terms.kl is None:
+            raise UserError(
+                "free_bits need a KL that falls into dimensions, as that of diagonal normals and flows does"
+            )
         cost = terms.kl.mean(0).clamp(min=free_bits).sum()  # the same for each image, so that its mean is itself
     return terms.log_px.mean(0) - beta * cost  # B
 

@@ -1,4 +1,4 @@
-"""Callbacks: optional behaviour around a model's training. None changes what is learnt."""
+"""Callbacks: optional behaviour around a model's training. None but a schedule changes what is learnt."""
 
 from vae_zoo.callbacks.images import LabelGrid, SampleImages
 from vae_zoo.callbacks.schedule import BurdaSchedule

@@ -133,7 +133,7 @@ class LabelGrid(EpochPictures):
         seed: of the noise.
 
     Raises:
-        UserError: if there would be no image; in training, if the model takes no labels.
+        UserError: if there would be no image; before training, if the model takes no labels.
     """
 
     def __init__(
@@ -143,12 +143,15 @@ class LabelGrid(EpochPictures):
         self._written = -1
         require(1, labels=labels, columns=columns)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a model that takes no labels."""
+        if not hasattr(pl_module, "labels"):
+            raise UserError(f"LabelGrid needs a model that takes labels, such as CVAE, got {type(pl_module).__name__}")
+
     def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
         """Return the one grid."""
-        count = getattr(pl_module, "labels", None)
-        if count is None:
-            raise UserError(f"LabelGrid needs a model that takes labels, such as CVAE, got {type(pl_module).__name__}")
-        names = getattr(getattr(trainer, "datamodule", None), "labels", None) or [str(i) for i in range(count)]
+        names = getattr(getattr(trainer, "datamodule", None), "labels", None)
+        names = names or [str(i) for i in range(int(pl_module.hparams["labels"]))]
         rows = []
         for label, name in list(enumerate(names))[: self.labels]:
             torch.manual_seed(self.seed)  # the same noise in each row
@@ -159,8 +162,8 @@ class LabelGrid(EpochPictures):
 
 
 def _caption(text: str, height: int) -> Tensor:
-    """A white field (3, height, 96) with black text."""
-    field = Image.new("RGB", (96, height), "white")
+    """A white field (3, height, 128) with black text."""
+    field = Image.new("RGB", (128, height), "white")
     ImageDraw.Draw(field).text((4, height // 2), text, "black", anchor="lm")
     return torch.from_numpy(np.asarray(field).copy()).permute(2, 0, 1) / 255
 

@@ -15,11 +15,11 @@ from torchvision.utils import make_grid, save_image
 
 import vae_zoo
 from vae_zoo.callbacks.images import reconstruction_grid
-from vae_zoo.cli.runs import find_checkpoint, run_folder
+from vae_zoo.cli.runs import find_checkpoint, run_folder, trained_labels
 from vae_zoo.data.cache import decode
 from vae_zoo.data.files import Files
 from vae_zoo.errors import UserError, require
-from vae_zoo.models import Autoencoder
+from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.networks import Shape
 
 
@@ -30,7 +30,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, default=Path(f"{command}.png"), help="PNG to write (default %(default)s)")
     parser.add_argument("--n", type=int, default=64, help="number of images (default %(default)s)")
     parser.add_argument("--columns", type=int, default=8, help="images in a row (default %(default)s)")
-    parser.add_argument("--label", type=int, help="number of the label to give to a model that takes labels")
+    parser.add_argument("--label", help="the label, its name or number, for a model that takes labels")
     if command == "sample":
         parser.add_argument("--seed", type=int, default=0, help="of the noise (default %(default)s)")
     else:
@@ -41,9 +41,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     require(1, n=options.n, columns=options.columns)
     checkpoint = cast(Path, find_checkpoint("last" if options.ckpt_path == "auto" else options.ckpt_path))
     model = vae_zoo.load(checkpoint)
-    if options.label is not None and "labels" not in model.hparams:
-        raise UserError(f"--label {options.label}: {type(model).__name__} takes no labels")
-    y = None if options.label is None else torch.full((options.n,), options.label)
+    y = None if options.label is None else torch.full((options.n,), _label(options.label, model, checkpoint))
     if command == "sample":
         torch.manual_seed(options.seed)
         grid = make_grid(model.sample(options.n, y), options.columns, pad_value=1)
@@ -53,7 +51,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         if options.images:
             x = _read(options.images, options.n, model.hparams["shape"])
             if y is None and "labels" in model.hparams:
-                raise UserError(f"{type(model).__name__} needs the pictures' label; give its number with --label")
+                raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
         else:
             x, labels = _test_images(checkpoint, options.n)
             y = labels if y is None else y
@@ -61,6 +59,18 @@ def run(command: str, arguments: Sequence[str]) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_image(grid, options.out, format="png")
     print(f"wrote {options.out}")
+
+
+def _label(given: str, model: GenerativeModel, checkpoint: Path) -> int:
+    """The number of a label that is given by its name or number."""
+    if "labels" not in model.hparams:
+        raise UserError(f"--label {given}: {type(model).__name__} takes no labels")
+    names = trained_labels(checkpoint) or []
+    if given in names or not given.isdigit():
+        if given not in names:
+            raise UserError(f"--label {given}: the model was trained with the labels {', '.join(names)}")
+        return names.index(given)
+    return int(given)
 
 
 def _read(paths: list[Path], n: int, shape: Shape) -> Tensor:

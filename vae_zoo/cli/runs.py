@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from vae_zoo.errors import UserError
 
 RUNS = Path("runs")
@@ -25,6 +27,12 @@ def find_checkpoint(given: str, model: str = "*") -> Path | None:
     if not Path(given).is_file():
         raise UserError(f"--ckpt_path {given}: there is no such checkpoint file")
     return Path(given)
+
+
+def trained_labels(checkpoint: Path) -> list[str] | None:
+    """Return the names of the labels that a checkpoint was trained with, None if it does not say."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return saved.get("callbacks", {}).get("Evaluation", {}).get("labels")
 
 
 def run_folder(checkpoint: Path) -> Path | None:

@@ -27,11 +27,12 @@ import vae_zoo.data
 import vae_zoo.models  # noqa: F401  importing the models is what lets a yaml name them by their short names
 from vae_zoo.callbacks import SampleImages, Timing
 from vae_zoo.cli import UsageError
-from vae_zoo.cli.runs import RUNS, find_checkpoint, run_folder
+from vae_zoo.cli.runs import RUNS, find_checkpoint, run_folder, trained_labels
 from vae_zoo.cli.usage import explain
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import Evaluation
 from vae_zoo.models import GenerativeModel
+from vae_zoo.models.base import Alternating
 from vae_zoo.networks import Network
 
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
@@ -68,8 +69,6 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
     except Complaint as complaint:
         raise UsageError(explain(str(complaint), given, SECTIONS, SCALARS)) from None
-    except MisconfigurationException as error:  # what the Trainer refuses once it sees the model
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     except ValueError as error:  # jsonargparse wraps what a constructor raises in a page of types
         cause: BaseException | None = error
         while cause and not isinstance(cause, UserError):
@@ -117,10 +116,13 @@ class ZooCLI(LightningCLI):
         self.loaded = None if checkpoint is None else vae_zoo.load(checkpoint)
         if checkpoint is not None:
             _refuse_differences(config.model, checkpoint)
+        self.trained_labels = trained_labels(checkpoint) if checkpoint else None
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.resumed = run_folder(checkpoint) if checkpoint else None
         if command != "fit":
             self.save_config_callback = None
+        if command == "predict":  # several processes would each have a part of the codes
+            config.trainer.devices, config.trainer.num_nodes, config.trainer.strategy = 1, 1, "auto"
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers and callbacks that a run always has."""
@@ -135,7 +137,8 @@ class ZooCLI(LightningCLI):
             where["version"] = version
             loggers: list[Logger] = [TensorBoardLogger(**where, default_hp_metric=False)]
             kwargs["logger"] = [*loggers, MetricsCSV(**where)] if self.subcommand == "fit" else loggers
-        callbacks: list[Callback] = [*(config["callbacks"] or [])]
+        callbacks = config["callbacks"] or []
+        callbacks = [*callbacks] if isinstance(callbacks, list) else [callbacks]
         if config["enable_progress_bar"] is not False and not config["fast_dev_run"]:
             callbacks.append(RichProgressBar(refresh_rate=10))
         callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
@@ -163,17 +166,27 @@ class ZooCLI(LightningCLI):
                 f"the checkpoint was trained on images of shape {tuple(trained_on['shape'])} (channels, height, "
                 f"width), the data have {tuple(self.model.hparams['shape'])}; set --data.image_size or --data.channels"
             )
-        if "labels" in trained_on and trained_on["labels"] != self.model.hparams["labels"]:
-            raise UserError(
-                f"the checkpoint was trained with {trained_on['labels']} labels, the data have "
-                f"{self.model.hparams['labels']}; test it on data with the same labels"
-            )
+        here = list(getattr(self.datamodule, "labels", []))
+        if "labels" in trained_on and (self.trained_labels or here) != here:
+            there = ", ".join(self.trained_labels or [])
+            raise UserError(f"the checkpoint was trained with the labels {there}; the data have {', '.join(here)}")
         if self._get(self.config, "compile"):
-            # A model trained by turns goes back twice through one graph, whose buffers compiling would give away.
-            functorch_config.donated_buffer = False
+            if isinstance(self.model, Alternating):  # it goes back twice through a graph, whose buffers must stay
+                functorch_config.donated_buffer = False
             for module in self.model.modules():
                 if isinstance(module, Network):
                     module.compile()
+
+    def before_fit(self) -> None:
+        """Refuse what a model trained by turns cannot do, before the Trainer says it in its own terms."""
+        if isinstance(self.model, Alternating):
+            for name, off in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
+                if getattr(self.trainer, name) not in (None, off):
+                    with suppress(OSError):
+                        self.folder.rmdir()  # if it is new, and so empty
+                    raise UserError(
+                        f"trainer.{name}: {type(self.model).__name__} steps its optimizers itself; leave it out"
+                    )
 
     def after_fit(self) -> None:
         """Say where things are."""

@@ -17,8 +17,8 @@ class FreyFaces(PixelDataModule):
     Args:
         root: a ``.npy`` file, (N, 28, 20) uint8, frames in the film's order.
         block: frames in a block.
-        n_test: blocks to test on.
-        n_val: blocks to validate on.
+        test_blocks: how many to test on.
+        val_blocks: how many to validate on.
         batch_size: images in a batch; the last batch of an epoch may be smaller.
         seed: of the choice of blocks.
         resident: keep all pixels on the device, so that a batch never leaves it.
@@ -31,16 +31,21 @@ class FreyFaces(PixelDataModule):
         self,
         root: str,
         block: int = 50,
-        n_test: int = 4,
-        n_val: int = 4,
+        test_blocks: int = 4,
+        val_blocks: int = 4,
         batch_size: int = 100,
         seed: int = 0,
         resident: bool = False,
     ) -> None:
         super().__init__()
-        require(1, block=block, n_test=n_test, batch_size=batch_size)
-        require(0, n_val=n_val, seed=seed)
-        self.root, self.block, self.n_test, self.n_val = Path(root).expanduser().resolve(), block, n_test, n_val
+        require(1, block=block, test_blocks=test_blocks, batch_size=batch_size)
+        require(0, val_blocks=val_blocks, seed=seed)
+        self.root, self.block, self.test_blocks, self.val_blocks = (
+            Path(root).expanduser().resolve(),
+            block,
+            test_blocks,
+            val_blocks,
+        )
         self.batch_size, self.seed, self.resident = batch_size, seed, resident
         self.labels, self.split, self._sets = ["none"], {}, {}
 
@@ -55,19 +60,19 @@ class FreyFaces(PixelDataModule):
             return
         try:
             frames = np.load(self.root)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"data.root: {self.root} is not a .npy file of frames: {error}") from None
+        except Exception:  # a file of another kind can make NumPy raise anything
+            raise UserError(f"data.root: {self.root} is not a .npy file of frames, (N, 28, 20) uint8") from None
         if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape[1:] != self.shape[1:]:
             raise UserError(f"data.root: {self.root} does not hold (N, 28, 20) uint8, one frame a row")
         blocks = [np.arange(i, min(i + self.block, len(frames))) for i in range(0, len(frames), self.block)]
-        held_out = self.n_test + self.n_val
+        held_out = self.test_blocks + self.val_blocks
         if held_out >= len(blocks):
             raise UserError(f"data: no block is left to train on: {held_out} of {len(blocks)} are held out")
         order = np.random.default_rng(self.seed).permutation(len(blocks))
         chosen: dict[Part, np.ndarray] = {
             "train": order[held_out:],
-            "val": order[self.n_test : held_out],
-            "test": order[: self.n_test],
+            "val": order[self.test_blocks : held_out],
+            "test": order[: self.test_blocks],
         }
         for part, members in chosen.items():
             rows = np.concatenate([np.empty(0, np.int64), *(blocks[i] for i in sorted(members))])

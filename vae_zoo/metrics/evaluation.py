@@ -67,6 +67,7 @@ class Evaluation(Callback):
         self._shape: tuple[int, ...] = ()
         self._grey = False
         self._seed: int | None = None
+        self._names: list[str] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Load Inception, if a test needs it."""
@@ -74,8 +75,9 @@ class Evaluation(Callback):
             self.features = Inception("evaluation.fid" if self.fid else "evaluation.kid")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember the seed, which the checkpoint then carries, and write the split's image ids to split.json."""
+        """Remember seed and label names, which checkpoints carry, and write the split's image ids to split.json."""
         self._seed = _global_seed()
+        self._names = getattr(getattr(trainer, "datamodule", None), "labels", None)
         split = getattr(getattr(trainer, "datamodule", None), "split", None)
         folder = output_folder(trainer)
         if split and folder:
@@ -83,8 +85,8 @@ class Evaluation(Callback):
             (folder / "split.json").write_text(json.dumps(split))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the seed of the training."""
-        return {"seed": self._seed}
+        """Return the seed of the training, and the names of its labels."""
+        return {"seed": self._seed, "labels": self._names}
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the last validation."""
@@ -129,17 +131,23 @@ class Evaluation(Callback):
         self._collect(pl_module, outputs)
         x, y = batch
         self._shape = tuple(x.shape[1:])
+        precision = trainer.precision_plugin.test_step_context  # the step's own
         if isinstance(pl_module, Autoencoder):
             self._prior.update(pl_module.sample_prior(len(x), y))
-            x_hat = pl_module.reconstruct(x, y)
+            with precision():
+                x_hat = pl_module.reconstruct(x, y)
             self._psnr.update(x_hat, x)
             if min(self._shape[1:]) >= WINDOW:
                 self._ssim.update(x_hat, x)
         if isinstance(pl_module, GenerativeModel) and self.features is not None and (self.fid or self.kid):
-            for metric, images in ((self._real, x), (self._fake, pl_module.sample(len(x), y))):
+            with precision():
+                samples = pl_module.sample(len(x), y)
+            for metric, images in ((self._real, x), (self._fake, samples)):
                 metric.update(self.features(images.float().expand(-1, 3, -1, -1)).flatten(1))  # B F
         if isinstance(pl_module, LatentVariableModel) and self.nll_samples:
-            self._nll.update(-pl_module.log_prob(x, y, samples=self.nll_samples).float())
+            with precision():
+                nll = -pl_module.log_prob(x, y, samples=self.nll_samples).float()
+            self._nll.update(nll.to(pl_module.device))  # where processes can gather it
         if getattr(_likelihood(pl_module), "binary", False):
             self._grey |= not bool(((x == 0) | (x == 1)).all())
         if isinstance(pl_module, Autoencoder) and sum(map(len, self._labels)) < PROJECTED:
@@ -229,7 +237,11 @@ class Evaluation(Callback):
         figure = Figure(figsize=(6, 3), layout="constrained")
         axes = figure.subplots()
         axes.bar(range(len(kl)), kl.tolist(), width=1.0)
-        axes.set(xlabel="latent dimension, by KL", ylabel="KL (nats per image)", title=f"sum {kl.sum():.2f} nats")
+        axes.set(
+            xlabel="latent dimension, by KL",
+            ylabel="summand of the KL (nats per image)",
+            title=f"sum {kl.sum():.2f} nats",
+        )
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_figure("latent/kl_per_dimension", figure, trainer.global_step)

@@ -72,8 +72,8 @@ class AAE(Alternating, Autoencoder):
         stochastic: bool = True,
         lr: float = 1e-3,
         discriminator_lr: float = 1e-3,
-        generator_lr: float = 1e-3,
-        gradient_penalty: float = 10.0,
+        generator_lr: float = 6e-4,
+        gradient_penalty: float = 30.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()

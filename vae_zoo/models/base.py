@@ -35,7 +35,7 @@ class Measured(TypedDict):
         per_image: by name, one number for each image, (B,): loss, mse, elbo ... in nats, mse in squared pixel units.
         codes: the posteriors' centres, (B, D).
         draws: one draw from each posterior, (B, D): all together, the codes that the decoder was trained on.
-        kl: KL(q(z|x) || p(z)) per latent dimension, (B, D); None where there is none.
+        kl: the summands of KL(q(z|x) || p(z)), one for each latent dimension, (B, D); None where there are none.
     """
 
     per_image: dict[str, Tensor]
@@ -68,6 +68,11 @@ def inference(method: Callable[P, R]) -> Callable[P, R]:
 
 class GenerativeModel(LightningModule, ABC):
     """A LightningModule that can draw images. Finals call `save_hyperparameters()`; checkpoints then load safely."""
+
+    def on_train_start(self) -> None:
+        """Let each of several processes draw noise of its own: Lightning gives all of them one seed."""
+        if self.trainer.global_rank:
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
     @abstractmethod
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
@@ -260,7 +265,7 @@ class LatentVariableModel(Autoencoder):
         """
         require(1, samples=samples, chunk=chunk)
         q = self.posterior(x, y)
-        step = max(1, chunk // len(x))
+        step = max(1, chunk // max(1, len(x)))
         total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # B; on the CPU: not all devices have float64
         for done in range(0, samples, step):
             z = q.rsample(torch.Size([min(step, samples - done)]))  # k B D
@@ -274,7 +279,8 @@ class EvidenceModel(LatentVariableModel):
 
     Attributes:
         beta: weight of the KL, in training and validation; 1 is the bound.
-        free_bits: nats per latent dimension that the KL may have for nothing; 0 is the bound.
+        free_bits: nats per latent dimension that the KL may have for nothing; 0 is the bound. They are of a batch's
+            mean, so a loss with free bits depends on the size of the batch.
         warmup: epochs of training in which the weight of the KL rises, in equal steps, to beta. A validation loss is
             at full weight, so that those of two epochs can be compared.
     """
@@ -294,12 +300,22 @@ class Alternating(GenerativeModel):
     """A model whose parts are trained by turns. Finals set ``automatic_optimization = False``."""
 
     def setup(self, stage: str) -> None:
-        """Tell DistributedDataParallel that a turn gives gradients to some parameters only; it stops otherwise."""
+        """Tell DistributedDataParallel that a turn gives gradients to some parameters only; it stops otherwise.
+
+        Raises:
+            UserError: if the precision is 16-mixed, whose scale of gradients changes between two turns.
+        """
+        if self.trainer.precision == "16-mixed":
+            raise UserError("trainer.precision 16-mixed: a model trained by turns has bf16-mixed, or 32-true")
         if isinstance(self.trainer.strategy, DDPStrategy):
             self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
 
     def step_uncounted(self, optimizer: LightningOptimizer) -> None:
-        """Step without moving the Trainer's `global_step`, which counts batches if each steps it once."""
+        """Step without moving the Trainer's `global_step`, which counts batches if each moves it once.
+
+        Args:
+            optimizer: one of `self.optimizers()`.
+        """
         self.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
 
 

@@ -10,16 +10,19 @@ from vae_zoo.distributions import (
     LabelledNormal,
     LikelihoodFactory,
     StandardNormal,
+    check_labels,
 )
 from vae_zoo.errors import require, require_positive
 from vae_zoo.models.base import EvidenceModel, inference
-from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
+from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape, check_shape
 
 
 class CVAE(EvidenceModel):
     """Conditional variational autoencoder of images x with labels y (Sohn et al. 2015, eq. 4).
 
     log p(x|y) >= E_{q(z|x,y)}[log p(x|z,y)] - KL(q(z|x,y) || p(z|y)),  p(z|y) = N(0, I) or learned
+
+    (there x is what is given and y what is modelled; here x is the image, as everywhere else).
 
     The label is embedded twice: as one more channel of the image, for the encoder, and as numbers beside the code, for
     the decoder. Every method takes the labels, (B,) whole numbers from 0, as its last positional argument.
@@ -36,7 +39,7 @@ class CVAE(EvidenceModel):
         samples: draws of z per image in training; the bound is averaged over them.
         beta: weight of the KL in the loss.
         free_bits: nats per latent dimension that cost nothing in the loss (Kingma et al. 2016, eq. 15).
-        warmup: epochs in which beta rises from 0.
+        warmup: epochs in which the weight of the KL rises to beta, in equal steps, as it is from then on.
         lr: Adam's learning rate.
 
     Raises:
@@ -65,9 +68,9 @@ class CVAE(EvidenceModel):
         require(1, labels=labels, latent=latent, samples=samples, label_width=label_width)
         require(0, beta=beta, free_bits=free_bits, warmup=warmup)
         require_positive(lr=lr)
-        channels, *sides = shape
-        q = GaussianPosterior(encoder((channels + 1, shape[1], shape[2]), 2 * latent))
-        self.posterior = Labelled(q, labels, (1, *sides))
+        channels, height, width = check_shape(shape)
+        q = GaussianPosterior(encoder((channels + 1, height, width), 2 * latent))
+        self.posterior = Labelled(q, labels, (1, height, width))
         self.prior = LabelledNormal(latent, labels) if learned_prior else StandardNormal(latent)
         self.likelihood = Labelled(likelihood(decoder(latent + label_width, shape)), labels, (label_width,))
         self.labels, self.samples, self.lr = labels, samples, lr
@@ -78,4 +81,4 @@ class CVAE(EvidenceModel):
         """Draw images of the labels y (n,), or of labels drawn uniformly, (n, C, H, W) in [0, 1]."""
         if y is None:
             y = torch.randint(self.labels, (n,), device=self.device)
-        return super().sample(n, y)
+        return super().sample(n, check_labels(y, self.labels, n))

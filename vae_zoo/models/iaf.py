@@ -30,7 +30,7 @@ class IAFVAE(EvidenceModel):
         samples: draws of z per image in training; the bound is averaged over them.
         beta: weight of the KL in the loss.
         free_bits: nats per latent dimension that cost nothing in the loss (eq. 15).
-        warmup: epochs in which beta rises from 0.
+        warmup: epochs in which the weight of the KL rises to beta, in equal steps, as it is from then on.
         lr: Adam's learning rate.
 
     Raises:

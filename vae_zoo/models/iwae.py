@@ -1,5 +1,7 @@
 """The importance-weighted autoencoder (Burda et al. 2016)."""
 
+from typing import Any, cast
+
 import torch
 from torch import Size, Tensor
 
@@ -19,7 +21,7 @@ class IWAE(LatentVariableModel):
     The encoder runs once for each image, the decoder K times. The gradient is that of the bound: the sum of
     w_k / sum_j w_j times grad log w_k. Its signal-to-noise ratio in the encoder falls with K; `dreg` replaces the
     encoder's gradient by sum_k (w_k / sum_j w_j)^2 (d log w_k / d z_k) (d z_k / d phi), with the same mean and a ratio
-    that rises (doubly reparameterised gradients, Tucker et al. 2019, eq. 7). The loss stays the bound.
+    that rises (doubly reparameterised gradients, IWAE-DReG of Tucker et al. 2019). The loss stays the bound.
 
     Args:
         shape: (C, H, W) of the images.
@@ -62,10 +64,10 @@ class IWAE(LatentVariableModel):
         if not (self.dreg and self.training and torch.is_grad_enabled()):
             return super().terms(x, y, samples)
         q = self.posterior(x, y)
-        z = q.rsample(Size([samples]))  # K B D
+        base, z = cast(Any, q).base_dist, q.rsample(Size([samples]))  # z: K B D
         # Of log q(z|x) only the path through z is kept; there the bound's gradient brings one factor
         # w_k / sum_j w_j, and the hook the other.
-        terms, _ = self._score(x, y, normal(q.mean.detach(), q.stddev.detach()), z)
+        terms, _ = self._score(x, y, normal(base.loc.detach(), base.scale.detach()), z)
         weights = terms.log_w.detach().softmax(0).unsqueeze(-1)  # K B 1
         z.register_hook(lambda gradient: gradient * weights)
         return terms
