@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vae_zoo.cli import main
 from vae_zoo.data.shapes import draw_shapes
 
 REPOSITORY = Path(__file__).parents[1]
@@ -38,6 +39,12 @@ def vae_zoo(*arguments, cwd, check=True, timeout=300):
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def call(*arguments, monkeypatch):
+    """The command in this process, seconds faster than in a new one."""
+    monkeypatch.setattr("sys.argv", ["vae-zoo", *map(str, arguments)])
+    return main()
 
 
 def shared(name):

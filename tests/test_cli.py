@@ -16,21 +16,15 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vae_zoo as package
-from tests.conftest import REPOSITORY, options, shared, vae_zoo
+from tests.conftest import REPOSITORY, call, options, shared, vae_zoo
 from vae_zoo import data, models
-from vae_zoo.cli import COMMANDS, main
+from vae_zoo.cli import COMMANDS
 from vae_zoo.data import COCODataModule
 from vae_zoo.metrics import active_units
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=[config.stem for config in CONFIGS])
-
-
-def call(*arguments, monkeypatch):
-    """The command in this process, seconds faster than in a new one."""
-    monkeypatch.setattr("sys.argv", ["vae-zoo", *map(str, arguments)])
-    return main()
 
 
 def only(folder):
