@@ -100,7 +100,7 @@ def test_batch_statistics_move_once_a_batch(tmp_path):
     assert model.posterior.encoder[-1].num_batches_tracked.item() == before + 4
 
 
-class Sign(nn.Sequential):
+class Sign(Network):
     """Says "prior" to a code with a positive first number."""
 
     def __init__(self, latent):

@@ -351,6 +351,9 @@ def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
         (["--ckpt_path", "last"], 1, "there is no trained vae below runs"),
         (["--ckpt_path", CONFIG], 1, "vae.yaml is not a checkpoint of a vae_zoo model"),
         (["--config", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["--model.encoder", "MLPDecoder"], 1, "shape must be .* got 128; is an encoder in a decoder's place"),
+        (["--trainer.callbacks", "LabelGrid"], 1, "LabelGrid needs a model that takes labels, such as CVAE, got VAE"),
+        (["--model.free_bits", "-1"], 1, "free_bits must be at least 0, got -1"),
     ],
 )
 def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path, monkeypatch, capsys):
@@ -384,6 +387,15 @@ def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, ca
     assert call("fit", "--config", "bad.yaml", "--data.root", shapes, monkeypatch=monkeypatch) == 2
     said = capsys.readouterr().err
     assert "bad.yaml" in said and message in said and "Traceback" not in said
+
+
+def test_mistakes_with_the_settings_of_a_run(run, monkeypatch, capsys):
+    """Its config.yaml names classes by the package that exports them."""
+    monkeypatch.chdir(run.parents[2])
+    assert call("test", "--evaluation.nll_sampels", 5, monkeypatch=monkeypatch) == 2
+    assert "there is no key 'evaluation.nll_sampels'; did you mean 'evaluation.nll_samples'?" in capsys.readouterr().err
+    assert call("test", "--model.beeta", 2, monkeypatch=monkeypatch) == 2
+    assert "there is no key 'model.beeta'; did you mean 'model.beta'?" in capsys.readouterr().err
 
 
 def test_no_argument_at_all(tmp_path, monkeypatch, capsys):
@@ -481,7 +493,7 @@ def test_labels_come_from_the_data(shapes, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for arguments, message in (
         (["sample", "--label", "cat"], "--label cat: the model was trained with the labels "),
-        (["sample", "--label", 5], "labels y must lie in 0 ... 4, got 5 ... 5"),
+        (["sample", "--label", 5], "--label 5: the model was trained with the labels "),
         (
             ["reconstruct", "--images", shapes / "images"],
             "CVAE needs the pictures' label; give it with --label",

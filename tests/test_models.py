@@ -380,6 +380,18 @@ def test_images_are_floats_and_have_a_shape_of_three_numbers():
         VAE(**SMALL).encode(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
     with pytest.raises(UserError, match=r"shape must be \(channels, height, width\), got \(32, 32\)"):
         VAE(shape=(32, 32))
+    with pytest.raises(UserError, match=r"must be a batch \(B, C, H, W\), got \(3, 16, 16\); for one image, x\[None\]"):
+        VAE(**SMALL).encode(torch.rand(3, 16, 16))
+    with pytest.raises(UserError, match=r"y are labels, \(B,\), got 5000; .* log_prob\(x, samples=5000\)"):
+        VAE(**SMALL).log_prob(torch.rand(1, 3, 16, 16), 5000)
+    with pytest.raises(UserError, match="n must be at least 1, got -1"):
+        VAE(**SMALL).sample(-1)
+
+
+def test_only_finals_can_be_made():
+    for cls in (models.GenerativeModel, Autoencoder, LatentVariableModel, EvidenceModel):
+        with pytest.raises(TypeError, match="abstract"):
+            cls()
 
 
 def test_convolutions_are_channels_last_and_let_the_signal_through():

@@ -186,6 +186,8 @@ class Labelled(Conditional):
 
     def forward(self, given: Tensor, y: Tensor | None = None) -> Distribution:
         """Return the distribution given (..., B, *event) and the labels y (B,), whole numbers from 0."""
+        if given.ndim <= len(self.size):
+            raise UserError(f"images and codes come as a batch, got {tuple(given.shape)}; for one image, x[None]")
         if given.shape[1 - len(self.size) :] != torch.Size(self.size)[1:] and len(self.size) > 1:
             wanted, got = tuple(self.size[1:]), tuple(given.shape[1 - len(self.size) :])
             raise UserError(f"this model was built for images of {wanted} (height, width), got {got}; resize them")

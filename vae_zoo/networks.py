@@ -19,7 +19,13 @@ Shape = tuple[int, int, int]
 
 
 class Network(nn.Sequential):
-    """What ``--compile true`` compiles: a chain of layers, tensor to tensor."""
+    """A chain of layers, tensor to tensor.
+
+    Attributes:
+        twice_differentiable: not to be compiled, since compiling takes second derivatives away.
+    """
+
+    twice_differentiable: bool = False
 
 
 EncoderFactory = Callable[[Shape, int], Network]
@@ -88,6 +94,8 @@ class _Images(nn.Module):
         self.shape = tuple(shape)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4:
+            raise UserError(f"images must be a batch (B, C, H, W), got {tuple(x.shape)}; for one image, x[None]")
         if x.shape[1:] != self.shape:
             raise UserError(
                 f"this model was built for images of shape {self.shape} (channels, height, width), "
@@ -138,8 +146,9 @@ class MLPDecoder(Network):
 
 def check_shape(shape: Shape) -> Shape:
     """Return (C, H, W), or raise a UserError if it is something else."""
-    if len(shape) != 3:
-        raise UserError(f"shape must be (channels, height, width), got {tuple(shape)}")
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        swapped = "; is an encoder in a decoder's place?" if isinstance(shape, int) else ""
+        raise UserError(f"shape must be (channels, height, width), got {shape}{swapped}")
     return shape
 
 
@@ -154,10 +163,8 @@ def _tanh_layers(inputs: int, outputs: int, width: int, depth: int) -> list[nn.M
     return layers[:-1]
 
 
-class Discriminator(nn.Sequential):
+class Discriminator(Network):
     """`depth` hidden layers of leaky ReLU, then the logit of "this code was drawn from the prior".
-
-    No `Network`: a gradient penalty differentiates twice, which a compiled network does not allow.
 
     Args:
         latent: D, numbers in a code.
@@ -167,6 +174,8 @@ class Discriminator(nn.Sequential):
     Shapes: (B, D) -> (B, 1).
     """
 
+    twice_differentiable = True  # for a gradient penalty
+
     def __init__(self, latent: int, width: int = 512, depth: int = 2) -> None:
         require(1, width=width, depth=depth)
         layers: list[nn.Module] = []
@@ -175,7 +184,7 @@ class Discriminator(nn.Sequential):
         super().__init__(*layers, nn.Linear(width, 1))
 
 
-DiscriminatorFactory = Callable[[int], nn.Module]
+DiscriminatorFactory = Callable[[int], Network]
 
 
 def _finish(network: Network) -> None:
@@ -194,8 +203,8 @@ def _finish(network: Network) -> None:
 
 def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
     """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
-    require(1, width=width, depth=depth)
     check_shape(shape)
+    require(1, width=width, depth=depth)
     step = 1 << depth
     if any(side < step or side % step for side in shape[1:]):
         low = [max(side // step, 1) * step for side in shape[1:]]

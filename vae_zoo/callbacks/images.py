@@ -152,18 +152,21 @@ class LabelGrid(EpochPictures):
         """Return the one grid."""
         names = getattr(getattr(trainer, "datamodule", None), "labels", None)
         names = names or [str(i) for i in range(int(pl_module.hparams["labels"]))]
-        rows = []
-        for label, name in list(enumerate(names))[: self.labels]:
+        rows, width = (
+            [],
+            8 + max(int(ImageDraw.Draw(Image.new("1", (1, 1))).textlength(n)) for n in names[: self.labels]),
+        )
+        for label, name in enumerate(names[: self.labels]):
             torch.manual_seed(self.seed)  # the same noise in each row
             y = torch.full((self.columns,), label, device=pl_module.device)
             row = make_grid(pl_module.sample(self.columns, y), self.columns, pad_value=1).cpu()
-            rows.append(torch.cat([_caption(name, row.shape[-2]), row], -1))
+            rows.append(torch.cat([_caption(name, width, row.shape[-2]), row], -1))
         return {"labels": torch.cat(rows, -2)}
 
 
-def _caption(text: str, height: int) -> Tensor:
-    """A white field (3, height, 128) with black text."""
-    field = Image.new("RGB", (128, height), "white")
+def _caption(text: str, width: int, height: int) -> Tensor:
+    """A white field (3, height, width) with black text."""
+    field = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(field).text((4, height // 2), text, "black", anchor="lm")
     return torch.from_numpy(np.asarray(field).copy()).permute(2, 0, 1) / 255
 

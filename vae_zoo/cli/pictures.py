@@ -65,12 +65,12 @@ def _label(given: str, model: GenerativeModel, checkpoint: Path) -> int:
     """The number of a label that is given by its name or number."""
     if "labels" not in model.hparams:
         raise UserError(f"--label {given}: {type(model).__name__} takes no labels")
-    names = trained_labels(checkpoint) or []
-    if given in names or not given.isdigit():
-        if given not in names:
-            raise UserError(f"--label {given}: the model was trained with the labels {', '.join(names)}")
-        return names.index(given)
-    return int(given)
+    numbers = [str(i) for i in range(model.hparams["labels"])]
+    names = trained_labels(checkpoint) or numbers
+    for known in (names, numbers):
+        if given in known:
+            return known.index(given)
+    raise UserError(f"--label {given}: the model was trained with the labels {', '.join(names)}, or 0 to {numbers[-1]}")
 
 
 def _read(paths: list[Path], n: int, shape: Shape) -> Tensor:

@@ -25,7 +25,7 @@ from torch._functorch import config as functorch_config
 
 import vae_zoo.data
 import vae_zoo.models  # noqa: F401  importing the models is what lets a yaml name them by their short names
-from vae_zoo.callbacks import SampleImages, Timing
+from vae_zoo.callbacks import LabelGrid, SampleImages, Timing
 from vae_zoo.cli import UsageError
 from vae_zoo.cli.runs import RUNS, find_checkpoint, run_folder, trained_labels
 from vae_zoo.cli.usage import explain
@@ -174,19 +174,26 @@ class ZooCLI(LightningCLI):
             if isinstance(self.model, Alternating):  # it goes back twice through a graph, whose buffers must stay
                 functorch_config.donated_buffer = False
             for module in self.model.modules():
-                if isinstance(module, Network):
+                if isinstance(module, Network) and not module.twice_differentiable:
                     module.compile()
 
     def before_fit(self) -> None:
-        """Refuse what a model trained by turns cannot do, before the Trainer says it in its own terms."""
-        if isinstance(self.model, Alternating):
-            for name, off in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
-                if getattr(self.trainer, name) not in (None, off):
-                    with suppress(OSError):
-                        self.folder.rmdir()  # if it is new, and so empty
-                    raise UserError(
-                        f"trainer.{name}: {type(self.model).__name__} steps its optimizers itself; leave it out"
-                    )
+        """Refuse what cannot be trained while the run folder is still empty."""
+        try:
+            if isinstance(self.model, Alternating):
+                for name, off in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
+                    if getattr(self.trainer, name) not in (None, off):
+                        model = type(self.model).__name__
+                        raise UserError(f"trainer.{name}: {model} steps its optimizers itself; leave it out")
+            if self.model.hparams.get("labels", 2) < 2:
+                raise UserError(f"the data have no labels, which {type(self.model).__name__} needs")
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, LabelGrid):
+                    callback.setup(self.trainer, self.model, "fit")
+        except UserError:
+            with suppress(OSError):
+                self.folder.rmdir()  # if it is new, and so empty
+            raise
 
     def after_fit(self) -> None:
         """Say where things are."""

@@ -114,4 +114,6 @@ def _concrete(base: type) -> list[type]:
 
 
 def _find(name: str | None, base: type) -> type | None:
-    return next((c for c in _concrete(base) if name in (c.__name__, f"{c.__module__}.{c.__qualname__}")), None)
+    module, _, short = (name or "").rpartition(".")
+    # A saved config names the package that exports a class, which need not be the module that defines it.
+    return next((c for c in _concrete(base) if c.__name__ == short and f"{c.__module__}.".startswith(module)), None)

@@ -137,6 +137,7 @@ class Autoencoder(GenerativeModel):
     @inference
     def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw `n` codes (n, D) from the prior p(z)."""
+        require(1, n=n)
         return self.prior(y).expand(torch.Size([n])).sample()
 
     @inference
@@ -261,8 +262,10 @@ class LatentVariableModel(Autoencoder):
             (B,) in nats, float64, on the CPU.
 
         Raises:
-            UserError: if `samples` or `chunk` is less than 1.
+            UserError: if `samples` or `chunk` is less than 1, or the number of samples is given as the labels.
         """
+        if isinstance(y, (int, float)):
+            raise UserError(f"y are labels, (B,), got {y}; the number of samples has a name: log_prob(x, samples={y})")
         require(1, samples=samples, chunk=chunk)
         q = self.posterior(x, y)
         step = max(1, chunk // max(1, len(x)))
@@ -288,6 +291,10 @@ class EvidenceModel(LatentVariableModel):
     beta: float
     free_bits: float
     warmup: int
+
+    @abstractmethod  # nothing else is left for finals to say, and this class is none
+    def __init__(self) -> None:
+        super().__init__()
 
     def objective(self, terms: Terms) -> Tensor:
         """Reduce the terms to the bound, or what beta, free bits and warm-up make of it, (B,) in nats."""
