@@ -20,6 +20,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_zoo.cli.train import keep_freed_memory
 from vae_zoo.models import AAE, AE, CVAE, IAFVAE, IWAE, VAE, Autoencoder
 
 STEPS, WARM = 8, 2  # steps in a turn; those of them that are left out
@@ -72,6 +73,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    keep_freed_memory()  # as vae-zoo does
     x = torch.rand(options.batch * STEPS, 3, 64, 64).to(memory_format=torch.channels_last)
     data = DataLoader(TensorDataset(x, torch.randint(10, (len(x),))), options.batch)
     iwae, vae = IWAE(samples=options.samples), VAE()

@@ -1,5 +1,6 @@
 """``vae-zoo fit | validate | test | predict``: LightningCLI with this package's run folders, callbacks and errors."""
 
+import ctypes
 import inspect
 import logging
 import os
@@ -50,6 +51,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     for library in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    keep_freed_memory()
     given = list(arguments)
     if command != "fit" and not any(argument.split("=")[0] in ("--config", "-c") for argument in given):
         given = _config_of_run(given)
@@ -74,6 +76,19 @@ def run(command: str, arguments: Sequence[str]) -> None:
         while cause and not isinstance(cause, UserError):
             cause = cause.__cause__ or cause.__context__
         raise cause or error from None
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that is freed, for the next step.
+
+    It would give tensors above 32 MB back to the kernel, which maps and clears them anew in each step: an IWAE's with 5
+    draws then takes 1.2 times as long on a CPU.
+    """
+    with suppress(OSError, AttributeError):  # another C library has other ways
+        mmap_max, trim_threshold = -4, -1  # of mallopt(3)
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 class Complaint(Exception):

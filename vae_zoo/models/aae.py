@@ -72,7 +72,7 @@ class AAE(Alternating, Autoencoder):
         stochastic: bool = True,
         lr: float = 1e-3,
         discriminator_lr: float = 1e-3,
-        generator_lr: float = 6e-4,
+        generator_lr: float = 1.5e-4,
         gradient_penalty: float = 30.0,
     ) -> None:
         super().__init__()
