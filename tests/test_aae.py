@@ -4,6 +4,7 @@ import copy
 import csv
 import functools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -144,6 +145,13 @@ def test_codes_come_to_follow_the_prior(tmp_path):
     spread = Spread()
     trainer(tmp_path, max_epochs=30, enable_checkpointing=False, callbacks=[spread]).fit(model, loader(256, 32))
     assert spread.seen[0] > 3 and 0.5 < model.encode(x).std() < 1.6
+
+
+def test_a_scale_of_gradients_that_changes_between_turns_is_refused():
+    model = AAE(**SMALL)
+    model._trainer = SimpleNamespace(precision="16-mixed", strategy=None)
+    with pytest.raises(UserError, match="trainer.precision 16-mixed: a model trained by turns has bf16-mixed"):
+        model.setup("fit")
 
 
 def test_deterministic_and_stochastic_codes():

@@ -406,6 +406,8 @@ def test_no_argument_at_all(tmp_path, monkeypatch, capsys):
 
 def test_a_part_can_be_predicted_and_a_picture_can_have_any_name(run, tmp_path, monkeypatch):
     monkeypatch.chdir(run.parents[2])
+    assert call("predict", "--trainer.devices", "2", monkeypatch=monkeypatch) == 0
+    assert np.load(run / "codes.npz")["z"].shape == (20, 64)  # of one process, that has them all
     assert call("predict", "--trainer.limit_predict_batches", "1", monkeypatch=monkeypatch) == 0
     codes = np.load(run / "codes.npz")
     assert codes["z"].shape == (16, 64) and codes["label"].shape == (16,)

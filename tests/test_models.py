@@ -4,6 +4,7 @@ import csv
 import functools
 import inspect
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -386,6 +387,15 @@ def test_images_are_floats_and_have_a_shape_of_three_numbers():
         VAE(**SMALL).log_prob(torch.rand(1, 3, 16, 16), 5000)
     with pytest.raises(UserError, match="n must be at least 1, got -1"):
         VAE(**SMALL).sample(-1)
+
+
+def test_each_process_draws_its_own_noise():
+    for rank, seed in ((0, 5), (2, 7)):
+        model = VAE(**SMALL)
+        model._trainer = SimpleNamespace(global_rank=rank)
+        torch.manual_seed(5)
+        model.on_train_start()
+        assert torch.initial_seed() == seed
 
 
 def test_only_finals_can_be_made():
