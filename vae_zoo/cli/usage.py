@@ -9,6 +9,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+
 
 def explain(message: str, arguments: Sequence[str], sections: dict[str, type], scalars: Iterable[str]) -> str:
     """Explain jsonargparse's complaint.
@@ -35,6 +37,14 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
                 problems = iter([] if key in scalars else [_unknown(key, {*sections, *scalars})])
             for problem in problems:
                 return problem if source.startswith("--") else f"{source}: {problem}"
+    wrong = re.search(
+        r'Parser key "([\w.]+)": Expected a <class \'(\w+)\'>. Got value: (\S+)', " ".join(message.split())
+    )
+    if wrong:
+        key, kind, value = wrong.groups()
+        typed = (argument.split("=")[0].removeprefix("--") for argument in arguments)
+        key = next((name for name in typed if f".{name}".endswith(f".{key}")), key)
+        return f"{key}: {value} is not {KINDS.get(kind, kind)}"
     inner = re.search(
         r"Problem with given class_path '[\w.]+':(.*?)(- Expected a <class 'NoneType'>|\Z)", message, re.S
     )
