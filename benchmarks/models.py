@@ -48,8 +48,16 @@ class StepTimer(Callback):
 def turn(model: Autoencoder, data: DataLoader) -> list[float]:
     """Train a few steps and return the seconds of each."""
     timer = StepTimer()
-    quiet = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
-    Trainer(max_epochs=1, accelerator="cpu", callbacks=[timer], **quiet).fit(model, data)  # type: ignore[arg-type]
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[timer],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, data)
     return timer.seconds
 
 

@@ -134,7 +134,8 @@ def test_codes_come_to_follow_the_prior(tmp_path):
     """What it is for: on codes of a linear encoder, whose spread is 20 times the prior's, the adversary wins."""
 
     class Spread(Callback):
-        seen: list = []  # noqa: RUF012
+        def __init__(self):
+            self.seen = []
 
         def on_train_epoch_start(self, trainer, pl_module):
             self.seen.append(pl_module.encode(x).std().item())

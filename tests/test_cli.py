@@ -512,6 +512,15 @@ def test_labels_come_from_the_data(shapes, tmp_path, monkeypatch, capsys):
         assert call(*arguments, monkeypatch=monkeypatch) == 1
         assert message in capsys.readouterr().err
 
+    # A checkpoint that does not carry the names, as one made in a notebook: their number is compared.
+    path = only(tmp_path) / "checkpoints" / "last.ckpt"
+    nameless = torch.load(path, weights_only=True)
+    nameless["callbacks"].pop("Evaluation")
+    torch.save(nameless, path)
+    fewer = ["--data.categories", "[star, circle]", "--data.n_train", 10]
+    assert call("test", *fewer, monkeypatch=monkeypatch) == 1
+    assert "was trained with the labels 0, 1, 2, 3, 4; the data have" in capsys.readouterr().err
+
 
 def test_a_model_without_labels_does_not_learn_of_them(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained[0])

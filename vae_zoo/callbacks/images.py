@@ -151,12 +151,11 @@ class LabelGrid(EpochPictures):
     def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
         """Return the one grid."""
         names = getattr(getattr(trainer, "datamodule", None), "labels", None)
-        names = names or [str(i) for i in range(int(pl_module.hparams["labels"]))]
-        rows, width = (
-            [],
-            8 + max(int(ImageDraw.Draw(Image.new("1", (1, 1))).textlength(n)) for n in names[: self.labels]),
-        )
-        for label, name in enumerate(names[: self.labels]):
+        names = (names or [str(i) for i in range(int(pl_module.hparams["labels"]))])[: self.labels]
+        ruler = ImageDraw.Draw(Image.new("1", (1, 1)))
+        width = 8 + max(int(ruler.textlength(name)) for name in names)
+        rows = []
+        for label, name in enumerate(names):
             torch.manual_seed(self.seed)  # the same noise in each row
             y = torch.full((self.columns,), label, device=pl_module.device)
             row = make_grid(pl_module.sample(self.columns, y), self.columns, pad_value=1).cpu()

@@ -15,7 +15,7 @@ from torchvision.utils import make_grid, save_image
 
 import vae_zoo
 from vae_zoo.callbacks.images import reconstruction_grid
-from vae_zoo.cli.runs import find_checkpoint, run_folder, trained_labels
+from vae_zoo.cli.runs import find_checkpoint, read_checkpoint, run_folder, trained_labels
 from vae_zoo.data.cache import decode
 from vae_zoo.data.files import Files
 from vae_zoo.errors import UserError, require
@@ -66,7 +66,7 @@ def _label(given: str, model: GenerativeModel, checkpoint: Path) -> int:
     if "labels" not in model.hparams:
         raise UserError(f"--label {given}: {type(model).__name__} takes no labels")
     numbers = [str(i) for i in range(model.hparams["labels"])]
-    names = trained_labels(checkpoint) or numbers
+    names = trained_labels(read_checkpoint(checkpoint)) or numbers
     for known in (names, numbers):
         if given in known:
             return known.index(given)

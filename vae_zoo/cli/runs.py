@@ -1,6 +1,8 @@
 """Run folders, ``runs/<model>/version_N``, and the checkpoints in them."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,10 +31,20 @@ def find_checkpoint(given: str, model: str = "*") -> Path | None:
     return Path(given)
 
 
-def trained_labels(checkpoint: Path) -> list[str] | None:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint file holds, on the CPU; it is not executed."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def trained_labels(saved: dict[str, Any]) -> list[str] | None:
     """Return the names of the labels that a checkpoint was trained with, None if it does not say."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return saved.get("callbacks", {}).get("Evaluation", {}).get("labels")
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove the folder of a run that was refused; one with a run in it stays."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def run_folder(checkpoint: Path) -> Path | None:

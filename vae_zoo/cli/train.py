@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import numpy as np
-import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
@@ -28,7 +27,7 @@ import vae_zoo.data
 import vae_zoo.models  # noqa: F401  importing the models is what lets a yaml name them by their short names
 from vae_zoo.callbacks import LabelGrid, SampleImages, Timing
 from vae_zoo.cli import UsageError
-from vae_zoo.cli.runs import RUNS, find_checkpoint, run_folder, trained_labels
+from vae_zoo.cli.runs import RUNS, find_checkpoint, read_checkpoint, remove_if_empty, run_folder, trained_labels
 from vae_zoo.cli.usage import explain
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import Evaluation
@@ -129,9 +128,10 @@ class ZooCLI(LightningCLI):
         checkpoint = find_checkpoint(given, model) if given else None
         # A file that is no checkpoint fails here, in one sentence.
         self.loaded = None if checkpoint is None else vae_zoo.load(checkpoint)
-        if checkpoint is not None:
-            _refuse_differences(config.model, checkpoint)
-        self.trained_labels = trained_labels(checkpoint) if checkpoint else None
+        saved = {} if checkpoint is None else read_checkpoint(checkpoint)
+        if saved:
+            _refuse_differences(config.model, saved["hyper_parameters"])
+        self.trained_labels = trained_labels(saved)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.resumed = run_folder(checkpoint) if checkpoint else None
         if command != "fit":
@@ -166,8 +166,7 @@ class ZooCLI(LightningCLI):
         try:
             return super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
-            with suppress(OSError):
-                self.folder.rmdir()  # if it is new, and so empty
+            remove_if_empty(self.folder)
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
     def after_instantiate_classes(self) -> None:
@@ -182,9 +181,11 @@ class ZooCLI(LightningCLI):
                 f"width), the data have {tuple(self.model.hparams['shape'])}; set --data.image_size or --data.channels"
             )
         here = list(getattr(self.datamodule, "labels", []))
-        if "labels" in trained_on and (self.trained_labels or here) != here:
-            there = ", ".join(self.trained_labels or [])
-            raise UserError(f"the checkpoint was trained with the labels {there}; the data have {', '.join(here)}")
+        there = self.trained_labels or [str(i) for i in range(trained_on.get("labels", 0))]  # names, if it has them
+        if "labels" in trained_on and (there != here if self.trained_labels else len(there) != len(here)):
+            raise UserError(
+                f"the checkpoint was trained with the labels {', '.join(there)}; the data have {', '.join(here)}"
+            )
         if self._get(self.config, "compile"):
             if isinstance(self.model, Alternating):  # it goes back twice through a graph, whose buffers must stay
                 functorch_config.donated_buffer = False
@@ -206,8 +207,7 @@ class ZooCLI(LightningCLI):
                 if isinstance(callback, LabelGrid):
                     callback.setup(self.trainer, self.model, "fit")
         except UserError:
-            with suppress(OSError):
-                self.folder.rmdir()  # if it is new, and so empty
+            remove_if_empty(self.folder)
             raise
 
     def after_fit(self) -> None:
@@ -280,9 +280,8 @@ def _config_of_run(given: list[str]) -> list[str]:
     return ["--config", str(folder / "config.yaml"), *given, "--ckpt_path", str(checkpoint)]
 
 
-def _refuse_differences(given: Namespace, checkpoint: Path) -> None:
+def _refuse_differences(given: Namespace, saved: dict[str, Any]) -> None:
     """Lightning would take the checkpoint's model without a word; the command must agree with it."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["hyper_parameters"]
     here = {"class": _class(given.class_path).__name__, **given.init_args.as_dict()}
     there = {"class": saved["_class_path"].rpartition(".")[2], **saved}
     for path, ours, theirs in _differences(here, there, "model"):

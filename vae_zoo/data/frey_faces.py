@@ -40,12 +40,8 @@ class FreyFaces(PixelDataModule):
         super().__init__()
         require(1, block=block, test_blocks=test_blocks, batch_size=batch_size)
         require(0, val_blocks=val_blocks, seed=seed)
-        self.root, self.block, self.test_blocks, self.val_blocks = (
-            Path(root).expanduser().resolve(),
-            block,
-            test_blocks,
-            val_blocks,
-        )
+        self.root = Path(root).expanduser().resolve()
+        self.block, self.test_blocks, self.val_blocks = block, test_blocks, val_blocks
         self.batch_size, self.seed, self.resident = batch_size, seed, resident
         self.labels, self.split, self._sets = ["none"], {}, {}
 
