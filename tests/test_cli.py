@@ -352,7 +352,7 @@ def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
         (["--data.workers", "-1"], 1, "workers must be at least 0, got -1"),
         (["--trainer.accelerator", "bogus"], 1, "trainer: .*invalid accelerator name: .*Available names are"),
         (["--ckpt_path", "nowhere.ckpt"], 1, "nowhere.ckpt: there is no such checkpoint file"),
-        (["--ckpt_path", "last"], 1, "there is no trained vae below runs"),
+        (["--ckpt_path", "last"], 1, "there is no trained model below runs/vae"),
         (["--ckpt_path", CONFIG], 1, "vae.yaml is not a checkpoint of a vae_zoo model"),
         (["--config", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["--model.encoder", "MLPDecoder"], 1, "shape must be .* got 128; is an encoder in a decoder's place"),

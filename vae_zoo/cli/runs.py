@@ -11,19 +11,22 @@ from vae_zoo.errors import UserError
 RUNS = Path("runs")
 
 
-def find_checkpoint(given: str, model: str = "*") -> Path | None:
+def find_checkpoint(given: str, below: Path = RUNS) -> Path | None:
     """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path; None for ``auto`` without a run.
+
+    Args:
+        given: what ``--ckpt_path`` says.
+        below: folder to look for runs in.
 
     Raises:
         UserError: if there is no such file, or no run for ``last``.
     """
     if given in ("last", "auto"):
-        found = RUNS.glob(f"{model}/*/checkpoints/last.ckpt")
+        found = below.glob("**/checkpoints/last.ckpt")
         newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
         if newest is None and given == "last":
-            name = "model" if model == "*" else model
             raise UserError(
-                f"there is no trained {name} below {RUNS}/; train one with vae-zoo fit, or give --ckpt_path"
+                f"there is no trained model below {below}/; train one with vae-zoo fit, or give --ckpt_path"
             )
         return newest
     if not Path(given).is_file():

@@ -37,7 +37,8 @@ from vae_zoo.networks import Network
 
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
 SECTIONS = {"model": GenerativeModel, "data": LightningDataModule, "trainer": Trainer, **CALLBACKS}
-SCALARS = ("config", "seed_everything", "compile", "ckpt_path", "weights_only", "verbose", "return_predictions", "help")
+SCALARS = {"config", "seed_everything", "compile", "run_dir", "ckpt_path", "help"}
+SCALARS |= {"weights_only", "verbose", "return_predictions"}  # of Lightning's four methods
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
@@ -110,6 +111,7 @@ class ZooCLI(LightningCLI):
         for key, callback in CALLBACKS.items():
             parser.add_lightning_class_args(callback, key)
         parser.add_argument("--compile", type=bool, default=False, help="compile the networks with torch.compile")
+        parser.add_argument("--run_dir", type=Path | None, help="run folder (default runs/<model>/version_N)")
         parser.link_arguments("data", "model.init_args.shape", compute_fn=_shape, apply_on="instantiate")
         parser.link_arguments("data", "model.init_args.labels", compute_fn=_labels, apply_on="instantiate")
 
@@ -125,7 +127,12 @@ class ZooCLI(LightningCLI):
             require(0, seed_everything=config.seed_everything)
         model = _name(config.model.class_path)
         given = config.ckpt_path or (None if command == "fit" else "last")
-        checkpoint = find_checkpoint(given, model) if given else None
+        self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
+        checkpoint = find_checkpoint(given, self.run_dir or RUNS / model) if given else None
+        if command == "fit" and self.run_dir and not checkpoint and (self.run_dir / "checkpoints").exists():
+            raise UserError(
+                f"run_dir {self.run_dir} has a run in it; give --ckpt_path auto to go on with it, or another folder"
+            )
         # A file that is no checkpoint fails here, in one sentence.
         self.loaded = None if checkpoint is None else vae_zoo.load(checkpoint)
         saved = {} if checkpoint is None else read_checkpoint(checkpoint)
@@ -134,6 +141,7 @@ class ZooCLI(LightningCLI):
         self.trained_labels = trained_labels(saved)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.resumed = run_folder(checkpoint) if checkpoint else None
+        self.resumed_at = (saved["epoch"] + 1, saved["global_step"]) if saved and command == "fit" else (0, None)
         if command != "fit":
             self.save_config_callback = None
         if command == "predict":  # several processes would each have a part of the codes
@@ -144,14 +152,13 @@ class ZooCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         if str(config["precision"]).endswith("true") and "32" not in str(config["precision"]):
             raise UserError(f"trainer.precision {config['precision']}: it is 32-true, or bf16-mixed for more speed")
-        self.folder: Path = self.resumed or _new_folder(_name(self.config[self.subcommand].model.class_path))
+        model = _name(self.config[self.subcommand].model.class_path)
+        self.folder: Path = self.resumed or (self.run_dir.resolve() if self.run_dir else _new_folder(model))
         if config["logger"] in (None, True):
-            number = self.folder.name.removeprefix("version_")
-            version = int(number) if number.isdigit() else self.folder.name
-            where: dict[str, Any] = {"save_dir": self.folder.parents[1], "name": self.folder.parent.name}
-            where["version"] = version
-            loggers: list[Logger] = [TensorBoardLogger(**where, default_hp_metric=False)]
-            kwargs["logger"] = [*loggers, MetricsCSV(**where)] if self.subcommand == "fit" else loggers
+            where = self.folder.parents[1], self.folder.parent.name, self.folder.name
+            loggers: list[Logger] = [TensorBoardLogger(*where, default_hp_metric=False, purge_step=self.resumed_at[1])]
+            table = MetricsCSV(*where, self.resumed_at[0])
+            kwargs["logger"] = [*loggers, table] if self.subcommand == "fit" else loggers
         callbacks = config["callbacks"] or []
         callbacks = [*callbacks] if isinstance(callbacks, list) else [callbacks]
         if config["enable_progress_bar"] is not False and not config["fast_dev_run"]:
@@ -160,7 +167,7 @@ class ZooCLI(LightningCLI):
         if config["enable_checkpointing"] is not False and config["logger"] in (None, True):
             best = ModelCheckpoint(monitor="val/loss", filename="best", save_on_train_epoch_end=False)
             last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-            callbacks += [best, last]
+            callbacks += [last] if getattr(self.datamodule, "val_on_test", False) else [best, last]
         if self.subcommand == "predict":
             callbacks.append(CodeWriter(self.folder / "codes.npz"))
         try:
@@ -232,19 +239,34 @@ class ZooCLI(LightningCLI):
 
 
 class MetricsCSV(CSVLogger):
-    """Lightning's CSV logger, but a resumed run goes on with its metrics.csv where Lightning deletes it."""
+    """Lightning's CSV logger, but a resumed run goes on with its metrics.csv where Lightning deletes it.
+
+    Args:
+        save_dir: the folder of the folders of runs.
+        name: of the folder of runs.
+        version: the run folder's name.
+        epochs: how many epochs the resumed checkpoint has seen; lines of later ones were written before a cut.
+    """
+
+    def __init__(self, save_dir: Path, name: str, version: str, epochs: int) -> None:
+        # A run that is killed leaves all that it has logged.
+        super().__init__(save_dir, name, version, flush_logs_every_n_steps=1)
+        self.epochs = epochs
 
     @property
     def experiment(self) -> ExperimentWriter:
         """The writer, with the lines that are there already."""
         if self._experiment is None:
             path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-            written = path.read_text() if path.is_file() else ""
+            header, *lines = path.read_text().splitlines() if path.is_file() else [""]
+            keys = header.split(",")
             with warnings.catch_warnings(action="ignore"):  # "Previous log files in this directory will be deleted"
                 writer = super().experiment
-            if written:
-                path.write_text(written)
-                writer.metrics_keys = written.splitlines()[0].split(",")
+            if header:
+                epoch = keys.index("epoch")
+                kept = (line for line in lines if int(line.split(",")[epoch]) < self.epochs)
+                path.write_text("\r\n".join([header, *kept, ""]), newline="")  # as csv writes it
+                writer.metrics_keys = keys
         return super().experiment
 
 
@@ -271,8 +293,8 @@ def _config_of_run(given: list[str]) -> list[str]:
     if {"--help", "-h"} & set(given):
         return given
     values = dict(zip(given, given[1:], strict=False))
-    values |= dict(argument.split("=", 1) for argument in given if argument.startswith("--ckpt_path="))
-    checkpoint = find_checkpoint(values.get("--ckpt_path", "last"))
+    values |= dict(argument.split("=", 1) for argument in given if argument.startswith(("--ckpt_path=", "--run_dir=")))
+    checkpoint = find_checkpoint(values.get("--ckpt_path", "last"), Path(values.get("--run_dir", RUNS)))
     folder = run_folder(checkpoint) if checkpoint else None
     if folder is None or not (folder / "config.yaml").is_file():
         vae_zoo.load(cast(Path, checkpoint))

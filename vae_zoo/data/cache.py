@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
@@ -118,7 +119,9 @@ def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = cores if workers is None else workers
     few = len(decoder) < 256  # then starting processes costs more than it brings
-    loader = DataLoader(decoder, batch_size=64, num_workers=0 if few else workers, collate_fn=list)
+    # A loader draws a random number: with the global generator, a run that decodes would begin with other weights.
+    own = torch.Generator()
+    loader = DataLoader(decoder, batch_size=64, num_workers=0 if few else workers, collate_fn=list, generator=own)
     batches = track(loader, "decoding pictures", console=Console(stderr=True), transient=True, disable=few)
 
     for left in path.parent.glob("building-*"):  # of a process that was killed

@@ -31,6 +31,8 @@ class COCODataModule(PixelDataModule):
         n_train: number of training images.
         n_test: number of test images.
         n_val: number of validation images, taken from what is left; None is 1,000, or all that is left if that is less.
+        val_on_test: validate on the test images, for the curves of a comparison where no image is left. Nothing can
+            then be chosen by the validation: `fit` writes no best.ckpt.
         image_size: height and width of the images out: the short side is resized to it, the centre kept.
         channels: 3 (RGB) or 1 (grey).
         batch_size: images in a batch; the last batch of an epoch may be smaller.
@@ -55,6 +57,7 @@ class COCODataModule(PixelDataModule):
         n_train: int = 10_000,
         n_test: int = 2_000,
         n_val: int | None = None,
+        val_on_test: bool = False,
         image_size: int = 64,
         channels: int = 3,
         batch_size: int = 64,
@@ -70,6 +73,7 @@ class COCODataModule(PixelDataModule):
         self.root = Path(root).expanduser().resolve()
         self.annotations, self.test_annotations, self.image_dir = annotations, test_annotations, image_dir
         self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
+        self.val_on_test = val_on_test
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
         self.categories, self.min_size, self.seed = categories, min_size, seed
         beside = self.root.parent if self.root.is_file() else self.root  # a zip cannot be written into
@@ -77,6 +81,8 @@ class COCODataModule(PixelDataModule):
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
         require(1, n_train=n_train, n_test=n_test, image_size=image_size, batch_size=batch_size)
         require(0, n_val=n_val or 0, min_size=min_size, workers=workers or 0, max_unreadable=max_unreadable)
+        if val_on_test and n_val:
+            raise UserError(f"data.val_on_test validates on the test images, so leave out data.n_val, got {n_val}")
         if channels not in MODES:
             raise UserError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
         self.labels, self.split, self._sets = [], {}, {}
@@ -108,6 +114,8 @@ class COCODataModule(PixelDataModule):
                 raise UserError(f"none of the {len(members)} {part} pictures in {self.root} can be read")
             labels = torch.tensor([index[pictures[row].label] for row in rows], dtype=torch.int64)
             self._sets[part] = PixelDataset(pixels, labels, np.array(rows, dtype=np.int64))
+        if self.val_on_test:
+            self._sets["val"] = self._sets["test"]
 
     def _open_cache(self) -> Cache:
         where = [(picture.files, picture.name) for part in self._chosen.values() for picture in part]
@@ -151,7 +159,9 @@ class COCODataModule(PixelDataModule):
             names = list(dict.fromkeys([*names, *test_names]))
             tests = [tests[i] for i in rng.permutation(len(tests))[: self.n_test]]
             rest = [pictures[i] for i in rng.permutation(len(pictures))]
-        n_val = min(1_000, len(rest) - self.n_train) if self.n_val is None else self.n_val
+        n_val = self.n_val
+        if n_val is None:
+            n_val = 0 if self.val_on_test else min(1_000, len(rest) - self.n_train)
         chosen: dict[Part, list[Picture]] = {
             "train": rest[: self.n_train],
             "val": rest[self.n_train : self.n_train + n_val],

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -70,9 +71,18 @@ class GenerativeModel(LightningModule, ABC):
     """A LightningModule that can draw images. Finals call `save_hyperparameters()`; checkpoints then load safely."""
 
     def on_train_start(self) -> None:
-        """Let each of several processes draw noise of its own: Lightning gives all of them one seed."""
-        if self.trainer.global_rank:
-            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
+        """Remember the seed that the run was started with."""
+        self._seed = torch.initial_seed()
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Seed the noise of an epoch by the run's seed, the epoch and the process, and by nothing that came before.
+
+        A run that was cut off then goes on from the last epoch's checkpoint to the very same numbers, on any device,
+        and each of several processes, which Lightning gives one seed, draws noise of its own.
+        """
+        if batch_idx == 0:  # a resumed run has no on_train_epoch_start
+            key = (self._seed % 2**64, self.trainer.current_epoch, self.trainer.global_rank)
+            torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
     @abstractmethod
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
