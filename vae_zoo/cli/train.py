@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -29,6 +29,7 @@ from vae_zoo.callbacks import LabelGrid, SampleImages, Timing
 from vae_zoo.cli import UsageError
 from vae_zoo.cli.runs import RUNS, find_checkpoint, read_checkpoint, remove_if_empty, run_folder, trained_labels
 from vae_zoo.cli.usage import explain
+from vae_zoo.compare.conditions import differences
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import Evaluation
 from vae_zoo.models import GenerativeModel
@@ -304,21 +305,13 @@ def _config_of_run(given: list[str]) -> list[str]:
 
 def _refuse_differences(given: Namespace, saved: dict[str, Any]) -> None:
     """Lightning would take the checkpoint's model without a word; the command must agree with it."""
-    here = {"class": _class(given.class_path).__name__, **given.init_args.as_dict()}
-    there = {"class": saved["_class_path"].rpartition(".")[2], **saved}
-    for path, ours, theirs in _differences(here, there, "model"):
+    here = {"class_path": given.class_path, **given.init_args.as_dict()}
+    there = {name: value for name, value in saved.items() if name not in ("shape", "labels")}  # as the data have them
+    there["class_path"] = saved["_class_path"]
+    for path, ours, theirs in differences(here, there, "model"):
         raise UserError(
             f"{path} is {ours!r} here, but {theirs!r} in the checkpoint; leave it out, or train a new model"
         )
-
-
-def _differences(ours: dict[str, Any], theirs: dict[str, Any], path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Where two trees of settings that both say something say different things."""
-    for key in sorted(ours.keys() & theirs.keys() - {"shape", "labels"}):
-        if isinstance(ours[key], dict) and isinstance(theirs[key], dict):
-            yield from _differences(ours[key], theirs[key], f"{path}.{key}")
-        elif ours[key] != theirs[key]:
-            yield f"{path}.{key}", ours[key], theirs[key]
 
 
 def _shape(data: LightningDataModule) -> tuple[int, ...]:

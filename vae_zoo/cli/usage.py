@@ -86,7 +86,7 @@ def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]
     name = _class_name(value)
     class_ = _find(name, base) if name else default
     if class_ is None:
-        yield f"{path}: there is no {name!r}{_nearest(name or '', {c.__name__ for c in _concrete(base)})}"
+        yield f"{path}: there is no {name!r}{nearest(name or '', {c.__name__ for c in _concrete(base)})}"
         return
     parameters = inspect.signature(class_).parameters
     if not isinstance(value, dict) or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -105,10 +105,11 @@ def _made_by(class_: type, parameter: str) -> type | None:
 
 
 def _unknown(key: str, known: set[str]) -> str:
-    return f"there is no key {key!r}{_nearest(key, known)}"
+    return f"there is no key {key!r}{nearest(key, known)}"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a complaint about a name: the known one nearest to it, or all."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
 

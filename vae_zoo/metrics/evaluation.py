@@ -80,6 +80,8 @@ class Evaluation(Callback):
         self._names = getattr(getattr(trainer, "datamodule", None), "labels", None)
         split = getattr(getattr(trainer, "datamodule", None), "split", None)
         folder = output_folder(trainer)
+        if folder:
+            (folder / "results.json").unlink(missing_ok=True)  # of an earlier checkpoint, if training goes on
         if split and folder:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "split.json").write_text(json.dumps(split))
@@ -208,6 +210,8 @@ class Evaluation(Callback):
             "nll_samples": None if nll is None else self.nll_samples,
             "bits_per_dim": bits_per_dim(nll, self._shape) if nll is not None and discrete else None,
             "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "shape": list(self._shape),
+            "epochs": len(epochs),
             "seed": seed if seed is not None else _global_seed(),
             "split_sha256": getattr(datamodule, "split_sha256", None),
             "timing": summarise(epochs) if epochs else dict.fromkeys(TIMINGS),

@@ -1,0 +1,101 @@
+"""``vae-zoo compare`` and ``vae-zoo report``."""
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_zoo.cli import UsageError
+from vae_zoo.cli.usage import nearest
+from vae_zoo.compare import conditions
+from vae_zoo.compare.experiment import Experiment
+from vae_zoo.compare.report import write_report
+from vae_zoo.errors import UserError
+
+FOUR = [Path("configs") / f"{name}.yaml" for name in ("vae", "iwae", "iaf", "aae")]
+SECTIONS = ("model", "data", "trainer", "images", "evaluation", "compile")
+
+
+def run(command: str, arguments: Sequence[str]) -> None:
+    """Run ``vae-zoo compare`` or ``vae-zoo report``."""
+    if command == "report":
+        parser = argparse.ArgumentParser(prog="vae-zoo report", allow_abbrev=False)
+        parser.add_argument("folder", type=Path, help="folder with runs in it, such as a comparison's, or runs")
+        _report(parser.parse_args(arguments).folder)
+        return
+    parser = argparse.ArgumentParser(
+        prog="vae-zoo compare",
+        description="Train models under identical conditions, each in a process of its own, and report. What is "
+        "finished in the folder is left alone, and what was cut off goes on.",
+        epilog="Options of vae-zoo fit that begin with --data., --trainer., --model., --images. or --evaluation., and "
+        "--compile, are given to all runs.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, help="yaml with these options, such as configs/compare/small.yaml")
+    parser.add_argument("--configs", type=Path, nargs="+", default=FOUR, help="models (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="several give mean and spread (default: 0)")
+    parser.add_argument("--epochs", type=int, default=100, help="to train for (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder to fill (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
+    parser.add_argument(
+        "--likelihoods",
+        nargs="*",
+        default=["Gaussian", "OptimalGaussian"],
+        help="each is a setting of the comparison; none: as in the yamls (default: %(default)s)",
+    )
+    options, rest = parser.parse_known_args(arguments)
+    own = set(vars(options)) - {"config"}
+    overrides = []
+    if options.config:
+        given = conditions.read(options.config)
+        for key in given:
+            if key not in {*own, *SECTIONS}:
+                raise UsageError(f"{options.config}: there is no key {key!r}{nearest(key, {*own, *SECTIONS})}")
+        overrides = [option for key in SECTIONS if key in given for option in _flat(f"--{key}", given[key])]
+        words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
+        options, rest = parser.parse_known_args([*words, *arguments])  # what is typed comes last, and counts
+    overrides += list(_joined(rest))
+    experiment = Experiment(
+        options.configs, options.likelihoods, options.seeds, options.epochs, options.out, options.jobs, overrides
+    )
+    failed = experiment.run()
+    _report(options.out)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them again")
+
+
+def _report(folder: Path) -> None:
+    verdict, files = write_report(folder)
+    print("\n".join(verdict))
+    for file in files:
+        print(f"{file.suffix[1:]:13} {os.path.relpath(file)}")
+    print(f"TensorBoard   tensorboard --logdir {os.path.relpath(folder)}")
+
+
+def _words(value: Any) -> list[str]:
+    return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _flat(path: str, value: Any) -> Iterator[str]:
+    """Nested settings as options."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _flat(f"{path}.{key}", below)
+    else:
+        yield f"{path}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _joined(words: Sequence[str]) -> Iterator[str]:
+    """``--data.root x`` as ``--data.root=x``; refuse what is no option of a run."""
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        section, dot, _ = name.removeprefix("--").partition(".")
+        if not (name.startswith("--") and section in SECTIONS and (dot or section == "compile")):
+            own = ["--configs", "--seeds", "--epochs", "--out", "--jobs", "--likelihoods", "--config"]
+            raise UsageError(f"there is no option {name}{nearest(name, own)}")
+        if not equals and (not left or left[0].startswith("--")):
+            raise UsageError(f"{name} needs a value")
+        yield word if equals else f"{name}={left.pop(0)}"

@@ -1,0 +1,1 @@
+"""Train many models under identical conditions, and report who wins and what it costs."""

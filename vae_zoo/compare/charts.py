@@ -1,0 +1,142 @@
+"""The report's pictures: curves and bars as SVG that follows the page's colours, and the wall of the runs' images."""
+
+import base64
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vae_zoo.compare.figures import Group
+from vae_zoo.compare.runs import Point, Run
+
+INK = "#010203"  # stands for the colour of the page's text
+STYLE: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
+STYLE |= {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
+# Mid tones, to be told apart on light and on dark; the dashes and markers are for those who see no colours.
+COLOURS = ("#8a8a8a", "#3b8ed0", "#e08214", "#35a06c", "#c2569b", "#b59f00", "#8a6fd1", "#c4483a")
+DASHES = ("-", "--", "-.", ":")
+MARKERS = "osD^vP*X"
+PADDING = 2  # pixels around each image, as torchvision's make_grid draws them
+ROWS = 2  # of tiles in a picture of the wall
+
+
+@matplotlib.rc_context(STYLE)
+def curves(groups: Sequence[Group]) -> str:
+    """Draw validation MSE against epochs and against seconds: a row for each setting; thin lines are seeds."""
+    settings = list(dict.fromkeys(group.setting for group in groups))
+    figure = Figure(figsize=(10, 3.6 * len(settings)), layout="constrained")
+    axes = figure.subplots(len(settings), 2, squeeze=False, sharey="row")
+    labels = list(dict.fromkeys(group.label for group in groups))
+    drawn = False
+    for row, setting in zip(axes, settings, strict=True):
+        for group in (group for group in groups if group.setting == setting):
+            i = labels.index(group.label)
+            look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+            drawn |= any(math.isfinite(point.mse) for curve in group.curves for point in curve)
+            for axis, x in zip(row, (lambda p: p.epoch, lambda p: p.seconds), strict=True):
+                _curve(axis, group, x, look, MARKERS[i % len(MARKERS)])
+        row[0].set(ylabel=f"validation MSE\n{setting}", xlabel="epoch", yscale="log")
+        row[0].yaxis.set_major_formatter("{x:.3f}")
+        row[0].yaxis.set_minor_formatter("{x:.3f}")
+        row[1].set(xlabel="seconds of training")
+    axes[0][0].legend(frameon=False)
+    return _svg(figure, "Validation MSE against epochs and against seconds of training") if drawn else ""
+
+
+def _curve(axis: "matplotlib.axes.Axes", group: Group, x: Callable[[Point], float], look: dict, marker: str) -> None:
+    for curve in group.curves if len(group.curves) > 1 else []:
+        axis.plot([x(point) for point in curve], [point.mse for point in curve], **look, linewidth=0.6, alpha=0.6)
+    shared = list(zip(*group.curves, strict=False))  # epochs that all seeds have
+    xs, ys = ([fmean(f(point) for point in at) for at in shared] for f in (x, lambda p: p.mse))
+    axis.plot(xs, ys, **look, linewidth=1.8, label=group.label, marker=marker, markevery=max(1, len(xs) // 10))
+
+
+@matplotlib.rc_context(STYLE)
+def bars(groups: Sequence[Group]) -> str:
+    """Draw time and memory as bars, means over settings and seeds; dots are the runs."""
+    labels = list(dict.fromkeys(group.label for group in groups))
+    figure = Figure(figsize=(10, 0.8 + 0.4 * len(labels)), layout="constrained")
+    for axis, (key, title) in zip(
+        figure.subplots(1, 2, sharey=True),
+        (("seconds_per_epoch", "seconds per epoch"), ("peak_memory_mb", "peak memory, MB")),
+        strict=True,
+    ):
+        for i, label in enumerate(labels):
+            values = [value for group in groups if group.label == label for value in group.values(key)]
+            if values:
+                axis.barh(label, fmean(values), color=COLOURS[i % len(COLOURS)], height=0.7)
+                axis.plot(values, [label] * len(values), ".", color=INK, markersize=4)
+        axis.set(xlabel=title, xlim=(0, None))
+        axis.invert_yaxis()
+    figure.axes[0].yaxis.set_inverted(True)
+    return _svg(figure, "Seconds per epoch and peak memory of each model")
+
+
+def _svg(figure: Figure, description: str) -> str:
+    """The figure as an element of a page, whose ink is the page's."""
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": description}):  # of the names inside
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
+
+
+class Tile(NamedTuple):
+    """A picture of the wall.
+
+    Attributes:
+        epoch: after how many epochs.
+        label: of the model.
+        text: what is to be seen.
+        source: a data URL; None where the run has no such picture.
+    """
+
+    epoch: int
+    label: str
+    text: str
+    source: str | None
+
+
+def wall(groups: Sequence[Group]) -> dict[str, list[list[Tile]]]:
+    """Return for reconstructions and for samples a row of tiles for each epoch, of one setting's first seeds."""
+    runs = {group.label: group.runs[0] for group in groups}
+    epochs = sorted({epoch for run in runs.values() for epoch in run.pictures()})
+    rows: dict[str, list[list[Tile]]] = {"reconstructions": [], "samples": []}
+    for epoch in epochs:
+        parts = {label: dict(_parts(run, epoch)) for label, run in runs.items()}
+        for kind, texts in (
+            ("reconstructions", "{}: test images over their reconstructions after {} epochs"),
+            ("samples", "{}: samples after {} epochs"),
+        ):
+            tiles = [Tile(epoch, label, texts.format(label, epoch), part.get(kind)) for label, part in parts.items()]
+            if any(tile.source for tile in tiles):
+                rows[kind].append(tiles)
+    return {kind: tiles for kind, tiles in rows.items() if tiles}
+
+
+def _parts(run: Run, epoch: int) -> Iterator[tuple[str, str]]:
+    """Cut the file of an epoch into reconstructions and samples, and keep the first rows of each."""
+    path = run.pictures().get(epoch)
+    if path is None:
+        return
+    with Image.open(path) as picture:
+        settings = run.config["images"]
+        pitch = (run.results or {})["shape"][1] + PADDING
+        samples = math.ceil(settings["samples"] / settings["columns"]) * pitch + PADDING
+        top = picture.height - samples
+        if top:
+            yield "reconstructions", _url(picture.crop((0, 0, picture.width, ROWS * pitch + PADDING)))
+        bottom = min(picture.height, top + ROWS * pitch + PADDING)
+        yield "samples", _url(picture.crop((0, top, picture.width, bottom)))
+
+
+def _url(picture: Image.Image) -> str:
+    out = io.BytesIO()
+    picture.convert("RGB").save(out, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"

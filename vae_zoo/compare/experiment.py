@@ -1,0 +1,251 @@
+"""One comparison: which trainings it consists of, and carrying them out, each in a process of its own."""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from vae_zoo.compare import conditions
+from vae_zoo.compare.runs import Run
+from vae_zoo.errors import UserError, require
+
+POLL = 0.2  # seconds between two looks at the processes
+
+
+class Plan(NamedTuple):
+    """One training: a configuration with one likelihood and one seed."""
+
+    config: Path
+    likelihood: str | None
+    seed: int
+    folder: Path
+
+    def __str__(self) -> str:
+        return ", ".join(part for part in (self.config.stem, self.likelihood, f"seed {self.seed}") if part)
+
+
+class Experiment:
+    """Train each configuration with each likelihood and each seed, in the folder ``OUT/LIKELIHOOD/CONFIG/seed_SEED``.
+
+    What is finished there is left alone, what was cut off goes on from its last epoch, to the same numbers as if it
+    had not been cut off; trainings with fewer epochs than asked for go on, too.
+
+    Args:
+        configs: yamls of models; each run is named after its yaml.
+        likelihoods: names of likelihoods, each of them a setting of the comparison; a model without any is trained
+            once; an empty list keeps the ones in the yamls.
+        seeds: of weights, noise and data order.
+        epochs: to train for.
+        out: folder of the comparison.
+        jobs: trainings at a time, which share the cores.
+        overrides: further options of ``vae-zoo fit`` for all runs, each ``--section.key=value``.
+
+    Raises:
+        UserError: if the conditions are not identical, among the yamls or with what is in the folder.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[Path],
+        likelihoods: Sequence[str],
+        seeds: Sequence[int],
+        epochs: int,
+        out: Path,
+        jobs: int = 1,
+        overrides: Sequence[str] = (),
+    ) -> None:
+        require(1, epochs=epochs, jobs=jobs)
+        require(0, seeds=min(seeds))
+        self.epochs, self.out, self.jobs, self.overrides = epochs, out, jobs, list(overrides)
+        self.console = Console(highlight=False, soft_wrap=True)
+        given = {config: conditions.read(config) for config in configs}
+        for what, values in (("configs", [config.stem for config in configs]), ("seeds", seeds)):
+            if len(set(values)) < len(values):
+                raise UserError(f"{what}: each must have another name, got {', '.join(map(str, values))}")
+        self.plans: list[Plan] = []
+        for seed in seeds:  # so that what is finished first can already be compared
+            for config in configs:
+                has_likelihood = "likelihood" in conditions.arguments(given[config], "model")
+                for likelihood in likelihoods if has_likelihood and likelihoods else [None]:
+                    folder = out / (likelihood or "") / config.stem / f"seed_{seed}"
+                    self.plans.append(Plan(config, likelihood, seed, folder))
+        self._refuse_differences(given)
+
+    def run(self) -> list[Plan]:
+        """Train and test what is not finished, show the progress, and return the plans that failed.
+
+        Raises:
+            UserError: if the command line of a run is not understood, another process is at work in the folder, or
+                Ctrl-C was pressed.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.out / ".lock")
+        try:
+            lock.acquire(timeout=5)  # the trainings of a killed comparison end within moments
+        except Timeout:
+            raise UserError(f"another vae-zoo compare is at work in {self.out}; wait for it, or stop it") from None
+        try:
+            return self._work()
+        except KeyboardInterrupt:
+            raise UserError("stopped; the same command goes on from the last epoch of each run") from None
+        finally:
+            lock.release()
+
+    def _work(self) -> list[Plan]:
+        waiting = [plan for plan in self.plans if not self._finished(plan)]
+        if len(waiting) < len(self.plans):
+            self.console.print(f"{len(self.plans) - len(waiting)} of {len(self.plans)} runs are finished")
+        failed: list[Plan] = []
+        running: dict[Plan, tuple[subprocess.Popen, Iterator[list[str]]]] = {}
+        columns = TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        left = TextColumn("{task.fields[left]}")
+        try:
+            with Progress(*columns, left, console=self.console, disable=not self.console.is_terminal) as progress:
+                task = progress.add_task("", total=self.epochs * len(self.plans), left="")
+                while waiting or running:
+                    while waiting and len(running) < self.jobs:
+                        plan = waiting.pop(0)
+                        commands = self._commands(plan)
+                        running[plan] = self._start(plan, next(commands)), commands
+                    time.sleep(POLL)
+                    for plan, (process, commands) in list(running.items()):
+                        if process.poll() is None:
+                            continue
+                        if process.returncode == 2:  # not understood, and the other runs' would not be, either
+                            raise UserError(_last_line(plan))
+                        command = next(commands, None) if process.returncode == 0 else None
+                        if command:
+                            running[plan] = self._start(plan, command), commands
+                            continue
+                        del running[plan]
+                        if process.returncode:
+                            failed.append(plan)
+                            self.console.print(f"{plan}: failed, see {plan.folder / 'log.txt'}: {_last_line(plan)}")
+                        else:
+                            self.console.print(f"{plan}: {_summary(plan)}")
+                            self._refuse_another_split(plan)
+                    done = {plan: min(Run(plan.folder).epoch, self.epochs) for plan in self.plans}
+                    progress.update(task, completed=sum(done.values()), left=self._time_left(done))
+        finally:
+            for process, _ in running.values():
+                process.kill()
+            for process, _ in running.values():
+                process.wait()
+        return failed
+
+    def _commands(self, plan: Plan) -> Iterator[list[str]]:
+        """Yield one after the other what a run needs: `vae-zoo fit`, then `vae-zoo test`."""
+        checkpoint = plan.folder / "checkpoints" / "last.ckpt"
+        if not checkpoint.is_file():  # cut off in its first epoch
+            shutil.rmtree(plan.folder, ignore_errors=True)
+        yield [
+            *("fit", f"--config={plan.config}"),
+            *self._options(plan),
+            *("--trainer.enable_progress_bar=false", f"--run_dir={plan.folder}", "--ckpt_path=auto"),
+        ]
+        yield ["test", f"--ckpt_path={checkpoint}"]
+
+    def _options(self, plan: Plan) -> list[str]:
+        likelihood = [f"--model.likelihood={plan.likelihood}"] if plan.likelihood else []
+        own = [f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]
+        return [*likelihood, *self.overrides, *own]
+
+    def _start(self, plan: Plan, command: list[str]) -> subprocess.Popen:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        environment = dict(os.environ)
+        if self.jobs > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
+        # Checkpoints are renamed into place from the folder for temporary files: on one disk that cannot be cut off.
+        environment["TMPDIR"] = str(self.out.resolve())
+        with open(plan.folder / "log.txt", "a") as log:
+            print("$ vae-zoo", *command, file=log, flush=True)
+            return subprocess.Popen(
+                [sys.executable, "-m", "vae_zoo.compare.child", *command],
+                stdin=subprocess.PIPE,  # whose end tells the child that this process is gone
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the others
+            )
+
+    def _finished(self, plan: Plan) -> bool:
+        results = Run(plan.folder).results
+        return results is not None and results.get("epochs") == self.epochs
+
+    def _refuse_differences(self, given: dict[Path, conditions.Config]) -> None:
+        first: tuple[Plan, conditions.Config] | None = None
+        for plan in self.plans:
+            config = deepcopy(given[plan.config])
+            for option in self._options(plan):
+                conditions.override(config, option)
+            ours = conditions.conditions(config)
+            there = Run(plan.folder)
+            if there.exists:
+                theirs = conditions.conditions(there.config)
+                theirs["epochs"], ours["epochs"] = there.epoch, max(there.epoch, self.epochs)
+                for name, here, was in conditions.differences(ours, theirs):
+                    if name != "epochs" or there.epoch > self.epochs:
+                        here = self.epochs if name == "epochs" else here
+                        raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
+                del ours["epochs"]
+            if first is None:
+                first = plan, ours
+            for name, here, was in conditions.differences(ours, first[1]):
+                if name.split(".")[:2] != ["model", "likelihood"] or plan.likelihood == first[0].likelihood:
+                    raise UserError(
+                        f"{name} is {here!r} for {plan.config.stem}, but {was!r} for {first[0].config.stem}; a "
+                        f"comparison has identical conditions: give --{name} for all of them"
+                    )
+
+    def _refuse_another_split(self, plan: Plan) -> None:
+        for other in self.plans:
+            ours, theirs = Run(plan.folder).split, Run(other.folder).split
+            if ours and theirs and ours != theirs:
+                raise UserError(
+                    f"{plan} and {other} were trained on other images: the data have changed; choose another --out"
+                )
+
+    def _time_left(self, done: dict[Plan, int]) -> str:
+        """From what an epoch of each configuration takes, or of the others where it has not had one."""
+        known: dict[Path, float] = {}
+        for plan, epochs in done.items():
+            if epochs and (seconds := _seconds_per_epoch(plan.folder, epochs)):
+                known[plan.config] = seconds
+        if not known:
+            return ""
+        typical = fmean(known.values())
+        left = sum((self.epochs - epochs) * known.get(plan.config, typical) for plan, epochs in done.items())
+        minutes = math.ceil(left / self.jobs / 60)
+        return f"about {minutes // 60} h {minutes % 60:02d} min left"
+
+
+@cache
+def _seconds_per_epoch(folder: Path, epochs: int) -> float | None:
+    """Of training, after so many epochs."""
+    measured = [point.seconds for point in Run(folder).curve() if math.isfinite(point.seconds)]
+    return measured[-1] / len(measured) if measured else None
+
+
+def _summary(plan: Plan) -> str:
+    run = Run(plan.folder)
+    results = run.results or {}
+    timing = results["timing"]
+    mse = "" if results["mse"] is None else f"test MSE {results['mse']:.4f}, "
+    return f"{mse}{timing['seconds_per_epoch']:.1f} s per epoch, {results['epochs']} epochs"
+
+
+def _last_line(plan: Plan) -> str:
+    lines = (plan.folder / "log.txt").read_text().split("$ vae-zoo ")[-1].strip().splitlines()[1:]
+    return lines[-1] if lines else "it said nothing"

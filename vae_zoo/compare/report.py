@@ -1,0 +1,108 @@
+"""From run folders to ``report.html``, ``report.md`` and ``results.csv``."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from vae_zoo.compare import charts
+from vae_zoo.compare.figures import COLUMNS, FLOOR, Group, rank, read_groups
+from vae_zoo.compare.verdict import claims, verdict
+
+
+def write_report(folder: Path) -> tuple[list[str], list[Path]]:
+    """Compare the runs below a folder and write the report into it; nothing but run folders is read.
+
+    Returns:
+        the verdict, line by line, and the files.
+
+    Raises:
+        UserError: if there is nothing to compare, or the runs were not made under identical conditions.
+    """
+    groups, unfinished = read_groups(folder)
+    settings = {
+        setting: [g for g in groups if g.setting == setting] for setting in dict.fromkeys(g.setting for g in groups)
+    }
+    first = groups[0].runs[0]
+    results: dict[str, Any] = first.results or {}
+    content = {
+        "settings": [_setting(name, members) for name, members in settings.items()],
+        "columns": COLUMNS,
+        "curves": charts.curves(groups),
+        "bars": charts.bars(groups),
+        "unfinished": [str(run.folder.relative_to(folder)) for run in unfinished],
+        "epochs": results["epochs"],
+        "seeds": sorted({(run.results or {})["seed"] for group in groups for run in group.runs}),
+        "split": results["split_sha256"],
+        "shape": results["shape"],
+        "environments": _environments(groups),
+        "configs": {g.label: _config(g) for g in groups},
+    }
+    page = Environment(
+        loader=PackageLoader("vae_zoo.compare"),
+        autoescape=lambda name: name is not None and name.startswith("report.html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    files = [folder / name for name in ("report.html", "report.md", "results.csv")]
+    for file in files[:2]:
+        file.write_text(page.get_template(f"{file.name}.j2").render(content))
+    _write_csv(files[2], groups)
+    return [f"{s['name']}. {line}" for s in content["settings"] for line in s["verdict"]], files
+
+
+def _setting(name: str, groups: Sequence[Group]) -> dict[str, Any]:
+    notes: list[str] = []
+    rows = []
+    for group in groups:
+        cells = []
+        for column in COLUMNS:
+            reason = None if group.values(column.key) else group.reasons.get(column.key)
+            if reason and reason not in notes:
+                notes.append(reason)
+            note = notes.index(reason) + 1 if reason else None
+            best = rank([g for g in groups if g.model != FLOOR], column.key).groups[:1] == [group] and column.better
+            cells.append({"text": group.text(column), "value": group.mean(column.key), "note": note, "best": best})
+        rows.append({"label": group.label, "cells": cells})
+    return {
+        "name": name or "as configured",
+        "rows": rows,
+        "notes": notes,
+        "verdict": list(verdict(groups)),
+        "claims": list(claims(groups)),
+        "wall": charts.wall(groups),
+    }
+
+
+def _environments(groups: Sequence[Group]) -> list[str]:
+    """What the runs ran on, each once."""
+    found: dict[str, None] = {}
+    for results in (run.results or {} for group in groups for run in group.runs):
+        names = {**results["environment"], "git revision": results["git_revision"]}
+        found[", ".join(f"{name} {value}" for name, value in names.items() if value)] = None
+    return list(found)
+
+
+def _config(group: Group) -> str:
+    """What was set for a model, without what is as the Trainer has it."""
+    config = group.runs[0].config
+    trainer = {name: value for name, value in (config.get("trainer") or {}).items() if value is not None}
+    shown = {"model": config["model"], "data": config["data"], "trainer": trainer, "evaluation": config["evaluation"]}
+    return yaml.safe_dump(shown, sort_keys=False)
+
+
+def _write_csv(path: Path, groups: Sequence[Group]) -> None:
+    """One line a run, all figures as they are."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["likelihood", "model", "seed", "epochs", *(column.key for column in COLUMNS), "run"])
+        for group in groups:
+            for run, figures in zip(group.runs, group.figures, strict=True):
+                results = run.results or {}
+                values = [figures[column.key] for column in COLUMNS]
+                where = run.folder.relative_to(path.parent)
+                writer.writerow([group.setting, group.label, results["seed"], results["epochs"], *values, where])

@@ -1,0 +1,103 @@
+"""What a run folder tells: settings, progress, curves, pictures and results."""
+
+import csv
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_zoo.compare import conditions
+
+
+class Point(NamedTuple):
+    """One epoch of a training: validation MSE and seconds of training so far, nan where it was not measured."""
+
+    epoch: int
+    mse: float
+    seconds: float
+
+
+class Run:
+    """A run folder, as ``vae-zoo fit`` and ``vae-zoo test`` leave it. It may be unfinished, or not there at all.
+
+    Settings and results are read once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def exists(self) -> bool:
+        """Whether a training was begun there."""
+        return (self.folder / "config.yaml").is_file()
+
+    @property
+    def name(self) -> str:
+        """What the runs of one model are called: ``vae`` for ``vae/version_0`` and ``vae/seed_0``."""
+        numbered = re.fullmatch(r"(version|seed)_\d+", self.folder.name)
+        return self.folder.resolve().parent.name if numbered else self.folder.name
+
+    @cached_property
+    def config(self) -> conditions.Config:
+        """All settings."""
+        return conditions.read(self.folder / "config.yaml")
+
+    @property
+    def likelihood(self) -> str | None:
+        """The likelihood with its arguments, ``Gaussian(sigma=1.0)``; None for a model that has none."""
+        given = conditions.arguments(self.config, "model").get("likelihood")
+        inside = ", ".join(f"{name}={value}" for name, value in ((given or {}).get("init_args") or {}).items())
+        return given and f"{conditions.class_name(given)}" + (f"({inside})" if inside else "")
+
+    @cached_property
+    def results(self) -> dict[str, Any] | None:
+        """The content of results.json; None if the run was not tested."""
+        path = self.folder / "results.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    @property
+    def split(self) -> str | None:
+        """A hash of the file with the images' ids; None where there is none."""
+        path = self.folder / "split.json"
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs in the last checkpoint, as far as metrics.csv tells, which is read at its end only."""
+        path = self.folder / "metrics.csv"
+        if self.results and "epochs" in self.results:
+            return self.results["epochs"]
+        if not path.is_file():
+            return 0
+        with open(path, "rb") as file:
+            column = file.readline().decode().strip().split(",").index("epoch")
+            file.seek(max(file.tell(), path.stat().st_size - 10_000))
+            lines = file.read().decode().splitlines()[-2:]
+        return int(lines[0].split(",")[column]) if len(lines) == 2 else 0
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """The lines of metrics.csv."""
+        path = self.folder / "metrics.csv"
+        if path.is_file():
+            with open(path, newline="") as file:
+                yield from csv.DictReader(file)
+
+    def curve(self) -> list[Point]:
+        """Return the epochs' validation MSE and training time."""
+        found: dict[int, dict[str, float]] = {}
+        for row in self.rows():
+            for name in ("val/mse", "timing/train_seconds"):
+                if row.get(name):
+                    found.setdefault(int(row["epoch"]), {})[name] = float(row[name])
+        return [
+            Point(epoch + 1, at.get("val/mse", math.nan), at.get("timing/train_seconds", math.nan))
+            for epoch, at in sorted(found.items())
+        ]
+
+    def pictures(self) -> dict[int, Path]:
+        """Return by epoch the files with reconstructions and samples."""
+        return {int(path.stem[6:]): path for path in sorted((self.folder / "images").glob("epoch_*.png"))}
