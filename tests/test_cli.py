@@ -2,11 +2,14 @@
 
 import csv
 import inspect
+import itertools
 import json
 import math
 import os
 import re
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -264,6 +267,89 @@ def test_a_second_run_gets_a_folder_of_its_own_and_auto_resumes(shapes, run):
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert len(state["callbacks"]["Timing"]["epochs"]) == 8
     assert (run / "images" / "epoch_0008.png").exists()
+
+
+@every_config
+def test_a_run_that_goes_on_ends_at_the_same_numbers(config, shapes, tmp_path, monkeypatch):
+    """Weights, curve and results to the bit, as if the run had not been cut off."""
+    monkeypatch.chdir(tmp_path)
+    weights, tables = [], []
+    for folder, epochs in (("whole", [3]), ("cut", [1, 3])):
+        for last in epochs:
+            words = options(data__root=shapes, trainer__max_epochs=last, run_dir=folder, ckpt_path="auto")
+            assert call("fit", "--config", config, *words, monkeypatch=monkeypatch) == 0
+            columns = Path(f"{folder}/metrics.csv").read_text().splitlines()[0].count(",") + 1
+            with open(f"{folder}/metrics.csv", "a") as file:  # what a training writes before it is killed
+                file.write(",".join([str(last)] * columns) + "\r\n")
+        saved = torch.load(f"{folder}/checkpoints/last.ckpt", weights_only=True)
+        weights.append([saved["state_dict"], saved["optimizer_states"]])
+        with open(f"{folder}/metrics.csv", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < 3]
+        tables.append([{k: v for k, v in row.items() if not k.startswith("timing")} for row in rows])
+    assert str(weights[0]) == str(weights[1]) and all(
+        torch.equal(a, b) for a, b in zip(weights[0][0].values(), weights[1][0].values(), strict=True)
+    )
+    assert tables[0] == tables[1] and len({row["epoch"] for row in tables[0]}) == 3
+
+
+def test_noise_differs_between_epochs_seeds_and_processes():
+    seeds = set()
+    for seed, epoch, rank in itertools.product((0, 1, 2**63), (0, 1, 2), (0, 1)):
+        model = models.VAE(shape=(1, 16, 16))
+        model._trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
+        torch.manual_seed(seed)
+        model.on_train_start()
+        torch.manual_seed(5)  # whatever came before
+        model.on_train_batch_start(None, 0)
+        seeds.add(torch.initial_seed())
+        state = torch.get_rng_state()
+        model.on_train_batch_start(None, 1)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert len(seeds) == 18
+
+
+def test_decoding_the_pictures_does_not_change_the_run(shapes, tmp_path, monkeypatch):
+    """The run that makes the cache begins with the weights of one that finds it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("decodes", "finds"):
+        words = options(data__root=shapes, data__cache_dir=tmp_path / "cache", run_dir=name)
+        assert call("fit", "--config", CONFIG, *words, monkeypatch=monkeypatch) == 0
+    a, b = (package.load(f"{name}/checkpoints/last.ckpt").state_dict() for name in ("decodes", "finds"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_run_folder_of_ones_own(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = options(data__root=shapes, run_dir="mine/7")
+    assert call("fit", "--config", CONFIG, *words, monkeypatch=monkeypatch) == 0
+    assert Path("mine/7/metrics.csv").is_file() and Path("mine/7/images/epoch_0002.png").is_file()
+    assert not Path("runs").exists()
+    assert call("fit", "--config", CONFIG, *words, monkeypatch=monkeypatch) == 1
+    assert "run_dir mine/7 has a run in it; give --ckpt_path auto" in capsys.readouterr().err
+    # The config.yaml of a run is for other folders, too; a test finds the run in its folder.
+    assert yaml.safe_load(Path("mine/7/config.yaml").read_text())["run_dir"] is None
+    assert call("test", "--run_dir", "mine", monkeypatch=monkeypatch) == 0
+    assert Path("mine/7/results.json").is_file()
+    # When training goes on, the results of the earlier epoch are removed.
+    words = options(data__root=shapes, run_dir="mine/7", ckpt_path="auto", trainer__max_epochs=3)
+    assert call("fit", "--config", CONFIG, *words, monkeypatch=monkeypatch) == 0
+    assert not Path("mine/7/results.json").exists()
+
+
+def test_validation_on_the_test_images(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = options(data__root=shapes, run_dir="mine", data__val_on_test="true")
+    del words[words.index("--data.n_val") : words.index("--data.n_val") + 2]
+    assert call("fit", "--config", REPOSITORY / "configs" / "ae.yaml", *words, monkeypatch=monkeypatch) == 0
+    assert not Path("mine/checkpoints/best.ckpt").exists()  # it would be chosen by the test images
+    assert json.loads(Path("mine/split.json").read_text())["val"] == []
+    assert call("test", "--run_dir", "mine", monkeypatch=monkeypatch) == 0
+    with open("mine/metrics.csv", newline="") as file:
+        last = [float(row["val/mse"]) for row in csv.DictReader(file) if row["val/mse"]][-1]
+    assert json.loads(Path("mine/results.json").read_text())["mse"] == pytest.approx(last, rel=1e-5)
+    words = options(data__root=shapes, data__val_on_test="true")
+    assert call("fit", "--config", CONFIG, *words, monkeypatch=monkeypatch) == 1
+    assert "data.val_on_test validates on the test images, so leave out data.n_val, got 12" in capsys.readouterr().err
 
 
 def test_auto_starts_where_nothing_was_trained(shapes, tmp_path):

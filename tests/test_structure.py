@@ -73,6 +73,20 @@ def test_commands_of_the_readme(place, monkeypatch):
             continue  # tests/test_download.py has a server for it
         if command[1] == "data":
             command += ["--n", "80"]
+        if command[1] == "compare":
+            sizes = [word for word in options() if word != "2"]
+            sizes.remove("--trainer.max_epochs")
+            command += [
+                "--configs",
+                "configs/ae.yaml",
+                "--likelihoods",
+                "Gaussian",
+                "--seeds",
+                "0",
+                "--epochs",
+                "1",
+                *sizes,
+            ]
         if command[1] == "fit" and "--help" not in command:
             sizes = options()
             if "configs/paper" in " ".join(command):  # its data have no sizes to choose

@@ -24,6 +24,15 @@ def run(command: str, arguments: Sequence[str]) -> None:
         parser.add_argument("folder", type=Path, help="folder with runs in it, such as a comparison's, or runs")
         _report(parser.parse_args(arguments).folder)
         return
+    experiment = parse(arguments)
+    failed = experiment.run()
+    _report(experiment.out)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them again")
+
+
+def parse(arguments: Sequence[str]) -> Experiment:
+    """Turn the words after ``vae-zoo compare`` into a comparison that is ready to run."""
     parser = argparse.ArgumentParser(
         prog="vae-zoo compare",
         description="Train models under identical conditions, each in a process of its own, and report. What is "
@@ -56,13 +65,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
         options, rest = parser.parse_known_args([*words, *arguments])  # what is typed comes last, and counts
     overrides += list(_joined(rest))
-    experiment = Experiment(
+    return Experiment(
         options.configs, options.likelihoods, options.seeds, options.epochs, options.out, options.jobs, overrides
     )
-    failed = experiment.run()
-    _report(options.out)
-    if failed:
-        raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them again")
 
 
 def _report(folder: Path) -> None:

@@ -193,13 +193,11 @@ class Experiment:
             ours = conditions.conditions(config)
             there = Run(plan.folder)
             if there.exists:
-                theirs = conditions.conditions(there.config)
-                theirs["epochs"], ours["epochs"] = there.epoch, max(there.epoch, self.epochs)
-                for name, here, was in conditions.differences(ours, theirs):
-                    if name != "epochs" or there.epoch > self.epochs:
-                        here = self.epochs if name == "epochs" else here
-                        raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
-                del ours["epochs"]
+                found = list(conditions.differences(ours, conditions.conditions(there.config)))
+                if there.epoch > self.epochs:
+                    found.append(("epochs", self.epochs, there.epoch))
+                for name, here, was in found:
+                    raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
             if first is None:
                 first = plan, ours
             for name, here, was in conditions.differences(ours, first[1]):

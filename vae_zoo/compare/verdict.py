@@ -22,6 +22,8 @@ IN_PERCENT = ("mse", "fid", "seconds_per_epoch", "peak_memory_mb")
 
 def verdict(groups: Sequence[Group]) -> Iterator[str]:
     """Yield sentences on one setting: who is best at what, by how much, and whether the seeds allow saying so."""
+    if not any(len(group.runs) > 1 for group in groups):
+        yield "There is one seed, so nothing tells what chance has done."
     for key, task in TASKS.items():
         ranking = rank([group for group in groups if group.model != FLOOR], key)
         if len(ranking.groups) < 2:
@@ -30,11 +32,12 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
         close = [group.label for group in others if not ranking.apart(best, group)]
         said = f", though it cannot be told apart from {' and '.join(close)}" if close else _ahead(ranking)
         figures = ", ".join(f"{group.label} {group.text(ranking.column)}" for group in ranking.groups)
-        yield f"{best.label} {task}{said}. {ranking.column.title}: {figures}. In order: {ranking}{_allowed(ranking)}."
+        chance = f" (less than {ranking.least:{ranking.column.format}} may be chance)" if ranking.least else ""
+        yield f"{best.label} {task}{said}. {ranking.column.title}: {figures}. In order: {ranking}{chance}."
     floor = next((group for group in groups if group.model == FLOOR), None)
     if floor and floor.values("mse"):
         above = [
-            f"{group.label} {group.mean('mse') / floor.mean('mse') - 1:+.0%}"
+            f"{group.label} {100 * (group.mean('mse') / floor.mean('mse') - 1):+.0f} %"
             for group in rank(groups, "mse").groups
             if group is not floor
         ]
@@ -50,14 +53,8 @@ def _ahead(ranking: Ranking) -> str:
     """By how much the first is ahead of the second."""
     key, (best, second, *_) = ranking.column.key, ranking.groups
     ours, theirs = best.mean(key), second.mean(key)
-    less = f"{1 - ours / theirs:.0%}" if key in IN_PERCENT else f"{theirs - ours:{ranking.column.format}}"
+    less = f"{100 * (1 - ours / theirs):.2g} %" if key in IN_PERCENT else f"{theirs - ours:{ranking.column.format}}"
     return f", by {less} over {second.label}"
-
-
-def _allowed(ranking: Ranking) -> str:
-    if ranking.least is None:
-        return " (one seed: nothing tells what chance has done)"
-    return f" (less than {ranking.least:{ranking.column.format}} may be chance)"
 
 
 class Claim(NamedTuple):
