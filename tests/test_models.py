@@ -3,6 +3,7 @@
 import csv
 import functools
 import inspect
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -389,13 +390,20 @@ def test_images_are_floats_and_have_a_shape_of_three_numbers():
         VAE(**SMALL).sample(-1)
 
 
-def test_each_process_draws_its_own_noise():
-    for rank, seed in ((0, 5), (2, 7)):
+def test_noise_differs_between_epochs_seeds_and_processes():
+    seeds = set()
+    for seed, epoch, rank in itertools.product((0, 1, 2**63), (0, 1, 2), (0, 1)):
         model = VAE(**SMALL)
-        model._trainer = SimpleNamespace(global_rank=rank)
-        torch.manual_seed(5)
+        model._trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
+        torch.manual_seed(seed)
         model.on_train_start()
-        assert torch.initial_seed() == seed
+        torch.manual_seed(5)  # whatever came before
+        model.on_train_batch_start(None, 0)
+        seeds.add(torch.initial_seed())
+        state = torch.get_rng_state()
+        model.on_train_batch_start(None, 1)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert len(seeds) == 18
 
 
 def test_only_finals_can_be_made():

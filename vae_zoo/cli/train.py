@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, R
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch._functorch import config as functorch_config
@@ -169,6 +170,8 @@ class ZooCLI(LightningCLI):
             best = ModelCheckpoint(monitor="val/loss", filename="best", save_on_train_epoch_end=False)
             last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
             callbacks += [last] if getattr(self.datamodule, "val_on_test", False) else [best, last]
+        if not config["plugins"]:
+            kwargs["plugins"] = [WholeCheckpoints()]
         if self.subcommand == "predict":
             callbacks.append(CodeWriter(self.folder / "codes.npz"))
         try:
@@ -269,6 +272,15 @@ class MetricsCSV(CSVLogger):
                 path.write_text("\r\n".join([header, *kept, ""]), newline="")  # as csv writes it
                 writer.metrics_keys = keys
         return super().experiment
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Rename a checkpoint into place when it is whole: a training that is killed while it saves leaves the last one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save under another name in the same folder, and rename."""
+        super().save_checkpoint(checkpoint, f"{path}.partial", storage_options)
+        os.replace(f"{path}.partial", path)
 
 
 class CodeWriter(BasePredictionWriter):

@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vae_zoo.compare.figures import Group
+from vae_zoo.compare.figures import ORDER, Group
 from vae_zoo.compare.runs import Point, Run
 
 INK = "#010203"  # stands for the colour of the page's text
@@ -31,11 +31,11 @@ def curves(groups: Sequence[Group]) -> str:
     settings = list(dict.fromkeys(group.setting for group in groups))
     figure = Figure(figsize=(10, 3.6 * len(settings)), layout="constrained")
     axes = figure.subplots(len(settings), 2, squeeze=False, sharey="row")
-    labels = list(dict.fromkeys(group.label for group in groups))
+    looks = _looks(groups)
     drawn = False
     for row, setting in zip(axes, settings, strict=True):
         for group in (group for group in groups if group.setting == setting):
-            i = labels.index(group.label)
+            i = looks[group.label]
             look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
             drawn |= any(math.isfinite(point.mse) for curve in group.curves for point in curve)
             for axis, x in zip(row, (lambda p: p.epoch, lambda p: p.seconds), strict=True):
@@ -46,6 +46,17 @@ def curves(groups: Sequence[Group]) -> str:
         row[1].set(xlabel="seconds of training")
     axes[0][0].legend(frameon=False)
     return _svg(figure, "Validation MSE against epochs and against seconds of training") if drawn else ""
+
+
+def _looks(groups: Sequence[Group]) -> dict[str, int]:
+    """By label, the number of its colour: a model has the same one in each report, whichever others are in it."""
+    found: dict[str, int] = {}
+    for group in groups:
+        if group.label not in found:
+            found[group.label] = (
+                group.place if group.place not in found.values() else max(*found.values(), len(ORDER)) + 1
+            )
+    return found
 
 
 def _curve(axis: "matplotlib.axes.Axes", group: Group, x: Callable[[Point], float], look: dict, marker: str) -> None:
@@ -59,14 +70,14 @@ def _curve(axis: "matplotlib.axes.Axes", group: Group, x: Callable[[Point], floa
 @matplotlib.rc_context(STYLE)
 def bars(groups: Sequence[Group]) -> str:
     """Draw time and memory as bars, means over settings and seeds; dots are the runs."""
-    labels = list(dict.fromkeys(group.label for group in groups))
-    figure = Figure(figsize=(10, 0.8 + 0.4 * len(labels)), layout="constrained")
+    looks = _looks(groups)
+    figure = Figure(figsize=(10, 0.8 + 0.4 * len(looks)), layout="constrained")
     for axis, (key, title) in zip(
         figure.subplots(1, 2, sharey=True),
         (("seconds_per_epoch", "seconds per epoch"), ("peak_memory_mb", "peak memory, MB")),
         strict=True,
     ):
-        for i, label in enumerate(labels):
+        for label, i in looks.items():
             values = [value for group in groups if group.label == label for value in group.values(key)]
             if values:
                 axis.barh(label, fmean(values), color=COLOURS[i % len(COLOURS)], height=0.7)

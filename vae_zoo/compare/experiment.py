@@ -111,6 +111,7 @@ class Experiment:
         running: dict[Plan, tuple[subprocess.Popen, Iterator[list[str]]]] = {}
         columns = TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         left = TextColumn("{task.fields[left]}")
+        done = dict.fromkeys(self.plans, 0)
         try:
             with Progress(*columns, left, console=self.console, disable=not self.console.is_terminal) as progress:
                 task = progress.add_task("", total=self.epochs * len(self.plans), left="")
@@ -136,7 +137,7 @@ class Experiment:
                         else:
                             self.console.print(f"{plan}: {_summary(plan)}")
                             self._refuse_another_split(plan)
-                    done = {plan: min(Run(plan.folder).epoch, self.epochs) for plan in self.plans}
+                    done = {plan: max(before, Run(plan.folder).epoch) for plan, before in done.items()}
                     progress.update(task, completed=sum(done.values()), left=self._time_left(done))
         finally:
             for process, _ in running.values():
@@ -167,8 +168,6 @@ class Experiment:
         environment = dict(os.environ)
         if self.jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
-        # Checkpoints are renamed into place from the folder for temporary files: on one disk that cannot be cut off.
-        environment["TMPDIR"] = str(self.out.resolve())
         with open(plan.folder / "log.txt", "a") as log:
             print("$ vae-zoo", *command, file=log, flush=True)
             return subprocess.Popen(
@@ -226,7 +225,8 @@ class Experiment:
         typical = fmean(known.values())
         left = sum((self.epochs - epochs) * known.get(plan.config, typical) for plan, epochs in done.items())
         minutes = math.ceil(left / self.jobs / 60)
-        return f"about {minutes // 60} h {minutes % 60:02d} min left"
+        hours = f"{minutes // 60} h " if minutes >= 60 else ""
+        return f"about {hours}{minutes % 60} min left"
 
 
 @cache

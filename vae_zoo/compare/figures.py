@@ -14,6 +14,7 @@ from vae_zoo.errors import UserError
 
 FLOOR = "AE"  # has no prior to keep to, so it is the floor of the MSE and no competitor
 BASE = "VAE"  # what the others are compared with
+ORDER = (FLOOR, BASE, "IWAE", "IAFVAE", "AAE")  # in tables and charts; others come after them
 
 
 class Column(NamedTuple):
@@ -64,6 +65,11 @@ class Group:
         self.figures: list[dict[str, float | None]] = []
         self.reasons: dict[str, str] = {}
 
+    @property
+    def place(self) -> int:
+        """Where the model stands among all."""
+        return ORDER.index(self.model) if self.model in ORDER else len(ORDER)
+
     def values(self, key: str) -> list[float]:
         """Return the figure of each seed that has it, and whose training did not diverge."""
         return [v for figures in self.figures if (v := figures.get(key)) is not None and math.isfinite(v)]
@@ -99,7 +105,6 @@ def read_groups(folder: Path) -> tuple[list[Group], list[Run]]:
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in tested:
         groups.setdefault((run.likelihood or "", run.name), []).append(run)
-    order = [FLOOR, BASE, "IWAE", "IAFVAE", "AAE"]
     result = []
     for (setting, name), runs in groups.items():
         seeds = [(run.results or {})["seed"] for run in runs]
@@ -115,7 +120,7 @@ def read_groups(folder: Path) -> tuple[list[Group], list[Run]]:
     for group in [group for group in result if not group.setting and settings != [""]]:
         result.remove(group)  # a model without a likelihood is part of every setting
         result += [Group(setting, group.label, group.model, group.runs) for setting in settings]
-    result.sort(key=lambda g: (g.setting, order.index(g.model) if g.model in order else len(order), g.label))
+    result.sort(key=lambda g: (g.setting, g.place, g.label))
     for setting in settings:
         _measure([group for group in result if group.setting == setting])
     return result, [run for run in found if not run.results]

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vae_zoo.compare import charts
 from vae_zoo.compare.figures import COLUMNS, FLOOR, Group, rank, read_groups
-from vae_zoo.compare.verdict import claims, verdict
+from vae_zoo.compare.verdict import across, claims, verdict
 
 
 def write_report(folder: Path) -> tuple[list[str], list[Path]]:
@@ -30,6 +30,7 @@ def write_report(folder: Path) -> tuple[list[str], list[Path]]:
     results: dict[str, Any] = first.results or {}
     content = {
         "settings": [_setting(name, members) for name, members in settings.items()],
+        "across": list(across(groups)),
         "columns": COLUMNS,
         "curves": charts.curves(groups),
         "bars": charts.bars(groups),
@@ -52,7 +53,8 @@ def write_report(folder: Path) -> tuple[list[str], list[Path]]:
     for file in files[:2]:
         file.write_text(page.get_template(f"{file.name}.j2").render(content))
     _write_csv(files[2], groups)
-    return [f"{s['name']}. {line}" for s in content["settings"] for line in s["verdict"]], files
+    said = [f"{s['name']}. {line}" for s in content["settings"] for line in s["verdict"]]
+    return [*said, *content["across"]], files
 
 
 def _setting(name: str, groups: Sequence[Group]) -> dict[str, Any]:

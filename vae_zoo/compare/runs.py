@@ -74,10 +74,12 @@ class Run:
         if not path.is_file():
             return 0
         with open(path, "rb") as file:
-            column = file.readline().decode().strip().split(",").index("epoch")
+            header = file.readline().decode().strip().split(",")
+            if "epoch" not in header:
+                return 0  # it is being written anew, with another column
             file.seek(max(file.tell(), path.stat().st_size - 10_000))
             lines = file.read().decode().splitlines()[-2:]
-        return int(lines[0].split(",")[column]) if len(lines) == 2 else 0
+        return int(lines[0].split(",")[header.index("epoch")]) if len(lines) == 2 else 0
 
     def rows(self) -> Iterator[dict[str, str]]:
         """The lines of metrics.csv."""

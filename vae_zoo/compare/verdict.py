@@ -49,6 +49,18 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
         yield f"The KL's share of the loss: {', '.join(shares)}."
 
 
+def across(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield a sentence on what another likelihood does to the MSE of each model, if there are several."""
+    settings = list(dict.fromkeys(group.setting for group in groups))
+    if len(settings) < 2:
+        return
+    changes = []
+    for label in dict.fromkeys(group.label for group in groups):
+        means = [group.mean("mse") for group in groups if group.label == label]  # in the order of the settings
+        changes.append(f"{label} {', '.join(f'{mean:.4f}' for mean in means)}")
+    yield f"MSE with {', '.join(settings)}: {'; '.join(changes)}."
+
+
 def _ahead(ranking: Ranking) -> str:
     """By how much the first is ahead of the second."""
     key, (best, second, *_) = ranking.column.key, ranking.groups
