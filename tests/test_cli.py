@@ -310,7 +310,7 @@ def test_a_run_folder_of_ones_own(shapes, tmp_path, monkeypatch, capsys):
     assert "run_dir mine/7 has a run in it; give --ckpt_path auto" in capsys.readouterr().err
     # The config.yaml of a run is for other folders, too; a test finds the run in its folder.
     assert yaml.safe_load(Path("mine/7/config.yaml").read_text())["run_dir"] is None
-    assert call("test", "--run_dir", "mine", monkeypatch=monkeypatch) == 0
+    assert call("test", "--run_dir", "mine/7", monkeypatch=monkeypatch) == 0
     assert Path("mine/7/results.json").is_file()
     # When training goes on, the results of the earlier epoch are removed.
     words = options(data__root=shapes, run_dir="mine/7", ckpt_path="auto", trainer__max_epochs=3)
@@ -420,7 +420,7 @@ def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
         (["--data.workers", "-1"], 1, "workers must be at least 0, got -1"),
         (["--trainer.accelerator", "bogus"], 1, "trainer: .*invalid accelerator name: .*Available names are"),
         (["--ckpt_path", "nowhere.ckpt"], 1, "nowhere.ckpt: there is no such checkpoint file"),
-        (["--ckpt_path", "last"], 1, "there is no trained model below runs/vae"),
+        (["--ckpt_path", "last"], 1, "there is no trained model in runs/vae"),
         (["--ckpt_path", CONFIG], 1, "vae.yaml is not a checkpoint of a vae_zoo model"),
         (["--config", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["--model.encoder", "MLPDecoder"], 1, "shape must be .* got 128; is an encoder in a decoder's place"),
@@ -499,8 +499,8 @@ def test_a_mistake_in_a_shell_leaves_one_line_and_a_status(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["sample"], "there is no trained model below runs"),
-        (["test"], "there is no trained model below runs"),
+        (["sample"], "there is no trained model in runs"),
+        (["test"], "there is no trained model in runs"),
         (["test", "--ckpt_path", "something"], "something is not a checkpoint of a vae_zoo model"),
         (["data", "shapes", "--out", "something/below", "--n", "3"], "something"),
         (["reconstruct", "--ckpt_path", "nowhere.ckpt"], "there is no such checkpoint file"),

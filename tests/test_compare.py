@@ -16,13 +16,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from scipy.stats import ttest_ind
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tests.conftest import REPOSITORY, SMALL, call, vae_zoo
 from vae_zoo.compare import conditions
-from vae_zoo.compare.figures import COLUMNS, rank, read_groups
+from vae_zoo.compare.figures import COLUMNS, apart, rank, read_groups
 from vae_zoo.compare.report import write_report
 from vae_zoo.compare.runs import Run
 from vae_zoo.compare.verdict import claims, verdict
@@ -134,35 +133,52 @@ def test_models_are_told_apart_as_by_a_t_test(tmp_path):
     ranking = rank(read_groups(tmp_path)[0], "mse")
     a, b = ranking.groups
     assert (a.label, b.label) == ("VAE", "IWAE")
-    p = ttest_ind(a.values("mse"), b.values("mse")).pvalue
-    assert 0.03 < p < 0.06 and ranking.apart(a, b) == (p < 0.05)
-    difference = b.mean("mse") - a.mean("mse")
-    for scale, apart in ((0.99, True), (1.01, False)):
-        assert (difference > ranking._replace(least=scale * difference).least) == apart
-    # At exactly the least difference, the test is at its 5 %.
-    shift = ranking.least - difference
-    assert ttest_ind(a.values("mse"), [v + shift for v in b.values("mse")]).pvalue == pytest.approx(0.05, abs=1e-9)
+    # t = (.0233 - .0210) / sqrt(2 * .001^2 / 3) with 4 degrees of freedom, for equal variances: critical value 2.776.
+    t = 0.0023 / math.sqrt(2 * 0.001**2 / 3)
+    assert t == pytest.approx(2.817, abs=1e-3) and ranking.apart(a, b)
+    assert not apart(a.values("mse"), [v - 5e-5 for v in b.values("mse")], one_seed=False)  # 2.756
+    # An unsteady third model changes nothing between the two.
+    for seed, seconds in enumerate((0.03, 0.06, 0.01)):
+        made_run(tmp_path, "iaf", seed, mse=seconds)
+    assert "VAE < IWAE" in str(rank(read_groups(tmp_path)[0], "mse"))
+
+
+@pytest.mark.parametrize(
+    "a, b, one_seed, told",
+    [
+        ([0.1], [0.2], True, True),
+        ([0.1], [0.1], True, False),
+        ([0.1, 0.1], [0.2], False, False),  # one seed of the other tells nothing
+        ([0.1, 0.1], [0.2, 0.2], False, True),  # no spread at all
+        ([0.1, 0.1], [0.1, 0.1], False, False),
+        ([10.0, 10.02], [11.0, 11.02], False, True),
+        ([1.0, 3.0], [2.0, 4.0], False, False),
+    ],
+)
+def test_apart(a, b, one_seed, told):
+    assert apart(a, b, one_seed) == apart(b, a, one_seed) == told
 
 
 def test_verdict_on_known_figures(compared):
-    groups, unfinished = read_groups(compared)
-    assert [group.label for group in groups] == ["AE", "VAE", "IWAE", "IAFVAE", "AAE"] and not unfinished
+    groups, left_out = read_groups(compared)
+    assert [group.label for group in groups] == ["AE", "VAE", "IWAE", "IAFVAE", "AAE"] and not left_out
     said = list(verdict(groups))
     assert said[0].startswith(
-        "AAE reconstructs best, by 30 % over IWAE. MSE: AAE 0.0161 ± 0.0001, IWAE 0.0231 ± 0.0001,"
+        "AAE reconstructs best, by 30 % over IWAE. MSE: AAE 0.01610 ± 0.00010, IWAE 0.02310 ± 0.00010,"
     )
     assert "In order: AAE < IWAE < VAE < IAFVAE" in said[0]
     assert any("VAE is fastest, by 9.1 % over IAFVAE" in line for line in said)
-    assert any(
-        "AE, which has no prior to keep to, is the floor of the MSE with 0.0151: AAE +7 %" in line for line in said
-    )
+    held = "MSE held against the AE, which has no prior to keep to, with 0.01510: AAE +6.6 %, IWAE +53.0 %"
+    assert any(line.startswith(held) for line in said)
     # 40 / (40 + n mse / 2), n = 768 pixels, mse of a draw 1.1 x .0241
     share = 40 / (40 + 768 * 1.1 * 0.0241 / 2)
-    assert any(f"The KL's share of the loss: VAE {100 * share:.0f} %" in line for line in said)
+    assert any(f"The KL's share of -ELBO without its constant: VAE {100 * share:.1f} %" in line for line in said)
     mse, seconds, early = claims(groups)
-    assert mse.holds is False and mse.found.endswith("IAFVAE is not before VAE (0.0246 and 0.0241)")
-    assert seconds.holds is False and "AAE is not before VAE (14.00 and 10.00)" in seconds.found
-    assert early.holds is True and "0.0177 after 5 epochs, the VAE's 0.0241 after 6" in early.found
+    assert mse.holds == "no" and mse.found.startswith("AAE < IWAE < VAE < IAFVAE: IAFVAE is not before VAE")
+    assert mse.found.endswith("(0.02460 ± 0.00010 and 0.02410 ± 0.00010), with a KL of 40.0 and 40.0 nats")
+    assert seconds.holds == "no" and "AAE is not before VAE (14.00 and 10.00): an epoch takes 1.40" in seconds.found
+    assert early.found.startswith("validation MSE 0.01771, below the VAE's 0.02410 after 6")
+    assert early.holds == "not tested at 100"
 
 
 def test_figures_relative_to_the_vae(compared):
@@ -173,7 +189,7 @@ def test_figures_relative_to_the_vae(compared):
     assert groups["VAE"].values("time_to_base") == [60.0] * 3
     assert groups["IAFVAE"].values("time_to_base") == [] and groups["IAFVAE"].reasons["time_to_base"] == "not reached"
     assert groups["AAE"].reasons["nll"] == "it has no density"
-    assert groups["VAE"].reasons["bits_per_dim"] == "the likelihood is a density of continuous pixels"
+    assert groups["VAE"].reasons["bits_per_dim"] == "only for a probability of 8-bit pixels, which Gaussian has not"
 
 
 def test_what_the_seeds_do_not_allow_is_not_said(tmp_path):
@@ -202,7 +218,7 @@ def test_report_files(compared):
         assert float(row["mse"]) == results["mse"] and row["nll"] == (
             "" if results["nll"] is None else str(results["nll"])
         )
-    assert "| AE | 0.0151 ± 0.0001 |" in text.read_text() and "1. it has no density" in text.read_text()
+    assert "| AE | 0.01510 ± 0.00010 |" in text.read_text() and "1. it has no density" in text.read_text()
     html = page.read_text()
     for written in (html, text.read_text()):
         assert "Gaussian/vae/seed_7" in written
@@ -230,8 +246,9 @@ def test_the_wall_has_the_right_part_of_the_right_picture(compared):
     for content, _, kind, _ in tiles:
         picture = Image.open(io.BytesIO(base64.b64decode(content)))
         assert picture.size == (146, 38)  # two rows
-        (r, _, b) = picture.getpixel((70, 30))
-        assert (r > 200 and b < 50) if kind == "test images" else (b > 200 and r < 50)
+        for height in (8, 30):
+            (r, _, b) = picture.getpixel((70, height))
+            assert (r > 200 and b < 50) if kind == "test images" else (b > 200 and r < 50)
 
 
 @pytest.mark.parametrize(
@@ -287,8 +304,79 @@ def test_nothing_to_report(tmp_path, monkeypatch, capsys):
         assert message in capsys.readouterr().err
     made_run(tmp_path, "vae")
     shutil.copytree(tmp_path / "Gaussian" / "vae" / "seed_0", tmp_path / "Gaussian" / "vae" / "seed_1")
+    (groups, left_out) = read_groups(tmp_path)
+    assert len(groups[0].runs) == 1 and list(left_out.values()) == ["there is a newer run of this model and seed"]
+
+
+def test_claims_at_100_epochs_and_with_one_seed(tmp_path):
+    made_run(tmp_path, "vae", epochs=100, mse=0.02)
+    made_run(tmp_path, "aae", epochs=100, mse=0.01)  # its curve is mse (1 + (100 - epoch) / 10): 0.105 after 5 epochs
+    early = list(claims(read_groups(tmp_path)[0]))[-1]
+    assert early.holds == "no, with one seed" and "0.10500, above the VAE's 0.02000 after 100" in early.found
+
+
+def test_a_model_of_other_arguments_is_no_other_seed(tmp_path, monkeypatch, capsys):
+    made_run(tmp_path, "vae", 0)
+    made_run(tmp_path, "vae", 1, change=["--model.beta=10"])
     assert call("report", tmp_path, monkeypatch=monkeypatch) == 1
-    assert "several runs of vae with seed 0" in capsys.readouterr().err
+    assert "model.beta is 1.0 in the one and 10 in the other" in capsys.readouterr().err
+
+
+def test_seeds_that_failed_are_not_left_out_of_the_mean(tmp_path):
+    for seed in range(3):
+        made_run(tmp_path, "vae", seed)
+        made_run(tmp_path, "iaf", seed, mse=0.01 if seed == 0 else math.nan)
+        made_run(tmp_path, "aae", seed)
+    groups, _ = read_groups(tmp_path)
+    said = list(verdict(groups))
+    assert said[0].startswith("AAE reconstructs best, by 33 % over VAE.")
+    assert "IAFVAE is not ranked by its MSE, which not all of its seeds have: some diverged." in said
+    write_report(tmp_path)
+    assert "0.01000 (1 of 3 seeds)" in (tmp_path / "report.html").read_text()
+
+
+def test_runs_of_several_machines_are_not_ranked_by_time(tmp_path):
+    for name in ("vae", "aae"):
+        path = made_run(tmp_path, name) / "results.json"
+        environment = {"environment": {"device": name, "threads": 1}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | environment))
+    said = list(verdict(read_groups(tmp_path)[0]))
+    assert "Time and memory are not ranked: the runs are from different machines, aae (1 threads) and vae (1" in said[1]
+    assert not any("is fastest" in line for line in said) and any("reconstructs best" in line for line in said)
+
+
+def test_a_model_without_encoder_and_one_that_is_missing_in_a_setting(tmp_path):
+    made_run(tmp_path, "vae", 0, "Gaussian")
+    made_run(tmp_path, "vae", 0, "OptimalGaussian", mse=0.0123)
+    made_run(tmp_path, "iwae", 0, "OptimalGaussian", mse=0.0125)
+    path = made_run(tmp_path, "ae", curve=False)  # a DCGAN, as far as its results go
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    config["model"] = {"class_path": "DCGAN", "init_args": {"latent": 64, "lr": 1.0e-3}}
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    results = json.loads((path / "results.json").read_text()) | {"model": "DCGAN"}
+    encoding = ("mse", "mse_sampled", "psnr", "ssim", "code_mmd", "active_units")
+    (path / "results.json").write_text(json.dumps(results | dict.fromkeys(encoding)))
+    said, _ = write_report(tmp_path)
+    assert said[-1].endswith("VAE 0.02400, 0.01230; DCGAN n/a, n/a; IWAE n/a, 0.01250.")
+    groups, _ = read_groups(tmp_path)
+    assert [group.label for group in groups if group.setting.startswith("Gaussian")] == ["VAE", "DCGAN"]
+    reasons = groups[1].reasons
+    assert (reasons["mse"], reasons["nll"], reasons["time_to_base"]) == (
+        *("it has no encoder", "it has no density", "it has no encoder"),
+    )
+
+
+def test_results_of_an_older_version_and_of_no_epoch(tmp_path, monkeypatch, capsys):
+    path = made_run(tmp_path, "vae") / "results.json"
+    results = json.loads(path.read_text())
+    results["timing"] = dict.fromkeys([*results["timing"], "train_seconds"])  # a run of a few steps
+    path.write_text(json.dumps(results))
+    assert call("report", tmp_path, monkeypatch=monkeypatch) == 0
+    capsys.readouterr()
+    del results["shape"], results["epochs"]
+    path.write_text(json.dumps(results))
+    assert call("report", tmp_path, monkeypatch=monkeypatch) == 1
+    assert "Gaussian/vae/seed_0: tested by an older version" in capsys.readouterr().err
 
 
 def test_a_report_of_1200_epochs_takes_seconds(tmp_path):
@@ -337,6 +425,7 @@ def test_the_page_in_a_browser(compared, browser):
     assert find(".figures thead th")[1].get_attribute("aria-sort") == "ascending"
     mse.send_keys(Keys.SPACE)
     assert models() == ["IAFVAE", "VAE", "IWAE", "AAE", "AE"]
+    mse.send_keys(Keys.ENTER)  # the two that have no NLL stand first
     nll = next(button for button in find(".figures thead button") if "NLL" in button.text)
     for _ in range(2):
         nll.send_keys(Keys.ENTER)
@@ -353,6 +442,12 @@ def test_the_page_in_a_browser(compared, browser):
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not find("dialog[open]")
 
+    assert (
+        browser.execute_script(
+            "const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.length - new Set(ids).size"
+        )
+        == 0
+    )
     # Each picture and chart has a text; each table a caption or header; the page names its language.
     assert all(image.get_attribute("alt") for image in find("main img")) and find("html[lang]")
     assert all(svg.get_attribute("aria-label") for svg in find("main svg[role=img]")) and len(find("main svg")) == 2
@@ -369,7 +464,10 @@ def test_the_page_in_a_browser(compared, browser):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
         paper, ink = (
             [int(v) for v in re.findall(r"\d+", browser.execute_script(f"return getComputedStyle({where}).{what}"))][:3]
-            for where, what in (("document.body", "backgroundColor"), ("document.querySelector('figure svg')", "color"))
+            for where, what in (
+                ("document.body", "backgroundColor"),
+                ("document.querySelector('figure svg text')", "fill"),
+            )
         )
         assert (sum(paper) < 200 < 500 < sum(ink)) if dark else (sum(ink) < 200 < 500 < sum(paper))
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
@@ -397,6 +495,8 @@ def figures_of(folder):
         results = json.loads(path.read_text())
         del results["timing"]
         curve = [(point.epoch, point.mse) for point in Run(path.parent).curve()]
+        assert all(math.isfinite(point.seconds) for point in Run(path.parent).curve())
+        curve.append({picture.name: picture.read_bytes() for picture in path.parent.glob("images/*")})
         weights = torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         total = sum(weight.double().sum().item() for weight in weights.values())
         found[str(path.parent.relative_to(folder))] = (results, curve, total)
@@ -412,7 +512,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
 
     cut = compare(*words, "--out", "cut", cwd=tmp_path, shapes=shapes)
     epochs = lambda name: Run(tmp_path / "cut" / "OptimalGaussian" / name / "seed_0").epoch  # noqa: E731
-    kills = [(signal.SIGKILL, lambda: epochs("vae") >= 3), (signal.SIGINT, lambda: epochs("aae") >= 2)]
+    begun = lambda: (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "split.json").exists()  # noqa: E731
+    kills = [
+        (signal.SIGKILL, begun),  # in the first epoch
+        (signal.SIGKILL, lambda: epochs("vae") >= 3),
+        (signal.SIGINT, lambda: epochs("aae") >= 2),
+    ]
     for kill, moment in kills:
         process = started(cut, tmp_path)
         while not moment():
@@ -424,7 +529,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
     done = vae_zoo(*cut, cwd=tmp_path).stdout
     assert "1 of 2 runs are finished" in done
     ours, theirs = figures_of(tmp_path / "cut"), figures_of(tmp_path / "whole")
-    assert ours == theirs and len(ours) == 2 and len(ours["OptimalGaussian/vae/seed_0"][1]) == 8
+    assert ours == theirs and len(ours) == 2 and len(ours["OptimalGaussian/vae/seed_0"][1]) == 8 + 1
     # Nothing was trained twice to the end: the logs have a line for each start.
     log = (tmp_path / "cut" / "OptimalGaussian" / "aae" / "seed_0" / "log.txt").read_text()
     assert log.count("$ vae-zoo fit") == 2 and log.count("$ vae-zoo test") == 1
@@ -461,6 +566,7 @@ def test_a_folder_is_refused_to_other_conditions(tmp_path, monkeypatch, capsys):
     for words, message in (
         (["--epochs", "6", "--data.image_size", "32"], "data.image_size is 32 here, but 64 in out/Gaussian/vae/seed_0"),
         (["--epochs", "6", "--model.latent=3"], "model.latent is 3 here, but 64 in"),
+        (["--epochs", "6", "--model.beta=3"], "model.beta is 3 here, but 1.0 in"),
         (["--epochs", "6", "--data.root", "other"], "data.root is 'other' here, but 'data/shapes' in"),
         (["--epochs", "5"], "epochs is 5 here, but 6 in"),
     ):
@@ -490,6 +596,10 @@ def test_models_of_other_conditions_are_refused_before_any_training(tmp_path, mo
         (["--seeds", "1", "1"], 1, "seeds: each must have another name, got 1, 1"),
         (["--configs", "no.yaml"], 1, "there is no configuration file no.yaml"),
         (["--config", "mine.yaml"], 2, "mine.yaml: there is no key 'seed'; did you mean 'seeds'?"),
+        (["--trainer.max_epochs", "5"], 1, "--trainer.max_epochs is --epochs in a comparison"),
+        (["--model.likelihood=Bernoulli"], 1, "--model.likelihood is --likelihoods in a comparison"),
+        (["--likelihoods", "Gaussian", "Gaussian"], 1, "likelihoods: each must have another name"),
+        (["--model.latnet=3"], 1, "none of vae, iwae, iaf, aae has the argument 'latnet' in its yaml"),
     ],
 )
 def test_mistakes_on_the_command_line(words, status, message, tmp_path, monkeypatch, capsys):

@@ -42,12 +42,12 @@ class EpochPictures(Callback, ABC):
             self._write(trainer, pl_module, 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the chosen epochs."""
-        if trainer.current_epoch + 1 in self.epochs:
+        """Write the chosen epochs and the last one, before the checkpoint: who has that one has the pictures."""
+        if trainer.current_epoch + 1 in {*self.epochs, trainer.max_epochs}:
             self._write(trainer, pl_module, trainer.current_epoch + 1)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last epoch, whatever ended the training."""
+        """Write the last epoch, if something else ended the training."""
         if trainer.current_epoch != self._written:
             self._write(trainer, pl_module, trainer.current_epoch)
 
@@ -69,7 +69,9 @@ class EpochPictures(Callback, ABC):
         path = folder / "images" / f"{self.prefix}{epoch:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         width = max(grid.shape[-1] for grid in grids.values())
-        save_image(torch.cat([pad(grid, (0, width - grid.shape[-1]), value=1.0) for grid in grids.values()], -2), path)
+        whole = torch.cat([pad(grid, (0, width - grid.shape[-1]), value=1.0) for grid in grids.values()], -2)
+        save_image(whole, path.with_suffix(".partial"), format="png")
+        path.with_suffix(".partial").replace(path)  # one that is there is whole
 
 
 class SampleImages(EpochPictures):

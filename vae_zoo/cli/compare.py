@@ -26,7 +26,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         return
     experiment = parse(arguments)
     failed = experiment.run()
-    _report(experiment.out)
+    if len(failed) < len(experiment.plans):
+        _report(experiment.out)
     if failed:
         raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them again")
 
@@ -42,8 +43,8 @@ def parse(arguments: Sequence[str]) -> Experiment:
         allow_abbrev=False,
     )
     parser.add_argument("--config", type=Path, help="yaml with these options, such as configs/compare/small.yaml")
-    parser.add_argument("--configs", type=Path, nargs="+", default=FOUR, help="models (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="several give mean and spread (default: 0)")
+    parser.add_argument("--configs", type=Path, nargs="+", default=FOUR, help="models (default: the four in configs)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default: 0) several give mean and spread")
     parser.add_argument("--epochs", type=int, default=100, help="to train for (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder to fill (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
@@ -51,7 +52,7 @@ def parse(arguments: Sequence[str]) -> Experiment:
         "--likelihoods",
         nargs="*",
         default=["Gaussian", "OptimalGaussian"],
-        help="each is a setting of the comparison; none: as in the yamls (default: %(default)s)",
+        help="each is a setting of the comparison; none: as in the yamls (default: Gaussian OptimalGaussian)",
     )
     options, rest = parser.parse_known_args(arguments)
     own = set(vars(options)) - {"config"}

@@ -1,6 +1,7 @@
 """Run folders, ``runs/<model>/version_N``, and the checkpoints in them."""
 
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,21 @@ from vae_zoo.errors import UserError
 RUNS = Path("runs")
 
 
-def find_checkpoint(given: str, below: Path = RUNS) -> Path | None:
+def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*") -> Path | None:
     """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path; None for ``auto`` without a run.
 
     Args:
         given: what ``--ckpt_path`` says.
-        below: folder to look for runs in.
+        runs: which run folders to look in, with * for any name.
 
     Raises:
         UserError: if there is no such file, or no run for ``last``.
     """
     if given in ("last", "auto"):
-        found = below.glob("**/checkpoints/last.ckpt")
+        found = map(Path, glob(str(runs / "checkpoints" / "last.ckpt")))
         newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
         if newest is None and given == "last":
-            raise UserError(
-                f"there is no trained model below {below}/; train one with vae-zoo fit, or give --ckpt_path"
-            )
+            raise UserError(f"there is no trained model in {runs}; train one with vae-zoo fit, or give --ckpt_path")
         return newest
     if not Path(given).is_file():
         raise UserError(f"--ckpt_path {given}: there is no such checkpoint file")

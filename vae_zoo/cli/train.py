@@ -1,7 +1,10 @@
 """``vae-zoo fit | validate | test | predict``: LightningCLI with this package's run folders, callbacks and errors."""
 
+import csv
 import ctypes
+import glob
 import inspect
+import io
 import logging
 import os
 import sys
@@ -130,7 +133,7 @@ class ZooCLI(LightningCLI):
         model = _name(config.model.class_path)
         given = config.ckpt_path or (None if command == "fit" else "last")
         self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
-        checkpoint = find_checkpoint(given, self.run_dir or RUNS / model) if given else None
+        checkpoint = find_checkpoint(given, _pattern(self.run_dir) or RUNS / model / "*") if given else None
         if command == "fit" and self.run_dir and not checkpoint and (self.run_dir / "checkpoints").exists():
             raise UserError(
                 f"run_dir {self.run_dir} has a run in it; give --ckpt_path auto to go on with it, or another folder"
@@ -143,7 +146,7 @@ class ZooCLI(LightningCLI):
         self.trained_labels = trained_labels(saved)
         config.ckpt_path = None if checkpoint is None else str(checkpoint)
         self.resumed = run_folder(checkpoint) if checkpoint else None
-        self.resumed_at = (saved["epoch"] + 1, saved["global_step"]) if saved and command == "fit" else (0, None)
+        self.resumed_at = (saved["epoch"] + 1, saved["global_step"] + 1) if saved and command == "fit" else (0, None)
         if command != "fit":
             self.save_config_callback = None
         if command == "predict":  # several processes would each have a part of the codes
@@ -155,7 +158,7 @@ class ZooCLI(LightningCLI):
         if str(config["precision"]).endswith("true") and "32" not in str(config["precision"]):
             raise UserError(f"trainer.precision {config['precision']}: it is 32-true, or bf16-mixed for more speed")
         model = _name(self.config[self.subcommand].model.class_path)
-        self.folder: Path = self.resumed or (self.run_dir.resolve() if self.run_dir else _new_folder(model))
+        self.folder: Path = self.run_dir.resolve() if self.run_dir else self.resumed or _new_folder(model)
         if config["logger"] in (None, True):
             where = self.folder.parents[1], self.folder.parent.name, self.folder.name
             loggers: list[Logger] = [TensorBoardLogger(*where, default_hp_metric=False, purge_step=self.resumed_at[1])]
@@ -242,6 +245,38 @@ class ZooCLI(LightningCLI):
             print(f"codes         {_short(self.folder / 'codes.npz')}")
 
 
+class KeepingWriter(ExperimentWriter):
+    """Lightning's writer of metrics.csv, which replaces the file by a whole one where Lightning empties it first."""
+
+    def keep(self, epochs: int) -> None:
+        """Keep the lines of the first epochs."""
+        rows = [row for row in self._rows() if row["epoch"].isdigit() and int(row["epoch"]) < epochs]
+        self.metrics_keys = list(rows[0]) if rows else []
+        self._replace(rows)
+
+    def _check_log_dir_exists(self) -> None:
+        """Leave what is there."""
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        self._replace(self._rows())
+
+    def _rows(self) -> list[dict[str, str]]:
+        path = Path(self.metrics_file_path)
+        with open(path, newline="") if path.is_file() else io.StringIO() as file:
+            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+
+    def _replace(self, rows: list[dict[str, str]]) -> None:
+        path = Path(self.metrics_file_path)
+        if not self.metrics_keys:
+            path.unlink(missing_ok=True)
+            return
+        with open(path.with_suffix(".partial"), "w", newline="") as file:
+            writer = csv.DictWriter(file, self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(rows)
+        path.with_suffix(".partial").replace(path)
+
+
 class MetricsCSV(CSVLogger):
     """Lightning's CSV logger, but a resumed run goes on with its metrics.csv where Lightning deletes it.
 
@@ -261,16 +296,8 @@ class MetricsCSV(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         """The writer, with the lines that are there already."""
         if self._experiment is None:
-            path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-            header, *lines = path.read_text().splitlines() if path.is_file() else [""]
-            keys = header.split(",")
-            with warnings.catch_warnings(action="ignore"):  # "Previous log files in this directory will be deleted"
-                writer = super().experiment
-            if header:
-                epoch = keys.index("epoch")
-                kept = (line for line in lines if int(line.split(",")[epoch]) < self.epochs)
-                path.write_text("\r\n".join([header, *kept, ""]), newline="")  # as csv writes it
-                writer.metrics_keys = keys
+            self._experiment = KeepingWriter(self.log_dir)
+            self._experiment.keep(self.epochs)
         return super().experiment
 
 
@@ -307,7 +334,8 @@ def _config_of_run(given: list[str]) -> list[str]:
         return given
     values = dict(zip(given, given[1:], strict=False))
     values |= dict(argument.split("=", 1) for argument in given if argument.startswith(("--ckpt_path=", "--run_dir=")))
-    checkpoint = find_checkpoint(values.get("--ckpt_path", "last"), Path(values.get("--run_dir", RUNS)))
+    where = _pattern(values.get("--run_dir")) or RUNS / "*" / "*"
+    checkpoint = find_checkpoint(values.get("--ckpt_path", "last"), where)
     folder = run_folder(checkpoint) if checkpoint else None
     if folder is None or not (folder / "config.yaml").is_file():
         vae_zoo.load(cast(Path, checkpoint))
@@ -338,6 +366,11 @@ def _labels(data: LightningDataModule) -> int:
     data.prepare_data()
     data.setup("fit")
     return len(getattr(data, "labels", []))
+
+
+def _pattern(folder: Path | str | None) -> Path | None:
+    """A folder as a pattern that fits nothing else."""
+    return None if folder is None else Path(glob.escape(str(folder)))
 
 
 def _name(class_path: str) -> str:

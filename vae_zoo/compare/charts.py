@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -41,8 +42,8 @@ def curves(groups: Sequence[Group]) -> str:
             for axis, x in zip(row, (lambda p: p.epoch, lambda p: p.seconds), strict=True):
                 _curve(axis, group, x, look, MARKERS[i % len(MARKERS)])
         row[0].set(ylabel=f"validation MSE\n{setting}", xlabel="epoch", yscale="log")
-        row[0].yaxis.set_major_formatter("{x:.3f}")
-        row[0].yaxis.set_minor_formatter("{x:.3f}")
+        row[0].yaxis.set_major_formatter("{x:.4f}")
+        row[0].yaxis.set_minor_formatter("{x:.4f}")
         row[1].set(xlabel="seconds of training")
     axes[0][0].legend(frameon=False)
     return _svg(figure, "Validation MSE against epochs and against seconds of training") if drawn else ""
@@ -95,6 +96,8 @@ def _svg(figure: Figure, description: str) -> str:
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # it would style the whole page
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{description.split()[0].lower()}-", svg)  # ids are the page's
     return svg.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
 
 
@@ -138,7 +141,7 @@ def _parts(run: Run, epoch: int) -> Iterator[tuple[str, str]]:
         return
     with Image.open(path) as picture:
         settings = run.config["images"]
-        pitch = (run.results or {})["shape"][1] + PADDING
+        pitch = run.tested["shape"][1] + PADDING
         samples = math.ceil(settings["samples"] / settings["columns"]) * pitch + PADDING
         top = picture.height - samples
         if top:

@@ -44,7 +44,9 @@ def override(config: Config, option: str) -> None:
         if not isinstance(node.get(key), dict):
             node[key] = {"class_path": node[key]} if node.get(key) else {}
         node = node[key]
-    node, value = _inside(node, last), yaml.safe_load(text)
+    node, value = _inside(node, last), _value(text)
+    if last == "class_path" and class_name(node) != class_name(value):
+        node.pop("init_args", None)  # those of the other class
     is_class = isinstance(node.get(last), dict) and isinstance(value, str)
     if not (is_class and class_name(node[last]) == class_name(value)):  # a class that is there keeps its arguments
         node[last] = {"class_path": value} if is_class else value
@@ -52,6 +54,15 @@ def override(config: Config, option: str) -> None:
 
 def _inside(node: Config, key: str) -> Config:
     return node.setdefault("init_args", {}) if "class_path" in node and key not in ("class_path", "init_args") else node
+
+
+def _value(text: str) -> Any:
+    """A number, list ... as yaml has it; a text as it is, with whatever would be a comment in yaml."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, str) else value
 
 
 def class_name(value: Any) -> str | None:
@@ -65,14 +76,18 @@ def arguments(config: Config, section: str) -> Config:
     return (config.get(section) or {}).get("init_args") or {}
 
 
-def conditions(config: Config) -> Config:
+def conditions(config: Config, whole: bool = False) -> Config:
     """Return what must be equal in two trainings for their models to be compared, as far as it is said, by option.
 
     Seed, epochs and pictures are not among it.
+
+    Args:
+        config: the settings of a training.
+        whole: whether all arguments of the model are, as in two trainings of one model.
     """
     model, trainer = arguments(config, "model"), dict(config.get("trainer") or {})
     trainer.pop("max_epochs", None)
-    found = {f"model.{name}": model[name] for name in SHARED if name in model}
+    found = {f"model.{name}": model[name] for name in (model if whole else SHARED) if name in model}
     found |= {f"data.{name}": value for name, value in arguments(config, "data").items()}
     found |= {f"trainer.{name}": value for name, value in trainer.items()}
     found |= {f"evaluation.{name}": value for name, value in (config.get("evaluation") or {}).items()}

@@ -18,10 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vae_zoo.compare import conditions
+from vae_zoo.compare.figures import refuse_differences
 from vae_zoo.compare.runs import Run
 from vae_zoo.errors import UserError, require
 
 POLL = 0.2  # seconds between two looks at the processes
+REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a bar in
 
 
 class Plan(NamedTuple):
@@ -70,18 +72,19 @@ class Experiment:
         require(0, seeds=min(seeds))
         self.epochs, self.out, self.jobs, self.overrides = epochs, out, jobs, list(overrides)
         self.console = Console(highlight=False, soft_wrap=True)
-        given = {config: conditions.read(config) for config in configs}
-        for what, values in (("configs", [config.stem for config in configs]), ("seeds", seeds)):
+        self.given = {config: conditions.read(config) for config in configs}
+        names = [config.stem for config in configs]
+        for what, values in (("configs", names), ("seeds", seeds), ("likelihoods", likelihoods)):
             if len(set(values)) < len(values):
                 raise UserError(f"{what}: each must have another name, got {', '.join(map(str, values))}")
+        self._refuse_overrides(likelihoods)
         self.plans: list[Plan] = []
         for seed in seeds:  # so that what is finished first can already be compared
             for config in configs:
-                has_likelihood = "likelihood" in conditions.arguments(given[config], "model")
-                for likelihood in likelihoods if has_likelihood and likelihoods else [None]:
+                for likelihood in likelihoods if self._takes(config, "likelihood") and likelihoods else [None]:
                     folder = out / (likelihood or "") / config.stem / f"seed_{seed}"
                     self.plans.append(Plan(config, likelihood, seed, folder))
-        self._refuse_differences(given)
+        self._refuse_differences()
 
     def run(self) -> list[Plan]:
         """Train and test what is not finished, show the progress, and return the plans that failed.
@@ -110,10 +113,11 @@ class Experiment:
         failed: list[Plan] = []
         running: dict[Plan, tuple[subprocess.Popen, Iterator[list[str]]]] = {}
         columns = TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        left = TextColumn("{task.fields[left]}")
+        remaining = TextColumn("{task.fields[left]}")
+        said = time.monotonic()
         done = dict.fromkeys(self.plans, 0)
         try:
-            with Progress(*columns, left, console=self.console, disable=not self.console.is_terminal) as progress:
+            with Progress(*columns, remaining, console=self.console, disable=not self.console.is_terminal) as progress:
                 task = progress.add_task("", total=self.epochs * len(self.plans), left="")
                 while waiting or running:
                     while waiting and len(running) < self.jobs:
@@ -136,9 +140,13 @@ class Experiment:
                             self.console.print(f"{plan}: failed, see {plan.folder / 'log.txt'}: {_last_line(plan)}")
                         else:
                             self.console.print(f"{plan}: {_summary(plan)}")
-                            self._refuse_another_split(plan)
+                            refuse_differences([run for p in self.plans if (run := Run(p.folder)).results])
                     done = {plan: max(before, Run(plan.folder).epoch) for plan, before in done.items()}
-                    progress.update(task, completed=sum(done.values()), left=self._time_left(done))
+                    left = self._time_left(done)
+                    progress.update(task, completed=sum(done.values()), left=left)
+                    if not self.console.is_terminal and time.monotonic() - said > REPORT:
+                        said = time.monotonic()
+                        self.console.print(f"epochs {sum(done.values())}/{self.epochs * len(self.plans)} {left}")
         finally:
             for process, _ in running.values():
                 process.kill()
@@ -160,8 +168,24 @@ class Experiment:
 
     def _options(self, plan: Plan) -> list[str]:
         likelihood = [f"--model.likelihood={plan.likelihood}"] if plan.likelihood else []
-        own = [f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]
-        return [*likelihood, *self.overrides, *own]
+        overrides = [option for option in self.overrides if self._takes(plan.config, _argument(option))]
+        return [*likelihood, *overrides, f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]
+
+    def _takes(self, config: Path, argument: str | None) -> bool:
+        """Whether a model takes an argument; a yaml is complete, so it says so."""
+        return argument is None or argument in conditions.arguments(self.given[config], "model")
+
+    def _refuse_overrides(self, likelihoods: Sequence[str]) -> None:
+        for option in self.overrides:
+            name, argument = option.partition("=")[0], _argument(option)
+            if name == "--trainer.max_epochs" or (name == "--model.likelihood" and likelihoods):
+                instead = "--epochs" if name.endswith("epochs") else "--likelihoods"
+                raise UserError(f"{name} is {instead} in a comparison")
+            without = [config.stem for config in self.given if not self._takes(config, argument)]
+            if len(without) == len(self.given):
+                raise UserError(f"{name}: none of {', '.join(without)} has the argument {argument!r} in its yaml")
+            if without:
+                self.console.print(f"{name} is not given to {', '.join(without)}, which has no such argument")
 
     def _start(self, plan: Plan, command: list[str]) -> subprocess.Popen:
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -183,20 +207,26 @@ class Experiment:
         results = Run(plan.folder).results
         return results is not None and results.get("epochs") == self.epochs
 
-    def _refuse_differences(self, given: dict[Path, conditions.Config]) -> None:
+    def _refuse_differences(self) -> None:
         first: tuple[Plan, conditions.Config] | None = None
+        others = [Run(path.parent) for path in self.out.rglob("config.yaml")]
         for plan in self.plans:
-            config = deepcopy(given[plan.config])
+            config = deepcopy(self.given[plan.config])
             for option in self._options(plan):
                 conditions.override(config, option)
             ours = conditions.conditions(config)
             there = Run(plan.folder)
             if there.exists:
-                found = list(conditions.differences(ours, conditions.conditions(there.config)))
+                here, was = (conditions.conditions(each, whole=True) for each in (config, there.config))
+                found = list(conditions.differences(here, was))
                 if there.epoch > self.epochs:
                     found.append(("epochs", self.epochs, there.epoch))
                 for name, here, was in found:
                     raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
+            for other in others:
+                for name, here, was in conditions.differences(ours, conditions.conditions(other.config)):
+                    if not name.startswith("model.likelihood"):
+                        raise UserError(f"{name} is {here!r} here, but {was!r} in {other.folder}; choose another --out")
             if first is None:
                 first = plan, ours
             for name, here, was in conditions.differences(ours, first[1]):
@@ -205,14 +235,6 @@ class Experiment:
                         f"{name} is {here!r} for {plan.config.stem}, but {was!r} for {first[0].config.stem}; a "
                         f"comparison has identical conditions: give --{name} for all of them"
                     )
-
-    def _refuse_another_split(self, plan: Plan) -> None:
-        for other in self.plans:
-            ours, theirs = Run(plan.folder).split, Run(other.folder).split
-            if ours and theirs and ours != theirs:
-                raise UserError(
-                    f"{plan} and {other} were trained on other images: the data have changed; choose another --out"
-                )
 
     def _time_left(self, done: dict[Plan, int]) -> str:
         """From what an epoch of each configuration takes, or of the others where it has not had one."""
@@ -236,14 +258,21 @@ def _seconds_per_epoch(folder: Path, epochs: int) -> float | None:
     return measured[-1] / len(measured) if measured else None
 
 
+def _argument(option: str) -> str | None:
+    """The model's argument that an option is about; None for an option about something else."""
+    section, name, *_ = [*option.removeprefix("--").partition("=")[0].split("."), None]
+    return None if section != "model" or name in ("class_path", "init_args") else name
+
+
 def _summary(plan: Plan) -> str:
     run = Run(plan.folder)
     results = run.results or {}
     timing = results["timing"]
     mse = "" if results["mse"] is None else f"test MSE {results['mse']:.4f}, "
-    return f"{mse}{timing['seconds_per_epoch']:.1f} s per epoch, {results['epochs']} epochs"
+    seconds = timing["seconds_per_epoch"]
+    return f"{mse}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
 
 
 def _last_line(plan: Plan) -> str:
-    lines = (plan.folder / "log.txt").read_text().split("$ vae-zoo ")[-1].strip().splitlines()[1:]
+    lines = (plan.folder / "log.txt").read_text(errors="replace").split("$ vae-zoo ")[-1].strip().splitlines()[1:]
     return lines[-1] if lines else "it said nothing"

@@ -1,20 +1,22 @@
-"""The figures of compared runs, by model, and what they allow to say."""
+"""The figures of compared runs, by model, and which of them can be told apart."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from scipy.stats import t
+from scipy.stats import ttest_ind
 
 from vae_zoo.compare import conditions
-from vae_zoo.compare.runs import Run
+from vae_zoo.compare.runs import Point, Run
 from vae_zoo.errors import UserError
 
-FLOOR = "AE"  # has no prior to keep to, so it is the floor of the MSE and no competitor
+FLOOR = "AE"  # has no prior to keep to, so it is no competitor, but what the others' MSE is held against
 BASE = "VAE"  # what the others are compared with
 ORDER = (FLOOR, BASE, "IWAE", "IAFVAE", "AAE")  # in tables and charts; others come after them
+SIGNIFICANT = 0.05  # the p below which two models are told apart
+FILES = ("data.root", "data.annotations", "data.test_annotations", "data.image_dir")  # may move; the split tells
 
 
 class Column(NamedTuple):
@@ -27,15 +29,15 @@ class Column(NamedTuple):
 
 
 COLUMNS = [
-    Column("mse", "MSE", -1, ".4f"),
-    Column("mse_sampled", "MSE of a draw", -1, ".4f"),
+    Column("mse", "MSE", -1, ".5f"),
+    Column("mse_sampled", "MSE of a draw", -1, ".5f"),
     Column("psnr", "PSNR, dB", 1, ".2f"),
     Column("ssim", "SSIM", 1, ".3f"),
-    Column("code_mmd", "code MMD", -1, ".3f"),
+    Column("code_mmd", "code MMD", -1, ".4f"),
     Column("nll", "NLL, nats", -1, ".1f"),
     Column("bits_per_dim", "bits/dim", -1, ".3f"),
     Column("kl", "KL, nats", 0, ".1f"),
-    Column("kl_share", "KL's share of the loss, %", 0, ".1f"),
+    Column("kl_share", "KL's share of -ELBO, %", 0, ".1f"),
     Column("active_units", "active units", 0, ".0f"),
     Column("fid", "FID", -1, ".1f"),
     Column("kid", "KID", -1, ".4f"),
@@ -74,8 +76,12 @@ class Group:
         """Return the figure of each seed that has it, and whose training did not diverge."""
         return [v for figures in self.figures if (v := figures.get(key)) is not None and math.isfinite(v)]
 
+    def complete(self, key: str) -> bool:
+        """Whether all seeds have the figure; the mean of some would favour a model that fails now and then."""
+        return len(self.values(key)) == len(self.runs)
+
     def mean(self, key: str) -> float:
-        """Return the mean over the seeds, nan where no seed has it."""
+        """Return the mean over the seeds that have the figure, nan where none has."""
         return fmean(values) if (values := self.values(key)) else math.nan
 
     def text(self, column: Column) -> str:
@@ -85,135 +91,159 @@ class Group:
             there = any(figures.get(column.key) is not None for figures in self.figures)
             return "diverged" if there else "n/a"
         spread = f" ± {stdev(values):{column.format}}" if len(values) > 1 and stdev(values) else ""
-        return f"{fmean(values):{column.format}}{spread}"
+        some = "" if self.complete(column.key) else f" ({len(values)} of {len(self.runs)} seeds)"
+        return f"{fmean(values):{column.format}}{spread}{some}"
 
 
-def read_groups(folder: Path) -> tuple[list[Group], list[Run]]:
-    """Read the runs below a folder; return the tested ones by setting and model, and the unfinished ones.
+def read_groups(folder: Path) -> tuple[list[Group], dict[str, str]]:
+    """Read the runs below a folder.
+
+    Returns:
+        the tested runs by setting and model, and by name the runs that are left out, with the reason.
 
     Raises:
         UserError: if there is no tested run, or two were not made under identical conditions.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    found = sorted((Run(path.parent) for path in folder.rglob("config.yaml")), key=lambda run: str(run.folder))
-    tested = [run for run in found if run.results]
-    if not tested:
-        raise UserError(f"there is no tested run below {folder}; vae-zoo test writes the results that are compared")
-    _refuse_differences(tested)
-    models = {run.name: (run.results or {})["model"] for run in tested}
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run in tested:
-        groups.setdefault((run.likelihood or "", run.name), []).append(run)
-    result = []
-    for (setting, name), runs in groups.items():
-        seeds = [(run.results or {})["seed"] for run in runs]
-        for seed in seeds:
-            if seeds.count(seed) > 1:
-                same = [str(run.folder) for run in runs if (run.results or {})["seed"] == seed]
-                raise UserError(f"there are several runs of {name} with seed {seed}: {', '.join(same)}; keep one")
-        model = models[name]
-        shown = model if list(models.values()).count(model) == 1 else f"{model} ({name})"
-        ordered = [run for _, run in sorted(zip(seeds, runs, strict=True), key=lambda pair: pair[0])]
-        result.append(Group(setting, shown, model, ordered))
-    settings = list(dict.fromkeys(group.setting for group in result if group.setting)) or [""]
-    for group in [group for group in result if not group.setting and settings != [""]]:
-        result.remove(group)  # a model without a likelihood is part of every setting
-        result += [Group(setting, group.label, group.model, group.runs) for setting in settings]
-    result.sort(key=lambda g: (g.setting, g.place, g.label))
+    left_out: dict[str, str] = {}
+    newest: dict[tuple[str, str, int], Run] = {}
+    found = [Run(path.parent) for path in folder.rglob("config.yaml")]
+    for run in sorted(found, key=lambda run: (run.time, str(run.folder)), reverse=True):
+        if run.results is None:
+            left_out[str(run.folder.relative_to(folder))] = "not finished"
+        elif "shape" not in run.tested:
+            left_out[str(run.folder.relative_to(folder))] = "tested by an older version: vae-zoo test it again"
+        elif newest.setdefault((run.likelihood or "", run.name, run.tested["seed"]), run) is not run:
+            left_out[str(run.folder.relative_to(folder))] = "there is a newer run of this model and seed"
+    if not newest:
+        why = "".join(f"; {name}: {reason}" for name, reason in left_out.items())
+        raise UserError(f"there is no tested run below {folder}; vae-zoo test writes what is compared{why}")
+    refuse_differences([run for _, run in sorted(newest.items())])
+    members: dict[tuple[str, str], list[Run]] = {}
+    for (setting, name, _), run in sorted(newest.items()):
+        members.setdefault((setting, name), []).append(run)
+    models = {name: runs[0].tested["model"] for (_, name), runs in members.items()}
+    settings = sorted({setting for setting, _ in members if setting}) or [""]
+    groups = []
+    for (own, name), runs in members.items():
+        label = models[name] if list(models.values()).count(models[name]) == 1 else f"{models[name]} ({name})"
+        for setting in [own] if own else settings:  # a model without a likelihood is part of every setting
+            groups.append(Group(setting, label, models[name], runs))
+    groups.sort(key=lambda g: (g.setting, g.place, g.label))
     for setting in settings:
-        _measure([group for group in result if group.setting == setting])
-    return result, [run for run in found if not run.results]
+        _measure([group for group in groups if group.setting == setting])
+    return groups, left_out
 
 
-def _refuse_differences(runs: Sequence[Run]) -> None:
-    first = runs[0]
-    ours = conditions.conditions(first.config)
-    for run in runs[1:]:
-        theirs = conditions.conditions(run.config)
-        pairs = [d for d in conditions.differences(ours, theirs) if not d[0].startswith("model.likelihood")]
-        a, b = first.results or {}, run.results or {}
-        pairs += [(key, a.get(key), b.get(key)) for key in ("epochs", "split_sha256") if a.get(key) != b.get(key)]
-        for name, here, there in pairs:
-            raise UserError(
-                f"{first.folder} and {run.folder} were not made under identical conditions: {name} is {here!r} in the "
-                f"one and {there!r} in the other"
-            )
+def refuse_differences(runs: Sequence[Run]) -> None:
+    """Refuse tested runs that were not made under identical conditions.
+
+    Raises:
+        UserError: naming two runs, and what is not the same.
+    """
+    first: dict[tuple[str | None, str], Run] = {}
+    for run in runs:
+        like = first.setdefault((run.likelihood, run.name), run)  # seeds of one model have all its arguments alike
+        for other, whole in ((runs[0], False), (like, True)):
+            ours, theirs = (conditions.conditions(each.config, whole) for each in (other, run))
+            found = list(conditions.differences(ours, theirs))
+            if other.tested["split_sha256"]:
+                found = [difference for difference in found if difference[0] not in FILES]
+            if not whole:
+                found = [difference for difference in found if not difference[0].startswith("model.likelihood")]
+            for key in ("epochs", "split_sha256"):
+                if other.tested[key] != run.tested[key]:
+                    found.append((key, other.tested[key], run.tested[key]))
+            for name, here, there in found:
+                raise UserError(
+                    f"{other.folder} and {run.folder} were not made under identical conditions: {name} is {here!r} in "
+                    f"the one and {there!r} in the other"
+                )
+
+
+def the_base(groups: Sequence[Group]) -> Group | None:
+    """Return what the others are compared with; of several such models the one named like its class."""
+    found = [group for group in groups if group.model == BASE]
+    return found[0] if len(found) == 1 else next((g for g in found if g.runs[0].name == BASE.lower()), None)
 
 
 def _measure(groups: list[Group]) -> None:
     """Fill the figures of one setting's groups."""
-    base = next((group for group in groups if group.model == BASE), None)
-    seconds = fmean(run.results["timing"]["seconds_per_epoch"] for run in base.runs if run.results) if base else None
-    finals = {run.results["seed"]: curve[-1].mse for run, curve in _pairs(base) if run.results and curve}
-    for group in groups:
-        for run, curve in _pairs(group):
-            results: dict[str, Any] = run.results or {}
-            figures = {column.key: results.get(column.key) for column in COLUMNS} | results["timing"]
-            if seconds and figures["seconds_per_epoch"]:
-                figures["relative_time"] = figures["seconds_per_epoch"] / seconds
-            target = finals.get(results["seed"], fmean(finals.values()) if finals else math.nan)
-            figures["time_to_base"] = next((point.seconds for point in curve if point.mse <= target), None)
-            figures["kl_share"] = _kl_share(run, results)
+    base = the_base(groups)
+    finals: dict[int, float] = {}  # by seed
+    for run, curve in zip(base.runs, base.curves, strict=True) if base else ():
+        if seen := [point.mse for point in curve if math.isfinite(point.mse)]:
+            finals[run.tested["seed"]] = seen[-1]
+    for group in sorted(groups, key=lambda group: group is not base):  # the base's seconds are needed for the others
+        for run, curve in zip(group.runs, group.curves, strict=True):
+            figures = {column.key: run.tested.get(column.key) for column in COLUMNS} | run.tested["timing"]
             group.figures.append(figures)
-            for column in COLUMNS:
+            target = finals.get(run.tested["seed"], fmean(finals.values()) if finals else math.nan)
+            figures["time_to_base"] = next((point.seconds for point in curve if point.mse <= target), None)
+            figures["kl_share"] = _kl_share(run)
+        for figures in group.figures:
+            if base and base.values("seconds_per_epoch") and figures["seconds_per_epoch"]:
+                figures["relative_time"] = figures["seconds_per_epoch"] / base.mean("seconds_per_epoch")
+        for column in COLUMNS:
+            for run, curve, figures in zip(group.runs, group.curves, group.figures, strict=True):
                 if figures[column.key] is None:
-                    measured = any(math.isfinite(point.mse) for point in curve)
-                    group.reasons[column.key] = _reason(column.key, results, bool(base), measured)
+                    group.reasons[column.key] = _reason(column.key, run, curve, base)
 
 
-def _pairs(group: Group | None) -> Iterable[tuple[Run, Any]]:
-    return zip(group.runs, group.curves, strict=True) if group else ()
-
-
-def _kl_share(run: Run, results: dict[str, Any]) -> float | None:
-    """100 KL / (KL + n mse / (2 sigma^2)): the loss of a Gaussian likelihood without its constant, of n pixels."""
+def _kl_share(run: Run) -> float | None:
+    """100 KL / (KL + n mse / (2 sigma^2)): of -ELBO without its constant, for a Gaussian likelihood of n pixels."""
     given = conditions.arguments(run.config, "model").get("likelihood")
-    name, kl, mse = conditions.class_name(given), results["kl"], results["mse_sampled"]
+    name, kl, mse = conditions.class_name(given), run.tested["kl"], run.tested["mse_sampled"]
     if kl is None or name not in ("Gaussian", "OptimalGaussian"):
         return None
-    variance = (
-        mse if given is None or name == "OptimalGaussian" else (given.get("init_args") or {}).get("sigma", 1.0) ** 2
-    )
-    return 100 * kl / (kl + math.prod(results["shape"]) * mse / (2 * variance))
+    sigma = (given.get("init_args") or {}).get("sigma", 1.0) if isinstance(given, dict) else 1.0
+    variance = mse if name == "OptimalGaussian" else sigma**2
+    return 100 * kl / (kl + math.prod(run.tested["shape"]) * mse / (2 * variance))
 
 
-def _reason(key: str, results: dict[str, Any], base: bool, curve: bool) -> str:
+def _reason(key: str, run: Run, curve: Sequence[Point], base: Group | None) -> str:
+    results, likelihood = run.tested, (run.likelihood or "").partition("(")[0]
     if key in ("fid", "kid"):
         return f"not asked for: --evaluation.{key} true"
-    if key in ("relative_time", "time_to_base"):
-        if not base:
-            return f"there is no {BASE} among the runs"
-        return "not reached" if curve else "no validation images, so no curve"
-    if results["mse"] is None:
+    if key in ("relative_time", "time_to_base") and base is None:
+        return f"there is no {BASE} to compare with"
+    if results["mse"] is None and key in (
+        "mse",
+        "mse_sampled",
+        "psnr",
+        "ssim",
+        "code_mmd",
+        "active_units",
+        "time_to_base",
+    ):
         return "it has no encoder"
+    if key == "time_to_base":
+        measured = any(math.isfinite(point.mse) for point in curve)
+        return "not reached" if measured else "no validation images, so no curve"
     if key == "ssim":
         return "images smaller than SSIM's window of 11 pixels"
-    if results["elbo"] is None:
-        return "it has no density"
+    if key in ("nll", "bits_per_dim", "kl", "kl_share") and results["elbo"] is None:
+        return (
+            "the pixels are grey: a cross entropy is no density" if results["kl"] is not None else "it has no density"
+        )
     return {
         "nll": "not asked for: evaluation.nll_samples is 0",
-        "bits_per_dim": "the likelihood is a density of continuous pixels",
-        "kl_share": "only told for a Gaussian likelihood of known variance",
+        "bits_per_dim": f"only for a probability of 8-bit pixels, which {likelihood} has not",
+        "kl_share": f"only for a Gaussian likelihood of known variance, which {likelihood} is not",
     }.get(key, "it was not measured")
 
 
 class Ranking(NamedTuple):
-    """Groups from best to worst by one figure.
-
-    Attributes:
-        groups: those that have the figure.
-        least: the smallest difference that more than chance explains (two-sided t-test, 5 %, variance pooled over the
-            models); None with one seed, where nothing tells.
-    """
+    """Groups from best to worst by one figure, which all their seeds have."""
 
     column: Column
     groups: list[Group]
-    least: float | None
 
     def apart(self, a: Group, b: Group) -> bool:
-        """Whether the seeds allow saying that two models differ; with one seed, whether the figures do."""
-        return abs(a.mean(self.column.key) - b.mean(self.column.key)) > (self.least or 0.0)
+        """Whether two models differ by more than chance; where there is one seed only, whether they differ."""
+        values = a.values(self.column.key), b.values(self.column.key)
+        return apart(*values, one_seed=all(len(group.runs) == 1 for group in self.groups))
 
     def __str__(self) -> str:
         """``AAE < IWAE ≈ VAE``: ≈ where neighbours cannot be told apart."""
@@ -223,14 +253,19 @@ class Ranking(NamedTuple):
         return " ".join(words)
 
 
+def apart(a: Sequence[float], b: Sequence[float], one_seed: bool) -> bool:
+    """Whether two means differ by Welch's t-test, two-sided at 5 %; pairs are not corrected for their number."""
+    differ = fmean(a) != fmean(b)
+    if one_seed:
+        return differ
+    if min(len(a), len(b)) < 2:
+        return False
+    p = float(ttest_ind(a, b, equal_var=False).pvalue) if len({*a}) > 1 or len({*b}) > 1 else 0.0
+    return differ and p < SIGNIFICANT
+
+
 def rank(groups: Sequence[Group], key: str) -> Ranking:
     """Rank one setting's groups."""
     column = next(column for column in COLUMNS if column.key == key)
-    having = [group for group in groups if group.values(key)]
-    having.sort(key=lambda group: -column.better * group.mean(key))
-    freedom = sum(len(group.values(key)) - 1 for group in having)
-    if not freedom:
-        return Ranking(column, having, None)
-    squares = sum((value - group.mean(key)) ** 2 for group in having for value in group.values(key))
-    fewest = min(len(group.values(key)) for group in having)
-    return Ranking(column, having, float(t.ppf(0.975, freedom)) * math.sqrt(squares / freedom * 2 / fewest))
+    having = [group for group in groups if group.complete(key)]
+    return Ranking(column, sorted(having, key=lambda group: -column.better * group.mean(key)))

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vae_zoo.compare import charts
+from vae_zoo.compare import charts, conditions
 from vae_zoo.compare.figures import COLUMNS, FLOOR, Group, rank, read_groups
 from vae_zoo.compare.verdict import across, claims, verdict
 
@@ -22,23 +22,24 @@ def write_report(folder: Path) -> tuple[list[str], list[Path]]:
     Raises:
         UserError: if there is nothing to compare, or the runs were not made under identical conditions.
     """
-    groups, unfinished = read_groups(folder)
+    groups, left_out = read_groups(folder)
     settings = {
         setting: [g for g in groups if g.setting == setting] for setting in dict.fromkeys(g.setting for g in groups)
     }
     first = groups[0].runs[0]
-    results: dict[str, Any] = first.results or {}
+    results = first.tested
     content = {
         "settings": [_setting(name, members) for name, members in settings.items()],
         "across": list(across(groups)),
         "columns": COLUMNS,
         "curves": charts.curves(groups),
         "bars": charts.bars(groups),
-        "unfinished": [str(run.folder.relative_to(folder)) for run in unfinished],
+        "left_out": left_out,
         "epochs": results["epochs"],
-        "seeds": sorted({(run.results or {})["seed"] for group in groups for run in group.runs}),
+        "seeds": sorted({run.tested["seed"] for group in groups for run in group.runs}),
         "split": results["split_sha256"],
         "shape": results["shape"],
+        "on_test": conditions.arguments(first.config, "data").get("val_on_test", False),
         "environments": _environments(groups),
         "configs": {g.label: _config(g) for g in groups},
     }
@@ -51,7 +52,7 @@ def write_report(folder: Path) -> tuple[list[str], list[Path]]:
     )
     files = [folder / name for name in ("report.html", "report.md", "results.csv")]
     for file in files[:2]:
-        file.write_text(page.get_template(f"{file.name}.j2").render(content))
+        file.write_text(page.get_template(f"{file.name}.j2").render(content), encoding="utf-8")
     _write_csv(files[2], groups)
     said = [f"{s['name']}. {line}" for s in content["settings"] for line in s["verdict"]]
     return [*said, *content["across"]], files
@@ -83,7 +84,7 @@ def _setting(name: str, groups: Sequence[Group]) -> dict[str, Any]:
 def _environments(groups: Sequence[Group]) -> list[str]:
     """What the runs ran on, each once."""
     found: dict[str, None] = {}
-    for results in (run.results or {} for group in groups for run in group.runs):
+    for results in (run.tested for group in groups for run in group.runs):
         names = {**results["environment"], "git revision": results["git_revision"]}
         found[", ".join(f"{name} {value}" for name, value in names.items() if value)] = None
     return list(found)
@@ -99,12 +100,11 @@ def _config(group: Group) -> str:
 
 def _write_csv(path: Path, groups: Sequence[Group]) -> None:
     """One line a run, all figures as they are."""
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["likelihood", "model", "seed", "epochs", *(column.key for column in COLUMNS), "run"])
         for group in groups:
             for run, figures in zip(group.runs, group.figures, strict=True):
-                results = run.results or {}
                 values = [figures[column.key] for column in COLUMNS]
                 where = run.folder.relative_to(path.parent)
-                writer.writerow([group.setting, group.label, results["seed"], results["epochs"], *values, where])
+                writer.writerow([group.setting, group.label, run.tested["seed"], run.tested["epochs"], *values, where])

@@ -1,16 +1,18 @@
 """What a run folder tells: settings, progress, curves, pictures and results."""
 
 import csv
-import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_zoo.compare import conditions
+from vae_zoo.errors import UserError
 
 
 class Point(NamedTuple):
@@ -56,30 +58,37 @@ class Run:
     @cached_property
     def results(self) -> dict[str, Any] | None:
         """The content of results.json; None if the run was not tested."""
-        path = self.folder / "results.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        try:
+            return json.loads((self.folder / "results.json").read_text())
+        except FileNotFoundError:
+            return None
 
     @property
-    def split(self) -> str | None:
-        """A hash of the file with the images' ids; None where there is none."""
-        path = self.folder / "split.json"
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    def tested(self) -> dict[str, Any]:
+        """The results of a run that is known to be tested."""
+        if self.results is None:
+            raise UserError(f"{self.folder} was not tested")
+        return self.results
+
+    @property
+    def time(self) -> float:
+        """When the training was begun or went on."""
+        return (self.folder / "config.yaml").stat().st_mtime
 
     @property
     def epoch(self) -> int:
         """The number of epochs in the last checkpoint, as far as metrics.csv tells, which is read at its end only."""
-        path = self.folder / "metrics.csv"
         if self.results and "epochs" in self.results:
             return self.results["epochs"]
-        if not path.is_file():
+        try:
+            with open(self.folder / "metrics.csv", "rb") as file:
+                column = file.readline().decode().strip().split(",").index("epoch")
+                begin = file.tell()
+                file.seek(max(begin, file.seek(0, os.SEEK_END) - 10_000))
+                *_, before, _ = file.read().decode().splitlines()
+            return int(before.split(",")[column])
+        except (FileNotFoundError, ValueError):  # not there yet, or just being written
             return 0
-        with open(path, "rb") as file:
-            header = file.readline().decode().strip().split(",")
-            if "epoch" not in header:
-                return 0  # it is being written anew, with another column
-            file.seek(max(file.tell(), path.stat().st_size - 10_000))
-            lines = file.read().decode().splitlines()[-2:]
-        return int(lines[0].split(",")[header.index("epoch")]) if len(lines) == 2 else 0
 
     def rows(self) -> Iterator[dict[str, str]]:
         """The lines of metrics.csv."""
@@ -89,12 +98,15 @@ class Run:
                 yield from csv.DictReader(file)
 
     def curve(self) -> list[Point]:
-        """Return the epochs' validation MSE and training time."""
+        """Return the epochs' validation MSE and training time, the latter as the results have it, if there are any."""
         found: dict[int, dict[str, float]] = {}
         for row in self.rows():
             for name in ("val/mse", "timing/train_seconds"):
                 if row.get(name):
                     found.setdefault(int(row["epoch"]), {})[name] = float(row[name])
+        measured = ((self.results or {}).get("timing") or {}).get("epoch_seconds") or []
+        for epoch, seconds in enumerate(accumulate(measured)):
+            found.setdefault(epoch, {})["timing/train_seconds"] = seconds
         return [
             Point(epoch + 1, at.get("val/mse", math.nan), at.get("timing/train_seconds", math.nan))
             for epoch, at in sorted(found.items())

@@ -214,7 +214,10 @@ class Evaluation(Callback):
             "epochs": len(epochs),
             "seed": seed if seed is not None else _global_seed(),
             "split_sha256": getattr(datamodule, "split_sha256", None),
-            "timing": summarise(epochs) if epochs else dict.fromkeys(TIMINGS),
+            "timing": {
+                **(summarise(epochs) if epochs else dict.fromkeys(TIMINGS)),
+                "epoch_seconds": [epoch["seconds"] for epoch in epochs],
+            },
             "environment": _environment(trainer),
             "git_revision": _git_revision(),
         }
@@ -311,6 +314,7 @@ def _environment(trainer: Trainer) -> dict[str, Any]:
         **{package: version(package) for package in ("vae_zoo", "torch", "torchvision", "lightning")},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "precision": str(trainer.precision),
     }
 
