@@ -150,7 +150,10 @@ def test_results_say_what_was_run(trained):
         "data_wait_share",
         "peak_memory_mb",
         "train_seconds",
+        "epoch_seconds",
     }
+    assert sum(timing["epoch_seconds"]) == pytest.approx(timing["train_seconds"]) and len(timing["epoch_seconds"]) == 6
+    assert results["epochs"] == 6 and results["shape"] == [3, 32, 32]
     assert timing["images_per_second"] * timing["seconds_per_epoch"] == pytest.approx(48, rel=0.2)
     assert timing["train_seconds"] > 4 * timing["seconds_per_epoch"]
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vae_zoo.compare.report import write_report
 from vae_zoo.errors import UserError
 
 FOUR = [Path("configs") / f"{name}.yaml" for name in ("vae", "iwae", "iaf", "aae")]
+INSTEAD = {"--seed_everything": "--seeds", "--run_dir": "--out"}
 SECTIONS = ("model", "data", "trainer", "images", "evaluation", "compile")
 
 
@@ -29,7 +31,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
     if len(failed) < len(experiment.plans):
         _report(experiment.out)
     if failed:
-        raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them again")
+        raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them once more")
 
 
 def parse(arguments: Sequence[str]) -> Experiment:
@@ -62,6 +64,9 @@ def parse(arguments: Sequence[str]) -> Experiment:
         for key in given:
             if key not in {*own, *SECTIONS}:
                 raise UsageError(f"{options.config}: there is no key {key!r}{nearest(key, {*own, *SECTIONS})}")
+        for key in given:
+            if given[key] is None:
+                raise UsageError(f"{options.config}: {key} has no value; leave it out for the default")
         overrides = [option for key in SECTIONS if key in given for option in _flat(f"--{key}", given[key])]
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
         options, rest = parser.parse_known_args([*words, *arguments])  # what is typed comes last, and counts
@@ -76,7 +81,7 @@ def _report(folder: Path) -> None:
     print("\n".join(verdict))
     for file in files:
         print(f"{file.suffix[1:]:13} {os.path.relpath(file)}")
-    print(f"TensorBoard   tensorboard --logdir {os.path.relpath(folder)}")
+    print(f"TensorBoard   tensorboard --logdir {shlex.quote(os.path.relpath(folder))}")
 
 
 def _words(value: Any) -> list[str]:
@@ -101,6 +106,8 @@ def _joined(words: Sequence[str]) -> Iterator[str]:
         section, dot, _ = name.removeprefix("--").partition(".")
         if not (name.startswith("--") and section in SECTIONS and (dot or section == "compile")):
             own = ["--configs", "--seeds", "--epochs", "--out", "--jobs", "--likelihoods", "--config"]
+            if name in INSTEAD:
+                raise UsageError(f"there is no option {name}; it is {INSTEAD[name]} in a comparison")
             raise UsageError(f"there is no option {name}{nearest(name, own)}")
         if not equals and (not left or left[0].startswith("--")):
             raise UsageError(f"{name} needs a value")

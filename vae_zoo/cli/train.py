@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint, R
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
@@ -33,7 +34,7 @@ from vae_zoo.callbacks import LabelGrid, SampleImages, Timing
 from vae_zoo.cli import UsageError
 from vae_zoo.cli.runs import RUNS, find_checkpoint, read_checkpoint, remove_if_empty, run_folder, trained_labels
 from vae_zoo.cli.usage import explain
-from vae_zoo.compare.conditions import differences
+from vae_zoo.compare.conditions import class_name, differences
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import Evaluation
 from vae_zoo.models import GenerativeModel
@@ -293,6 +294,7 @@ class MetricsCSV(CSVLogger):
         self.epochs = epochs
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
         """The writer, with the lines that are there already."""
         if self._experiment is None:
@@ -345,9 +347,9 @@ def _config_of_run(given: list[str]) -> list[str]:
 
 def _refuse_differences(given: Namespace, saved: dict[str, Any]) -> None:
     """Lightning would take the checkpoint's model without a word; the command must agree with it."""
-    here = {"class_path": given.class_path, **given.init_args.as_dict()}
+    here = {"class": class_name(given.class_path), **given.init_args.as_dict()}
     there = {name: value for name, value in saved.items() if name not in ("shape", "labels")}  # as the data have them
-    there["class_path"] = saved["_class_path"]
+    there["class"] = class_name(saved["_class_path"])
     for path, ours, theirs in differences(here, there, "model"):
         raise UserError(
             f"{path} is {ours!r} here, but {theirs!r} in the checkpoint; leave it out, or train a new model"

@@ -41,9 +41,8 @@ def curves(groups: Sequence[Group]) -> str:
             drawn |= any(math.isfinite(point.mse) for curve in group.curves for point in curve)
             for axis, x in zip(row, (lambda p: p.epoch, lambda p: p.seconds), strict=True):
                 _curve(axis, group, x, look, MARKERS[i % len(MARKERS)])
-        row[0].set(ylabel=f"validation MSE\n{setting}", xlabel="epoch", yscale="log")
-        row[0].yaxis.set_major_formatter("{x:.4f}")
-        row[0].yaxis.set_minor_formatter("{x:.4f}")
+        row[0].set(ylabel=f"validation MSE\n{setting}", xlabel="epoch")
+        row[0].xaxis.get_major_locator().set_params(integer=True)
         row[1].set(xlabel="seconds of training")
     axes[0][0].legend(frameon=False)
     return _svg(figure, "Validation MSE against epochs and against seconds of training") if drawn else ""
@@ -139,7 +138,11 @@ def _parts(run: Run, epoch: int) -> Iterator[tuple[str, str]]:
     path = run.pictures().get(epoch)
     if path is None:
         return
-    with Image.open(path) as picture:
+    try:
+        whole = Image.open(path)
+    except OSError:
+        return  # damaged
+    with whole as picture:
         settings = run.config["images"]
         pitch = run.tested["shape"][1] + PADDING
         samples = math.ceil(settings["samples"] / settings["columns"]) * pitch + PADDING

@@ -22,6 +22,7 @@ from vae_zoo.compare.figures import refuse_differences
 from vae_zoo.compare.runs import Run
 from vae_zoo.errors import UserError, require
 
+LAST = Path("checkpoints") / "last.ckpt"
 POLL = 0.2  # seconds between two looks at the processes
 REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a bar in
 
@@ -69,6 +70,8 @@ class Experiment:
         overrides: Sequence[str] = (),
     ) -> None:
         require(1, epochs=epochs, jobs=jobs)
+        if out.exists() and not out.is_dir():
+            raise UserError(f"out: {out} is a file, no folder")
         require(0, seeds=min(seeds))
         self.epochs, self.out, self.jobs, self.overrides = epochs, out, jobs, list(overrides)
         self.console = Console(highlight=False, soft_wrap=True)
@@ -129,7 +132,10 @@ class Experiment:
                         if process.poll() is None:
                             continue
                         if process.returncode == 2:  # not understood, and the other runs' would not be, either
-                            raise UserError(_last_line(plan))
+                            message = _last_line(plan)
+                            if not Run(plan.folder).exists:
+                                shutil.rmtree(plan.folder)
+                            raise UserError(message)
                         command = next(commands, None) if process.returncode == 0 else None
                         if command:
                             running[plan] = self._start(plan, command), commands
@@ -140,7 +146,7 @@ class Experiment:
                             self.console.print(f"{plan}: failed, see {plan.folder / 'log.txt'}: {_last_line(plan)}")
                         else:
                             self.console.print(f"{plan}: {_summary(plan)}")
-                            refuse_differences([run for p in self.plans if (run := Run(p.folder)).results])
+                            refuse_differences([Run(p.folder) for p in self.plans if self._finished(p)])
                     done = {plan: max(before, Run(plan.folder).epoch) for plan, before in done.items()}
                     left = self._time_left(done)
                     progress.update(task, completed=sum(done.values()), left=left)
@@ -156,7 +162,7 @@ class Experiment:
 
     def _commands(self, plan: Plan) -> Iterator[list[str]]:
         """Yield one after the other what a run needs: `vae-zoo fit`, then `vae-zoo test`."""
-        checkpoint = plan.folder / "checkpoints" / "last.ckpt"
+        checkpoint = plan.folder / LAST
         if not checkpoint.is_file():  # cut off in its first epoch
             shutil.rmtree(plan.folder, ignore_errors=True)
         yield [
@@ -217,6 +223,8 @@ class Experiment:
             ours = conditions.conditions(config)
             there = Run(plan.folder)
             if there.exists:
+                if not self._finished(plan) and there.results and not (there.folder / LAST).is_file():
+                    raise UserError(f"{there.folder} has no {LAST} to go on from; remove it to train it anew")
                 here, was = (conditions.conditions(each, whole=True) for each in (config, there.config))
                 found = list(conditions.differences(here, was))
                 if there.epoch > self.epochs:

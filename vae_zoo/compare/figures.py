@@ -46,7 +46,7 @@ COLUMNS = [
     Column("relative_time", f"time, {BASE} = 1", -1, ".2f"),
     Column("images_per_second", "images / s", 1, ".0f"),
     Column("peak_memory_mb", "peak memory, MB", -1, ".0f"),
-    Column("time_to_base", f"s to the {BASE}'s final MSE", -1, ".0f"),
+    Column("time_to_base", f"s to the {BASE}'s final MSE", -1, ".1f"),
 ]
 
 
@@ -108,12 +108,12 @@ def read_groups(folder: Path) -> tuple[list[Group], dict[str, str]]:
         raise UserError(f"there is no folder {folder}")
     left_out: dict[str, str] = {}
     newest: dict[tuple[str, str, int], Run] = {}
-    found = [Run(path.parent) for path in folder.rglob("config.yaml")]
+    names = ("config.yaml", "results.json", "log.txt")
+    found = [Run(path) for path in {path.parent for name in names for path in folder.rglob(name)}]
+    longest = max((run.epoch for run in found if run.results), default=0)
     for run in sorted(found, key=lambda run: (run.time, str(run.folder)), reverse=True):
-        if run.results is None:
-            left_out[str(run.folder.relative_to(folder))] = "not finished"
-        elif "shape" not in run.tested:
-            left_out[str(run.folder.relative_to(folder))] = "tested by an older version: vae-zoo test it again"
+        if reason := _not_comparable(run, longest):
+            left_out[str(run.folder.relative_to(folder))] = reason
         elif newest.setdefault((run.likelihood or "", run.name, run.tested["seed"]), run) is not run:
             left_out[str(run.folder.relative_to(folder))] = "there is a newer run of this model and seed"
     if not newest:
@@ -136,6 +136,21 @@ def read_groups(folder: Path) -> tuple[list[Group], dict[str, str]]:
     return groups, left_out
 
 
+def _not_comparable(run: Run, epochs: int) -> str | None:
+    """Why a run cannot be compared with others of so many epochs; None if it can."""
+    if not run.exists:
+        return "it was not begun, see its log.txt" if run.results is None else "its config.yaml is missing"
+    try:
+        run.likelihood  # noqa: B018  reading the settings is the test
+    except UserError as error:
+        return str(error)
+    if run.results is None:
+        return "it is not finished, or was not tested"
+    if not {"shape", "epochs"} <= run.tested.keys():
+        return "it was tested by an older version: vae-zoo test it again"
+    return None if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"
+
+
 def refuse_differences(runs: Sequence[Run]) -> None:
     """Refuse tested runs that were not made under identical conditions.
 
@@ -152,9 +167,8 @@ def refuse_differences(runs: Sequence[Run]) -> None:
                 found = [difference for difference in found if difference[0] not in FILES]
             if not whole:
                 found = [difference for difference in found if not difference[0].startswith("model.likelihood")]
-            for key in ("epochs", "split_sha256"):
-                if other.tested[key] != run.tested[key]:
-                    found.append((key, other.tested[key], run.tested[key]))
+            if other.tested["split_sha256"] != run.tested["split_sha256"]:
+                found.append(("split_sha256", other.tested["split_sha256"], run.tested["split_sha256"]))
             for name, here, there in found:
                 raise UserError(
                     f"{other.folder} and {run.folder} were not made under identical conditions: {name} is {here!r} in "
@@ -220,7 +234,7 @@ def _reason(key: str, run: Run, curve: Sequence[Point], base: Group | None) -> s
         return "it has no encoder"
     if key == "time_to_base":
         measured = any(math.isfinite(point.mse) for point in curve)
-        return "not reached" if measured else "no validation images, so no curve"
+        return "not reached" if measured else "no validation MSE, so no curve"
     if key == "ssim":
         return "images smaller than SSIM's window of 11 pixels"
     if key in ("nll", "bits_per_dim", "kl", "kl_share") and results["elbo"] is None:

@@ -68,7 +68,8 @@ def _setting(name: str, groups: Sequence[Group]) -> dict[str, Any]:
             if reason and reason not in notes:
                 notes.append(reason)
             note = notes.index(reason) + 1 if reason else None
-            best = rank([g for g in groups if g.model != FLOOR], column.key).groups[:1] == [group] and column.better
+            ranked = rank([g for g in groups if g.model != FLOOR], column.key).groups
+            best = len(ranked) > 1 and ranked[0] is group and column.better
             cells.append({"text": group.text(column), "value": group.mean(column.key), "note": note, "best": best})
         rows.append({"label": group.label, "cells": cells})
     return {

@@ -59,9 +59,10 @@ class Run:
     def results(self) -> dict[str, Any] | None:
         """The content of results.json; None if the run was not tested."""
         try:
-            return json.loads((self.folder / "results.json").read_text())
-        except FileNotFoundError:
+            content = json.loads((self.folder / "results.json").read_text())
+        except (FileNotFoundError, ValueError):  # it is not there, or damaged
             return None
+        return content if isinstance(content, dict) else None
 
     @property
     def tested(self) -> dict[str, Any]:
@@ -73,7 +74,8 @@ class Run:
     @property
     def time(self) -> float:
         """When the training was begun or went on."""
-        return (self.folder / "config.yaml").stat().st_mtime
+        path = self.folder / "config.yaml"
+        return path.stat().st_mtime if path.is_file() else 0.0
 
     @property
     def epoch(self) -> int:

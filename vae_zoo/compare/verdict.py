@@ -48,7 +48,8 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
             if group is not floor
         ]
         lowest = f"{FLOOR}, which has no prior to keep to, with {floor.mean('mse'):.5f}"
-        yield f"MSE held against the {lowest}: {', '.join(away)}."
+        if away:
+            yield f"MSE held against the {lowest}: {', '.join(away)}."
     shares = [f"{group.label} {group.mean('kl_share'):.1f} %" for group in groups if group.values("kl_share")]
     if shares:
         yield f"The KL's share of -ELBO without its constant: {', '.join(shares)}."
@@ -145,7 +146,8 @@ def _competitors(groups: Sequence[Group], key: str) -> list[Group]:
     """The groups that can be ranked by a figure."""
     if key in MACHINE and len(_machines(groups)) > 1:
         return []
-    return [group for group in groups if group.model != FLOOR and not (key == "nll" and group.model in CONDITIONAL)]
+    groups = [group for group in groups if group.model != FLOOR or key in MACHINE]
+    return [group for group in groups if not (key == "nll" and group.model in CONDITIONAL)]
 
 
 def _machines(groups: Sequence[Group]) -> list[str]:
