@@ -223,14 +223,14 @@ class Experiment:
             ours = conditions.conditions(config)
             there = Run(plan.folder)
             if there.exists:
-                if not self._finished(plan) and there.results and not (there.folder / LAST).is_file():
-                    raise UserError(f"{there.folder} has no {LAST} to go on from; remove it to train it anew")
                 here, was = (conditions.conditions(each, whole=True) for each in (config, there.config))
                 found = list(conditions.differences(here, was))
                 if there.epoch > self.epochs:
                     found.append(("epochs", self.epochs, there.epoch))
                 for name, here, was in found:
                     raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
+                if not self._finished(plan) and there.results and not (there.folder / LAST).is_file():
+                    raise UserError(f"{there.folder} has no {LAST} to go on from; remove it to train it anew")
             for other in others:
                 for name, here, was in conditions.differences(ours, conditions.conditions(other.config)):
                     if not name.startswith("model.likelihood"):
