@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -131,22 +132,12 @@ class Experiment:
                     for plan, (process, commands) in list(running.items()):
                         if process.poll() is None:
                             continue
-                        if process.returncode == 2:  # not understood, and the other runs' would not be, either
-                            message = _last_line(plan)
-                            if not Run(plan.folder).exists:
-                                shutil.rmtree(plan.folder)
-                            raise UserError(message)
-                        command = next(commands, None) if process.returncode == 0 else None
-                        if command:
+                        if process.returncode == 0 and (command := next(commands, None)):
                             running[plan] = self._start(plan, command), commands
                             continue
                         del running[plan]
-                        if process.returncode:
-                            failed.append(plan)
-                            self.console.print(f"{plan}: failed, see {plan.folder / 'log.txt'}: {_last_line(plan)}")
-                        else:
-                            self.console.print(f"{plan}: {_summary(plan)}")
-                            refuse_differences([Run(p.folder) for p in self.plans if self._finished(p)])
+                        failed += [plan] if process.returncode else []
+                        self._ended(plan, process.returncode)
                     done = {plan: max(before, Run(plan.folder).epoch) for plan, before in done.items()}
                     left = self._time_left(done)
                     progress.update(task, completed=sum(done.values()), left=left)
@@ -159,6 +150,19 @@ class Experiment:
             for process, _ in running.values():
                 process.wait()
         return failed
+
+    def _ended(self, plan: Plan, status: int) -> None:
+        """Say what became of a run."""
+        if status == 0:
+            self.console.print(f"{plan}: {_summary(plan)}")
+            refuse_differences([Run(p.folder) for p in self.plans if self._finished(p)])
+            return
+        message = _last_line(plan)
+        if status == 2:  # it was not understood, and the other runs would not be, either
+            if not Run(plan.folder).exists:
+                shutil.rmtree(plan.folder)
+            raise UserError(message)
+        self.console.print(f"{plan}: failed, see {plan.folder / 'log.txt'}: {message}")
 
     def _commands(self, plan: Plan) -> Iterator[list[str]]:
         """Yield one after the other what a run needs: `vae-zoo fit`, then `vae-zoo test`."""
@@ -199,7 +203,7 @@ class Experiment:
         if self.jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
         with open(plan.folder / "log.txt", "a") as log:
-            print("$ vae-zoo", *command, file=log, flush=True)
+            print("$ vae-zoo", shlex.join(command), file=log, flush=True)
             return subprocess.Popen(
                 [sys.executable, "-m", "vae_zoo.compare.child", *command],
                 stdin=subprocess.PIPE,  # whose end tells the child that this process is gone
@@ -229,7 +233,8 @@ class Experiment:
                     found.append(("epochs", self.epochs, there.epoch))
                 for name, here, was in found:
                     raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
-                if not self._finished(plan) and there.results and not (there.folder / LAST).is_file():
+                trained = there.results or any(there.folder.glob("checkpoints/*.ckpt"))
+                if trained and not self._finished(plan) and not (there.folder / LAST).is_file():
                     raise UserError(f"{there.folder} has no {LAST} to go on from; remove it to train it anew")
             for other in others:
                 for name, here, was in conditions.differences(ours, conditions.conditions(other.config)):
