@@ -153,6 +153,8 @@ def test_models_are_told_apart_as_by_a_t_test(tmp_path):
         ([0.1, 0.1], [0.1, 0.1], False, False),
         ([10.0, 10.02], [11.0, 11.02], False, True),
         ([1.0, 3.0], [2.0, 4.0], False, False),
+        # t = 1 / sqrt(.5^2 / 3) = 3.46; of the spread of b alone there are 2 degrees of freedom: critical value 4.30.
+        ([1.0, 1.001, 0.999], [1.5, 2.0, 2.5], False, False),
     ],
 )
 def test_apart(a, b, one_seed, told):
@@ -470,6 +472,7 @@ def test_the_page_in_a_browser(compared, browser):
         )
         == 0
     )
+    assert not find("main style")  # a chart's would be the page's
     # Each picture and chart has a text; each table a caption or header; the page names its language.
     assert all(image.get_attribute("alt") for image in find("main img")) and find("html[lang]")
     assert all(svg.get_attribute("aria-label") for svg in find("main svg[role=img]")) and len(find("main svg")) == 2
