@@ -34,7 +34,7 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
             continue
         best, *others = ranking.groups
         close = [group.label for group in others if not ranking.apart(best, group)]
-        said = f", though it cannot be told apart from {' and '.join(close)}" if close else _ahead(ranking)
+        said = f", though it cannot be told apart from {', '.join(close)}" if close else _ahead(ranking)
         figures = ", ".join(f"{group.label} {group.text(ranking.column)}" for group in ranking.groups)
         yield f"{best.label} {task}{said}. {ranking.column.title}: {figures}. In order: {ranking}."
     for group in groups:
