@@ -69,7 +69,7 @@ def across(groups: Sequence[Group]) -> Iterator[str]:
 
 
 class Claim(NamedTuple):
-    """A claim, what was found, and whether it holds: yes, no or not tested."""
+    """A claim, what was found, and whether it holds: yes, no, not shown (the seeds do not tell), or not tested."""
 
     claim: str
     found: str
@@ -90,7 +90,9 @@ def claims(groups: Sequence[Group]) -> Iterator[Claim]:
         ranked = {group.model: group for group in ranking.groups}
         pairs = [(ranked[better], ranked[worse]) for better, worse in zip(order, order[1:], strict=False)]
         failed = [why for a, b in pairs if (why := _why_not(ranking, a, b))]
-        yield Claim(claim, ": ".join([str(ranking), *["; ".join(failed)] * bool(failed)]), _holds(not failed, groups))
+        found = f"{ranking}: {'; '.join(failed)}" if failed else str(ranking)
+        unclear = all(not ranking.apart(a, b) for a, b in pairs if _why_not(ranking, a, b))
+        yield Claim(claim, found, "not shown" if failed and unclear else _holds(not failed, groups))
     yield _early(groups)
 
 
