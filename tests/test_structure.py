@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY, call, options, vae_zoo
+from tests.conftest import REPOSITORY, SMALL, call, options, vae_zoo
 
 LAYERS = [{"errors"}, {"networks", "objectives"}, {"distributions"}, {"flows"}, {"models"}, {"callbacks", "metrics"}]
 LAYERS += [{"compare"}, {"cli"}]
@@ -74,19 +74,9 @@ def test_commands_of_the_readme(place, monkeypatch):
         if command[1] == "data":
             command += ["--n", "80"]
         if command[1] == "compare":
-            sizes = [word for word in options() if word != "2"]
-            sizes.remove("--trainer.max_epochs")
-            command += [
-                "--configs",
-                "configs/ae.yaml",
-                "--likelihoods",
-                "Gaussian",
-                "--seeds",
-                "0",
-                "--epochs",
-                "1",
-                *sizes,
-            ]
+            its_own = {"trainer.max_epochs", *["data.n_val"] * ("--data.val_on_test" in command)}
+            command += [f"--{name}={value}" for name, value in SMALL.items() if name not in its_own]
+            command += "--configs configs/ae.yaml --likelihoods Gaussian --seeds 0 --epochs 1".split()
         if command[1] == "fit" and "--help" not in command:
             sizes = options()
             if "configs/paper" in " ".join(command):  # its data have no sizes to choose
