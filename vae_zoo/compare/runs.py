@@ -52,7 +52,8 @@ class Run:
     def likelihood(self) -> str | None:
         """The likelihood with its arguments, ``Gaussian(sigma=1.0)``; None for a model that has none."""
         given = conditions.arguments(self.config, "model").get("likelihood")
-        inside = ", ".join(f"{name}={value}" for name, value in ((given or {}).get("init_args") or {}).items())
+        own = given.get("init_args") if isinstance(given, dict) else None
+        inside = ", ".join(f"{name}={value}" for name, value in (own or {}).items())
         return given and f"{conditions.class_name(given)}" + (f"({inside})" if inside else "")
 
     @cached_property
