@@ -660,7 +660,7 @@ def test_one_crash_does_not_end_the_rest_but_a_misspelt_key_does(shapes, tmp_pat
     words = ["--configs", "configs/broken.yaml", "configs/ae.yaml", "--likelihoods", "Gaussian", "--epochs", "1"]
     assert call(*compare(*words, cwd=tmp_path, shapes=shapes), monkeypatch=monkeypatch) == 1
     out, err = capfd.readouterr()
-    assert "broken, Gaussian, seed 0: failed, see comparison/Gaussian/broken/seed_0/log.txt" in out
+    assert "broken, Gaussian, seed 0: failed, see comparison/default/Gaussian/broken/seed_0/log.txt" in out
     assert "ae, Gaussian, seed 0: test MSE" in out and "report.html" in out
     assert "1 of 2 runs failed; the same command tries them once more" in err
 

@@ -48,7 +48,9 @@ def parse(arguments: Sequence[str]) -> Experiment:
     parser.add_argument("--configs", type=Path, nargs="+", default=FOUR, help="models (default: the four in configs)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default: 0) several give mean and spread")
     parser.add_argument("--epochs", type=int, default=100, help="to train for (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder to fill (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("comparison/default"), help="folder to fill (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
     parser.add_argument(
         "--likelihoods",
