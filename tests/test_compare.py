@@ -443,8 +443,12 @@ def test_the_page_in_a_browser(compared, browser):
 
     write_report(compared)
     browser.get(f"file://{quote(str(compared / 'report.html'))}")
-    find = lambda css: browser.find_elements(By.CSS_SELECTOR, css)  # noqa: E731
-    models = lambda: [cell.text for cell in find(".figures tbody th")]  # noqa: E731
+
+    def find(css):
+        return browser.find_elements(By.CSS_SELECTOR, css)
+
+    def models():
+        return [cell.text for cell in find(".figures tbody th")]
 
     # Sorting by MSE with the keyboard alone, both ways; what has no figure stands last both ways.
     mse = find(".figures thead button")[1]
@@ -543,8 +547,13 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
     assert "vae, OptimalGaussian, seed 0: test MSE" in said and "report.html" in said
 
     cut = compare(*words, "--out", "cut", cwd=tmp_path, shapes=shapes)
-    epochs = lambda name: Run(tmp_path / "cut" / "OptimalGaussian" / name / "seed_0").epoch  # noqa: E731
-    begun = lambda: (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "split.json").exists()  # noqa: E731
+
+    def epochs(name):
+        return Run(tmp_path / "cut" / "OptimalGaussian" / name / "seed_0").epoch
+
+    def begun():
+        return (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "split.json").exists()
+
     kills = [
         (signal.SIGKILL, begun),  # in the first epoch
         (signal.SIGKILL, lambda: epochs("vae") >= 3),

@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str]) -> Experiment:
         overrides = [option for key in SECTIONS if key in given for option in _flat(f"--{key}", given[key])]
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
         options, rest = parser.parse_known_args([*words, *arguments])  # what is typed comes last, and counts
-    overrides += list(_joined(rest))
+    overrides += list(_joined(rest, [f"--{name}" for name in ("config", *sorted(own))]))
     return Experiment(
         options.configs, options.likelihoods, options.seeds, options.epochs, options.out, options.jobs, overrides
     )
@@ -99,7 +99,7 @@ def _flat(path: str, value: Any) -> Iterator[str]:
         yield f"{path}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
 
 
-def _joined(words: Sequence[str]) -> Iterator[str]:
+def _joined(words: Sequence[str], own: Sequence[str]) -> Iterator[str]:
     """``--data.root x`` as ``--data.root=x``; refuse what is no option of a run."""
     left = list(words)
     while left:
@@ -107,7 +107,6 @@ def _joined(words: Sequence[str]) -> Iterator[str]:
         name, equals, value = word.partition("=")
         section, dot, _ = name.removeprefix("--").partition(".")
         if not (name.startswith("--") and section in SECTIONS and (dot or section == "compile")):
-            own = ["--configs", "--seeds", "--epochs", "--out", "--jobs", "--likelihoods", "--config"]
             if name in INSTEAD:
                 raise UsageError(f"there is no option {name}; it is {INSTEAD[name]} in a comparison")
             raise UsageError(f"there is no option {name}{nearest(name, own)}")

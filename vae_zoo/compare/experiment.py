@@ -278,11 +278,9 @@ def _argument(option: str) -> str | None:
 
 
 def _summary(plan: Plan) -> str:
-    run = Run(plan.folder)
-    results = run.results or {}
-    timing = results["timing"]
+    results = Run(plan.folder).tested
     mse = "" if results["mse"] is None else f"test MSE {results['mse']:.4f}, "
-    seconds = timing["seconds_per_epoch"]
+    seconds = results["timing"]["seconds_per_epoch"]
     return f"{mse}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
 
 
