@@ -187,6 +187,89 @@ class Discriminator(Network):
 DiscriminatorFactory = Callable[[int], Network]
 
 
+class DCGANGenerator(Network):
+    """Noise to image by transposed convolutions alone (Radford et al. 2015, section 3 and figure 1).
+
+    Batch normalisation and ReLU after each but the last, then Tanh. The noise becomes 4 x 4 pixels with
+    width * size / 8 channels; each further layer doubles the side and halves the channels, down to `width`, then C.
+    Kernels are of 4 x 4, which a stride of 2 divides, where the paper has 5 x 5. Weights are drawn from N(0, 0.02^2).
+
+    Args:
+        features: numbers of noise per image.
+        shape: (C, H, W) of the images out; H = W is a power of two, at least 16.
+        width: channels before the last layer; 128 at 64 x 64 pixels is the paper's.
+
+    Shapes: (B, features) -> (B, C, H, W) in [-1, 1].
+
+    Raises:
+        UserError: if the images are of another size.
+    """
+
+    def __init__(self, features: int, shape: Shape, width: int = 32) -> None:
+        channels = _doubled(shape, width)[::-1]  # ... 4 width, 2 width, width
+        layers: list[nn.Module] = [nn.Unflatten(1, (features, 1, 1))]
+        for i, (before, after) in enumerate(pairwise([features, *channels])):
+            place = (4, 1, 0) if i == 0 else (4, 2, 1)  # kernel, stride, padding
+            layers += [nn.ConvTranspose2d(before, after, *place, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        super().__init__(*layers, nn.ConvTranspose2d(width, shape[0], 4, 2, 1), nn.Tanh())
+        _initialise_dcgan(self)
+
+
+class DCGANDiscriminator(Network):
+    """Image to the logit of "real" by strided convolutions alone (Radford et al. 2015, section 3).
+
+    The mirror image of :class:`DCGANGenerator`: LeakyReLU of slope 0.2 after each but the last, batch normalisation
+    between but for the first.
+
+    Args:
+        shape: (C, H, W) of the images; H = W is a power of two, at least 16.
+        width: channels after the first layer; 128 at 64 x 64 pixels is the paper's.
+
+    Shapes: (B, C, H, W) in [-1, 1] -> (B, 1).
+
+    Raises:
+        UserError: if the images are of another size.
+    """
+
+    def __init__(self, shape: Shape, width: int = 32) -> None:
+        channels = _doubled(shape, width)  # width, 2 width, 4 width ...
+        layers: list[nn.Module] = [_Images(shape), nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for before, after in pairwise(channels):
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Conv2d(channels[-1], 1, 4), nn.Flatten())
+        _initialise_dcgan(self)
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Return the output of each hidden layer, (B, width, H / 2, W / 2), (B, 2 width, H / 4, W / 4) ..."""
+        maps = []
+        for layer in self:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                maps.append(x)
+        return maps
+
+
+def _doubled(shape: Shape, width: int) -> list[int]:
+    """The channels from the largest map, of half the image's side, to the smallest, of 4 x 4: each twice the last."""
+    _, height, side = check_shape(shape)
+    require(1, width=width)
+    if height != side or side < 16 or side & (side - 1):
+        raise UserError(
+            f"image size {height} x {side}: a DCGAN makes squares whose side is a power of two, 16, 32, 64 ..."
+        )
+    return [width << i for i in range(int(math.log2(side)) - 2)]
+
+
+def _initialise_dcgan(network: Network) -> None:
+    """All weights from N(0, 0.02^2) (Radford et al. 2015, section 4), biases zero; and channels_last."""
+    for layer in network:
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    network.to(memory_format=torch.channels_last)
+
+
 def _finish(network: Network) -> None:
     """Initialise the convolutions so that the signal does not vanish (He et al. 2015), and lay them out channels_last.
 

@@ -107,12 +107,13 @@ class SampleImages(EpochPictures):
 
     def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
         """Return the reconstructions, where there are any, and the samples."""
-        samples = make_grid(pl_module.sample(self.samples), self.columns, pad_value=1).cpu()
+        pictures = pl_module.pictures
+        samples = make_grid(pictures(pl_module.sample(self.samples)), self.columns, pad_value=1).cpu()
         if not isinstance(pl_module, Autoencoder):
             return {"samples": samples}
         x, y = (part[: self.reconstructions] for part in self._fixed_batch(trainer, pl_module))
         return {
-            "reconstructions": reconstruction_grid(x, pl_module.reconstruct(x, y), self.columns),
+            "reconstructions": reconstruction_grid(pictures(x), pictures(pl_module.reconstruct(x, y)), self.columns),
             "samples": samples,
         }
 

@@ -171,9 +171,11 @@ class ZooCLI(LightningCLI):
             callbacks.append(RichProgressBar(refresh_rate=10))
         callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
         if config["enable_checkpointing"] is not False and config["logger"] in (None, True):
-            best = ModelCheckpoint(monitor="val/loss", filename="best", save_on_train_epoch_end=False)
+            if self.model.monitor and not getattr(self.datamodule, "val_on_test", False):
+                best = ModelCheckpoint(monitor=self.model.monitor, filename="best", save_on_train_epoch_end=False)
+                callbacks.append(best)
             last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-            callbacks += [last] if getattr(self.datamodule, "val_on_test", False) else [best, last]
+            callbacks.append(last)
         if not config["plugins"]:
             kwargs["plugins"] = [WholeCheckpoints()]
         if self.subcommand == "predict":

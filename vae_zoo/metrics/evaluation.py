@@ -112,7 +112,7 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect codes and KL."""
-        self._collect(pl_module, outputs)
+        self._collect(outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the active units and the KL per dimension."""
@@ -130,21 +130,21 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Collect codes and KL, estimate log p(x), and look at reconstructions and samples."""
-        self._collect(pl_module, outputs)
+        self._collect(outputs)
         x, y = batch
         self._shape = tuple(x.shape[1:])
         precision = trainer.precision_plugin.test_step_context  # the step's own
+        x_hat = outputs["x_hat"]
         if isinstance(pl_module, Autoencoder):
             self._prior.update(pl_module.sample_prior(len(x), y))
-            with precision():
-                x_hat = pl_module.reconstruct(x, y)
+        if x_hat is not None:
             self._psnr.update(x_hat, x)
             if min(self._shape[1:]) >= WINDOW:
                 self._ssim.update(x_hat, x)
         if isinstance(pl_module, GenerativeModel) and self.features is not None and (self.fid or self.kid):
             with precision():
                 samples = pl_module.sample(len(x), y)
-            for metric, images in ((self._real, x), (self._fake, samples)):
+            for metric, images in ((self._real, pl_module.pictures(x)), (self._fake, pl_module.pictures(samples))):
                 metric.update(self.features(images.float().expand(-1, 3, -1, -1)).flatten(1))  # B F
         if isinstance(pl_module, LatentVariableModel) and self.nll_samples:
             with precision():
@@ -153,8 +153,10 @@ class Evaluation(Callback):
         if getattr(_likelihood(pl_module), "binary", False):
             self._grey |= not bool(((x == 0) | (x == 1)).all())
         if isinstance(pl_module, Autoencoder) and sum(map(len, self._labels)) < PROJECTED:
-            side = max(x.shape[-2:])
-            square = pad(x, (0, side - x.shape[-1], 0, side - x.shape[-2]), value=1.0)  # as the projector asks for
+            picture = pl_module.pictures(x)
+            height, width = picture.shape[-2:]
+            side = max(height, width)
+            square = pad(picture, (0, side - width, 0, side - height), value=1.0)  # as the projector asks for
             self._labels.append(y.cpu())
             self._thumbnails.append(interpolate(square, size=min(side, 32), mode="area").cpu())
 
@@ -228,12 +230,10 @@ class Evaluation(Callback):
             metric.to(pl_module.device)
         self._labels, self._thumbnails, self._grey = [], [], False
 
-    def _collect(self, pl_module: LightningModule, outputs: Measured) -> None:
-        if isinstance(pl_module, Autoencoder):
-            self._codes.update(outputs["codes"])
-            self._draws.update(outputs["draws"])
-            if outputs["kl"] is not None:
-                self._kl.update(outputs["kl"])
+    def _collect(self, outputs: Measured) -> None:
+        for metric, values in ((self._codes, "codes"), (self._draws, "draws"), (self._kl, "kl")):
+            if (found := outputs[values]) is not None:  # type: ignore[literal-required]
+                metric.update(found)
 
     def _log_kl(self, trainer: Trainer) -> None:
         if not self._kl.update_called:

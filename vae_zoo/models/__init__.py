@@ -4,8 +4,9 @@ from vae_zoo.models.aae import AAE
 from vae_zoo.models.ae import AE
 from vae_zoo.models.base import Autoencoder, GenerativeModel, LatentVariableModel
 from vae_zoo.models.cvae import CVAE
+from vae_zoo.models.dcgan import DCGAN
 from vae_zoo.models.iaf import IAFVAE
 from vae_zoo.models.iwae import IWAE
 from vae_zoo.models.vae import VAE
 
-__all__ = ["AAE", "AE", "CVAE", "IAFVAE", "IWAE", "VAE", "Autoencoder", "GenerativeModel", "LatentVariableModel"]
+__all__ = ["AAE", "AE", "CVAE", "DCGAN", "IAFVAE", "IWAE", "VAE", "Autoencoder", "GenerativeModel", "LatentVariableModel"]

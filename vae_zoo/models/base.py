@@ -1,8 +1,8 @@
 """The workflow that all models share. Each step is written once, here; a model's own file holds only its mathematics.
 
-GenerativeModel       can `sample`; a checkpoint says how to build it again.
+GenerativeModel       can `sample`; is measured, in validation and test; a checkpoint says how to build it again.
   Alternating         is trained by turns, with an optimizer for each.
-  Autoencoder         also has codes: encode, decode, reconstruct; fit, validate, test and predict over batches.
+  Autoencoder         also has codes: encode, decode, reconstruct, predict.
     LatentVariableModel   also has densities: terms, an objective, log_prob.
       EvidenceModel       whose objective is the evidence lower bound, with a KL that may be weighted.
 """
@@ -36,13 +36,17 @@ class Measured(TypedDict):
         per_image: by name, one number for each image, (B,): loss, mse, elbo ... in nats, mse in squared pixel units.
         codes: the posteriors' centres, (B, D).
         draws: one draw from each posterior, (B, D): all together, the codes that the decoder was trained on.
-        kl: the summands of KL(q(z|x) || p(z)), one for each latent dimension, (B, D); None where there are none.
+        kl: the summands of KL(q(z|x) || p(z)), one for each latent dimension, (B, D).
+        x_hat: the images decoded from the codes, (B, C, H, W).
+
+    What a model does not have is None.
     """
 
     per_image: dict[str, Tensor]
-    codes: Tensor
-    draws: Tensor
+    codes: Tensor | None
+    draws: Tensor | None
     kl: Tensor | None
+    x_hat: Tensor | None
 
 
 P = ParamSpec("P")
@@ -68,7 +72,13 @@ def inference(method: Callable[P, R]) -> Callable[P, R]:
 
 
 class GenerativeModel(LightningModule, ABC):
-    """A LightningModule that can draw images. Finals call `save_hyperparameters()`; checkpoints then load safely."""
+    """A LightningModule that can draw images. Finals call `save_hyperparameters()`; checkpoints then load safely.
+
+    Attributes:
+        monitor: the figure that is lowest at the best checkpoint; None if no figure says which is best.
+    """
+
+    monitor: str | None = "val/loss"
 
     def on_train_start(self) -> None:
         """Remember the seed that the run was started with."""
@@ -87,6 +97,53 @@ class GenerativeModel(LightningModule, ABC):
     @abstractmethod
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw `n` images, (n, C, H, W) in [0, 1]; `y`, (n,), are labels, for a model that takes them."""
+
+    @abstractmethod
+    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
+        """Evaluate images (B, C, H, W) in [0, 1]."""
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """Return what one looks at, (B, C, H, W) in [0, 1]: an image is its own picture."""
+        return x
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the numbers (B, F) by which a linear classifier may tell images (B, C, H, W) apart.
+
+        Raises:
+            UserError: if the model has none.
+        """
+        raise UserError(f"{type(self).__name__} has no encoder or discriminator, so it has no features")
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
+        """Log the batch's mean of each measure as val/NAME, weighted by the number of images."""
+        return self._evaluation_step(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
+        """Log the batch's mean of each measure as test/NAME, weighted by the number of images."""
+        return self._evaluation_step(batch, "test")
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the codes (B, D).
+
+        Raises:
+            UserError: if the model has none.
+        """
+        raise UserError(f"{type(self).__name__} has no encoder, so there are no codes to predict")
+
+    def log_training(self, **values: Tensor) -> None:
+        """Log the means as train/NAME, at those steps whose values reach a logger; elsewhere the call costs nothing."""
+        trainer: Any = self._trainer  # None for a model that is not being trained
+        every = trainer.log_every_n_steps if trainer else 0  # 0 is never
+        if every and (trainer.global_step + 1) % every == 0:
+            self.log_dict({f"train/{name}": value.detach().mean() for name, value in values.items()})
+
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor], stage: str) -> Measured:
+        x, y = batch
+        measured = self.measure(x, y)
+        for name, value in measured["per_image"].items():
+            shown = stage == "val" and name in ("loss", "mse")
+            self.log(f"{stage}/{name}", value.mean(), batch_size=len(x), prog_bar=shown, sync_dist=True)
+        return measured
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the hyper-parameters as plain values, so that the file loads under ``weights_only=True``.
@@ -128,16 +185,23 @@ class Autoencoder(GenerativeModel):
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
         """Evaluate images (B, C, H, W): -log p(x|z) as the loss, squared error from the code's centre and a draw."""
         q = self.posterior(x, y)
-        z = q.rsample()  # B D
+        z = q.rsample(torch.Size([1]))  # 1 B D
         px = self.likelihood(z, y)
-        log_px = px.log_prob(x)  # B
-        per_image = {
-            "loss": -log_px,
-            "reconstruction": log_px,
-            "mse": squared_error(x, self.likelihood(q.mean, y).mean),
-            "mse_sampled": squared_error(x, px.mean),
-        }
-        return Measured(per_image=per_image, codes=q.mean, draws=z, kl=None)
+        log_px = px.log_prob(x).squeeze(0)  # B
+        errors, x_hat = self.errors(x, self.likelihood(q.mean, y), px)
+        per_image = {"loss": -log_px, "reconstruction": log_px, **errors}
+        return Measured(per_image=per_image, codes=q.mean, draws=z[0], kl=None, x_hat=x_hat)
+
+    def errors(self, x: Tensor, centre: Distribution, drawn: Distribution) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return how far reconstructions are from x (B, C, H, W), by name, (B,) each, and the reconstructions.
+
+        Args:
+            x: the images.
+            centre: p(x|z) at the posteriors' centres, batch shape (B,).
+            drawn: p(x|z) at draws from them, batch shape (K, B).
+        """
+        errors = {"mse": squared_error(x, centre.mean), "mse_sampled": squared_error(x, drawn.mean).mean(0)}
+        return errors, centre.mean
 
     @inference
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -175,13 +239,9 @@ class Autoencoder(GenerativeModel):
             f"{type(self).__name__} has no density, so no log p(x); a latent-variable model such as VAE has one"
         )
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
-        """Log the batch's mean of each measure as val/NAME, weighted by the number of images."""
-        return self._evaluation_step(batch, "val")
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
-        """Log the batch's mean of each measure as test/NAME, weighted by the number of images."""
-        return self._evaluation_step(batch, "test")
+    def features(self, x: Tensor) -> Tensor:
+        """Return the codes (B, D) of images (B, C, H, W)."""
+        return self.encode(x)
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the codes (B, D)."""
@@ -191,21 +251,6 @@ class Autoencoder(GenerativeModel):
     def configure_optimizers(self) -> Optimizer | list[Optimizer]:
         """Fused Adam with the other settings at their defaults (Kingma & Ba 2015)."""
         return Adam(self.parameters(), lr=self.lr, fused=True)
-
-    def log_training(self, **values: Tensor) -> None:
-        """Log the means as train/NAME, at those steps whose values reach a logger; elsewhere the call costs nothing."""
-        trainer: Any = self._trainer  # None for a model that is not being trained
-        every = trainer.log_every_n_steps if trainer else 0  # 0 is never
-        if every and (trainer.global_step + 1) % every == 0:
-            self.log_dict({f"train/{name}": value.detach().mean() for name, value in values.items()})
-
-    def _evaluation_step(self, batch: tuple[Tensor, Tensor], stage: str) -> Measured:
-        x, y = batch
-        measured = self.measure(x, y)
-        for name, value in measured["per_image"].items():
-            shown = stage == "val" and name in ("loss", "mse")
-            self.log(f"{stage}/{name}", value.mean(), batch_size=len(x), prog_bar=shown, sync_dist=True)
-        return measured
 
 
 class LatentVariableModel(Autoencoder):
@@ -248,15 +293,15 @@ class LatentVariableModel(Autoencoder):
         q = self.posterior(x, y)
         z = q.rsample(torch.Size([self.samples]))  # K B D
         terms, px = self._score(x, y, q, z)
+        errors, x_hat = self.errors(x, self.likelihood(q.mean, y), px)
         per_image = {
             "loss": -self.objective(terms),
             "elbo": objectives.elbo(terms),
             "reconstruction": terms.log_px.mean(0),
             "kl": objectives.kl(terms),
-            "mse": squared_error(x, self.likelihood(q.mean, y).mean),
-            "mse_sampled": squared_error(x, px.mean).mean(0),
+            **errors,
         }
-        return Measured(per_image=per_image, codes=q.mean, draws=z[0], kl=terms.kl)
+        return Measured(per_image=per_image, codes=q.mean, draws=z[0], kl=terms.kl, x_hat=x_hat)
 
     @inference
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, chunk: int = 512) -> Tensor:

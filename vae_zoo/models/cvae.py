@@ -76,6 +76,14 @@ class CVAE(EvidenceModel):
         self.labels, self.samples, self.lr = labels, samples, lr
         self.beta, self.free_bits, self.warmup = beta, free_bits, warmup
 
+    def features(self, x: Tensor) -> Tensor:
+        """Refuse: the encoder is given the label, so that the codes need not hold it.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("CVAE's encoder is given the label, so a classifier of its codes would say nothing")
+
     @inference
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw images of the labels y (n,), or of labels drawn uniformly, (n, C, H, W) in [0, 1]."""

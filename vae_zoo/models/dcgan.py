@@ -1,0 +1,159 @@
+"""The deep convolutional generative adversarial network (Radford et al. 2015)."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_max_pool2d, softplus
+from torch.optim import Adam, Optimizer
+
+from vae_zoo.distributions import wide
+from vae_zoo.errors import require, require_positive
+from vae_zoo.models.base import Alternating, Measured, inference
+from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator, Shape
+
+WON = 0.99  # a discriminator that is so sure for a whole epoch teaches the generator nothing
+
+
+class DCGAN(Alternating):
+    """Deep convolutional GAN (Radford et al. 2015; Goodfellow et al. 2014, section 3).
+
+    discriminator:  min -E_x log D(x) - E_z log(1 - D(G(z))),  z uniform on [-1, 1]^latent
+    generator:      min -E_z log D(G(z)), the loss that does not saturate
+
+    By turns, first the discriminator, on the same G(z). It has no encoder and no density: it only samples. A run logs
+    D(x) and D(G(z)), and warns after an epoch in which one side has won.
+
+    Args:
+        shape: (C, H, W) of the images; H = W is a power of two, at least 16.
+        latent: numbers of noise per image.
+        width: channels of both networks' largest map; 128 at 64 x 64 pixels is the paper's.
+        generator_lr: Adam's learning rate of the generator.
+        discriminator_lr: that of the discriminator.
+        beta1: Adam's decay of the mean gradient, of both.
+
+    Raises:
+        UserError: if the images are of another size, or a number is too small.
+    """
+
+    monitor = None  # neither loss says how good the samples are
+
+    def __init__(
+        self,
+        shape: Shape = (3, 64, 64),
+        latent: int = 100,
+        width: int = 32,
+        generator_lr: float = 2e-4,
+        discriminator_lr: float = 2e-4,
+        beta1: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        require(1, latent=latent, width=width)
+        require(0, beta1=beta1)
+        require_positive(generator_lr=generator_lr, discriminator_lr=discriminator_lr)
+        self.generator = DCGANGenerator(latent, shape, width)
+        self.discriminator = DCGANDiscriminator(shape, width)
+        self.latent, self.beta1 = latent, beta1
+        self.generator_lr, self.discriminator_lr = generator_lr, discriminator_lr
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """One for each side: discriminator, generator."""
+        sides = (self.discriminator, self.discriminator_lr), (self.generator, self.generator_lr)
+        return [Adam(side.parameters(), lr=lr, betas=(self.beta1, 0.999), fused=True) for side, lr in sides]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Take one step of each optimizer."""
+        x, _ = batch
+        optimizers: Any = self.optimizers()
+        discrimination, generation = optimizers
+        fake = self._generate(len(x))  # B C H W
+
+        real_logit, fake_logit = self._logit(x), self._logit(fake.detach())  # B, B
+        discriminator_loss = softplus(-real_logit).mean() + softplus(fake_logit).mean()
+        discrimination.zero_grad()
+        self.manual_backward(discriminator_loss)
+        self.step_uncounted(discrimination)
+
+        image = fake.detach().requires_grad_()  # so that the discriminator's parameters get no gradient from this turn
+        with _still(self.discriminator):
+            generator_loss = softplus(-self._logit(image)).mean()
+        (towards_real,) = torch.autograd.grad(generator_loss, image)  # B C H W
+        generation.zero_grad()
+        self.manual_backward(fake, towards_real)
+        d_x, d_g_z = real_logit.detach().sigmoid().mean(), fake_logit.detach().sigmoid().mean()
+        self._belief += torch.stack([d_x, d_g_z, torch.ones_like(d_x)])
+        self.log_training(
+            discriminator_loss=discriminator_loss, generator_loss=generator_loss, d_x=d_x, d_g_z=d_g_z
+        )
+        generation.step()
+
+    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Seed the epoch's noise, and forget the last epoch's D(x) and D(G(z))."""
+        super().on_train_batch_start(batch, batch_idx)
+        if batch_idx == 0:
+            self._belief = torch.zeros(3, device=self.device)  # sums of D(x), of D(G(z)), and their number
+
+    def on_train_epoch_end(self) -> None:
+        """Warn if one side has won."""
+        real, fake, batches = self._belief.tolist()
+        d_x, d_g_z = real / batches, fake / batches
+        where = f"epoch {self.current_epoch + 1}: D(x) is {d_x:.3f} and D(G(z)) {d_g_z:.3f}"
+        if d_x > WON and d_g_z < 1 - WON:
+            hint = "lower discriminator_lr, or give it fewer epochs"
+            warnings.warn(f"{where}: the discriminator has won, the generator learns no more; {hint}", stacklevel=2)
+        elif max(d_x, d_g_z) < 1 - WON or min(d_x, d_g_z) > WON:
+            hint = "lower generator_lr"
+            warnings.warn(f"{where}: the discriminator tells nothing apart, the generator has won; {hint}", stacklevel=2)
+
+    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
+        """Evaluate images (B, C, H, W): D(x), D of as many samples, and both losses."""
+        real, fake = self._logit(x), self._logit(self._generate(len(x)))  # B, B
+        per_image = {
+            "discriminator_loss": softplus(-real) + softplus(fake),
+            "generator_loss": softplus(-fake),
+            "d_x": real.sigmoid(),
+            "d_g_z": fake.sigmoid(),
+        }
+        return Measured(per_image=per_image, codes=None, draws=None, kl=None, x_hat=None)
+
+    @inference
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw noise and return its images, (n, C, H, W) in [0, 1]."""
+        require(1, n=n)
+        return self._generate(n)
+
+    @inference
+    def features(self, x: Tensor) -> Tensor:
+        """Return the discriminator's maps of all hidden layers, each max-pooled to 4 x 4, in a row (B, F).
+
+        Radford et al. 2015, section 5.1: F is 16 (width + 2 width + 4 width ...).
+        """
+        maps = self.discriminator.feature_maps(2 * x - 1)
+        return torch.cat([adaptive_max_pool2d(each, 4).flatten(1) for each in maps], 1)  # B F
+
+    def _generate(self, n: int) -> Tensor:
+        """Draw images (n, C, H, W) in [0, 1]; Tanh's range is mapped to theirs here alone."""
+        z = 2 * torch.rand(n, self.latent, device=self.device, dtype=self.dtype) - 1  # n D
+        return (wide(self.generator(z)) + 1) / 2
+
+    def _logit(self, x: Tensor) -> Tensor:
+        """The logit of D (B,) of images (B, C, H, W) in [0, 1]."""
+        return wide(self.discriminator(2 * x - 1)).squeeze(1)
+
+
+@contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """Normalise by the batch and leave the running statistics alone: they are of the network's own turn."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
