@@ -20,3 +20,10 @@ def require_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UserError(f"{name} must be positive, got {value}")
+
+
+def require_share(**values: float) -> None:
+    """Raise a UserError that names the first of these values that is not between 0 and 1."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{name} must be between 0 and 1, got {value}")

@@ -2,6 +2,7 @@
 
 from vae_zoo.callbacks.images import LabelGrid, SampleImages
 from vae_zoo.callbacks.schedule import BurdaSchedule
+from vae_zoo.callbacks.sketches import Drawings
 from vae_zoo.callbacks.timing import Timing
 
-__all__ = ["BurdaSchedule", "LabelGrid", "SampleImages", "Timing"]
+__all__ = ["BurdaSchedule", "Drawings", "LabelGrid", "SampleImages", "Timing"]

@@ -1,7 +1,7 @@
 """Pictures of the training: the same images reconstructed, and samples from the same noise, at chosen epochs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +111,11 @@ class SampleImages(EpochPictures):
         samples = make_grid(pictures(pl_module.sample(self.samples)), self.columns, pad_value=1).cpu()
         if not isinstance(pl_module, Autoencoder):
             return {"samples": samples}
-        x, y = (part[: self.reconstructions] for part in self._fixed_batch(trainer, pl_module))
+        x, y = (part[: self.reconstructions] for part in fixed_batch(trainer, pl_module))
         return {
             "reconstructions": reconstruction_grid(pictures(x), pictures(pl_module.reconstruct(x, y)), self.columns),
             "samples": samples,
         }
-
-    def _fixed_batch(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
-        """The first test images, or the first training ones where no data module has any."""
-        datamodule = getattr(trainer, "datamodule", None)
-        loader: Any = datamodule.test_dataloader() if datamodule else trainer.train_dataloader
-        return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
 
 
 class LabelGrid(EpochPictures):
@@ -155,15 +149,27 @@ class LabelGrid(EpochPictures):
         """Return the one grid."""
         names = getattr(getattr(trainer, "datamodule", None), "labels", None)
         names = (names or [str(i) for i in range(int(pl_module.hparams["labels"]))])[: self.labels]
-        ruler = ImageDraw.Draw(Image.new("1", (1, 1)))
-        width = 8 + max(int(ruler.textlength(name)) for name in names)
         rows = []
         for label, name in enumerate(names):
             torch.manual_seed(self.seed)  # the same noise in each row
             y = torch.full((self.columns,), label, device=pl_module.device)
-            row = make_grid(pl_module.sample(self.columns, y), self.columns, pad_value=1).cpu()
-            rows.append(torch.cat([_caption(name, width, row.shape[-2]), row], -1))
-        return {"labels": torch.cat(rows, -2)}
+            rows.append((name, pl_module.pictures(pl_module.sample(self.columns, y))))
+        return {"labels": captioned(rows)}
+
+
+def fixed_batch(trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
+    """Return the first test images, or the first training ones where no data module has any."""
+    datamodule = getattr(trainer, "datamodule", None)
+    loader: Any = datamodule.test_dataloader() if datamodule else trainer.train_dataloader
+    return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
+
+
+def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:
+    """Lay rows of images, (B, C, H, W) each, below each other, its name before each, in one picture on the CPU."""
+    ruler = ImageDraw.Draw(Image.new("1", (1, 1)))
+    width = 8 + max(int(ruler.textlength(name)) for name, _ in rows)
+    grids = [(name, make_grid(images, len(images), pad_value=1).cpu()) for name, images in rows]
+    return torch.cat([torch.cat([_caption(name, width, grid.shape[-2]), grid], -1) for name, grid in grids], -2)
 
 
 def _caption(text: str, width: int, height: int) -> Tensor:

@@ -18,7 +18,7 @@ COMMANDS = {
     "reconstruct": ("pictures", "put images over their reconstructions in a PNG"),
     "compare": ("compare", "train models under identical conditions, then report"),
     "report": ("compare", "compare the runs in a folder: report.html, report.md, results.csv"),
-    "data": ("data", "draw the embedded data set, or download a part of COCO"),
+    "data": ("data", "draw an embedded data set, or download a part of COCO"),
 }
 
 

@@ -4,23 +4,29 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from vae_zoo.data.doodles import draw_doodles
 from vae_zoo.data.download import COCO, download_coco
 from vae_zoo.data.shapes import draw_shapes
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Run ``vae-zoo data shapes`` or ``vae-zoo data coco``."""
+    """Run ``vae-zoo data shapes``, ``sketches`` or ``coco``."""
     parser = argparse.ArgumentParser(prog="vae-zoo data", description="Make a data set.", allow_abbrev=False)
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    shapes = kinds.add_parser("shapes", help="draw the embedded data set: coloured shapes in COCO format")
+    shapes = kinds.add_parser("shapes", help="draw the embedded pictures: coloured shapes in COCO format")
     coco = kinds.add_parser("coco", help="download a part of COCO train2017: the annotations, and N pictures")
-    for kind in (shapes, coco):
-        kind.add_argument("--out", type=Path, required=True, help="folder to make")
-        kind.add_argument("--n", type=int, default=13_000, help="number of pictures (default %(default)s)")
+    sketches = kinds.add_parser("sketches", help="draw the embedded sketches, circles, zigzags and stars: an .ndjson")
+    for kind in (shapes, coco, sketches):
+        kind.add_argument("--out", type=Path, required=True, help="folder to make, or .ndjson")
+        kind.add_argument("--n", type=int, default=13_000, help="how many (default %(default)s)")
         kind.add_argument("--seed", type=int, default=0, help="of all that is random (default %(default)s)")
     coco.add_argument("--url", default=COCO, help="server (default %(default)s)")
     coco.add_argument("--jobs", type=int, default=16, help="connections at a time (default %(default)s)")
     options = parser.parse_args(arguments)
+    if options.kind == "sketches":
+        draw_doodles(options.out, options.n, options.seed)
+        print(f"{options.n} sketches are in {options.out}; train on them with --data.path {options.out}")
+        return
     if options.kind == "shapes":
         draw_shapes(options.out, options.n, options.seed)
     else:

@@ -194,8 +194,9 @@ class ZooCLI(LightningCLI):
         trained_on = self.loaded.hparams if self.loaded else {}
         if "shape" in trained_on and tuple(trained_on["shape"]) != tuple(self.model.hparams["shape"]):
             raise UserError(
-                f"the checkpoint was trained on images of shape {tuple(trained_on['shape'])} (channels, height, "
-                f"width), the data have {tuple(self.model.hparams['shape'])}; set --data.image_size or --data.channels"
+                f"the checkpoint was trained on data of shape {tuple(trained_on['shape'])}, these have "
+                f"{tuple(self.model.hparams['shape'])}; set --data.image_size and "
+                "--data.channels, or --data.max_length, as they were"
             )
         here = list(getattr(self.datamodule, "labels", []))
         there = self.trained_labels or [str(i) for i in range(trained_on.get("labels", 0))]  # names, if it has them
@@ -361,7 +362,7 @@ def _refuse_differences(given: Namespace, saved: dict[str, Any]) -> None:
 def _shape(data: LightningDataModule) -> tuple[int, ...]:
     shape = getattr(data, "shape", None)
     if shape is None:
-        raise UserError(f"{type(data).__name__} has no `shape` (C, H, W), which a model is built for")
+        raise UserError(f"{type(data).__name__} has no `shape`, such as (C, H, W), which a model is built for")
     return shape
 
 

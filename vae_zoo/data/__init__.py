@@ -1,7 +1,9 @@
-"""Data sets. Images are uint8 on disk and in memory, float in [0, 1] at a model's door."""
+"""Data sets. Images are uint8 on disk and in memory, float in [0, 1] at a model's door; sketches are float."""
 
 from vae_zoo.data.binarized_mnist import BinarizedMNIST
 from vae_zoo.data.coco import COCODataModule
 from vae_zoo.data.frey_faces import FreyFaces
+from vae_zoo.data.outlines import COCOSketches
+from vae_zoo.data.sketches import Sketches
 
-__all__ = ["BinarizedMNIST", "COCODataModule", "FreyFaces"]
+__all__ = ["BinarizedMNIST", "COCODataModule", "COCOSketches", "FreyFaces", "Sketches"]

@@ -11,7 +11,8 @@ import torch
 
 from vae_zoo.data.cache import MODES, Cache, open_cache
 from vae_zoo.data.listing import NO_LABEL, Listing, Picture
-from vae_zoo.data.pixels import Part, PixelDataModule, PixelDataset
+from vae_zoo.data.module import Part
+from vae_zoo.data.pixels import PixelDataModule, PixelDataset
 from vae_zoo.errors import UserError, require
 
 

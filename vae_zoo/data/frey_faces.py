@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vae_zoo.data.pixels import Part, PixelDataModule, PixelDataset
+from vae_zoo.data.module import Part
+from vae_zoo.data.pixels import PixelDataModule, PixelDataset
 from vae_zoo.errors import UserError, require
 
 

@@ -95,7 +95,7 @@ class Listing:
         return pictures, sorted({picture.label for picture in pictures} - {NO_LABEL})
 
     def _read_coco(self, annotations: str) -> tuple[list[Picture], list[str]]:
-        coco = _open_coco(self.files, annotations)
+        coco = open_coco(self.files, annotations)
         names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
         self._check_categories(list(names.values()), annotations)
         images = [coco.imgs[id_] for id_ in sorted(coco.imgs)]
@@ -143,8 +143,12 @@ class Listing:
         return places[hits.index(max(hits))]
 
 
-def _open_coco(files: Files, annotations: str) -> COCO:
-    """Read a COCO instances file and check that it is one."""
+def open_coco(files: Files, annotations: str) -> COCO:
+    """Read a COCO instances file.
+
+    Raises:
+        UserError: if it is missing or no such file.
+    """
     where = f"the annotation file {files.root / annotations}"
     try:
         on_disk = files.root / Path(annotations).expanduser()

@@ -1,17 +1,14 @@
 """Batches of images from an array of bytes: what all data modules of images share."""
 
-import hashlib
-import json
-from abc import ABC, abstractmethod
-from typing import Any, Literal
+from abc import ABC
+from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-Part = Literal["train", "val", "test"]
+from vae_zoo.data.module import Part, SplitDataModule
 
 
 class PixelDataset(Dataset):
@@ -46,34 +43,17 @@ def _whole(batch: Any) -> Any:
     return batch
 
 
-class PixelDataModule(LightningDataModule, ABC):
+class PixelDataModule(SplitDataModule, ABC):
     """Batches (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`.
 
-    Finals choose the images, in `setup`; the rest is written once, here.
+    Finals choose the images, in `setup`; the rest is written once, here. The shape is (C, H, W).
 
     Attributes:
-        batch_size: images in a batch; the last batch of an epoch may be smaller.
         resident: keep all pixels on the device, so that a batch never leaves it.
-        labels: the names that y indexes, once set up.
-        split: the image ids of "train", "val" and "test", once set up.
-        split_sha256: a hash of `split`, equal for equal splits on any machine.
     """
 
-    batch_size: int
     resident: bool
-    labels: list[str]
-    split: dict[Part, list[int | str]]
-    _sets: dict[Part, PixelDataset]
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images, known before any is read."""
-
-    @property
-    def split_sha256(self) -> str:
-        """The hash of the split's image ids."""
-        return hashlib.sha256(json.dumps(self.split, sort_keys=True).encode()).hexdigest()
+    _sets: dict[Part, PixelDataset]  # type: ignore[assignment]
 
     def train_dataloader(self) -> DataLoader:
         """Shuffle by the global seed and the epoch alone, so that every model sees the same order.
@@ -88,18 +68,6 @@ class PixelDataModule(LightningDataModule, ABC):
         )
         return self._loader(data, order)
 
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
-        """All validation images, in order; an empty list if there are none."""
-        return self._loader(self._dataset("val")) if len(self._sets["val"]) else []
-
-    def test_dataloader(self) -> DataLoader:
-        """All test images, in order."""
-        return self._loader(self._dataset("test"))
-
-    def predict_dataloader(self) -> DataLoader:
-        """All test images, in order."""
-        return self.test_dataloader()
-
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Turn bytes (B, H, W, C) into floats (B, C, H, W) in [0, 1] on the device; the memory stays channels_last."""
         x, y = batch
@@ -113,6 +81,9 @@ class PixelDataModule(LightningDataModule, ABC):
             data = PixelDataset(pixels, data.labels.to(device), np.arange(len(data)))
             self._sets[part] = data
         return data
+
+    def _in_order(self, part: Part) -> DataLoader:
+        return self._loader(self._dataset(part))
 
     def _loader(self, data: PixelDataset, sampler: DistributedSampler | None = None) -> DataLoader:
         # A batch is one indexing operation, cheaper than handing it over from a worker process.

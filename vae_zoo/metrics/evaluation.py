@@ -185,7 +185,8 @@ class Evaluation(Callback):
     def _results(self, trainer: Trainer, pl_module: LightningModule, codes: Tensor | None) -> dict[str, Any]:
         """The content of results.json."""
         means = {name.removeprefix("test/"): value.item() for name, value in trainer.callback_metrics.items()}
-        nll = _all(self._nll).double().mean().item() if self._nll.update_called else None
+        estimated = self._nll.update_called
+        nll = _all(self._nll).double().mean().item() if estimated else means.get("nll")  # some models have it exactly
         discrete = getattr(_likelihood(pl_module), "discrete", False)
         datamodule = getattr(trainer, "datamodule", None)
         state = _saved_state(trainer)
@@ -209,10 +210,10 @@ class Evaluation(Callback):
             "kl": means.get("kl"),
             "active_units": None if codes is None else active_units(codes),
             "nll": nll,
-            "nll_samples": None if nll is None else self.nll_samples,
+            "nll_samples": self.nll_samples if estimated and nll is not None else None,
             "bits_per_dim": bits_per_dim(nll, self._shape) if nll is not None and discrete else None,
             "parameters": sum(p.numel() for p in pl_module.parameters()),
-            "shape": list(self._shape),
+            "shape": list(pl_module.hparams["shape"]),
             "epochs": len(epochs),
             "seed": seed if seed is not None else _global_seed(),
             "split_sha256": getattr(datamodule, "split_sha256", None),

@@ -1,4 +1,4 @@
-"""The models, each constructed with no argument for images of 3 x 64 x 64 with values in [0, 1]."""
+"""The models, each constructed with no argument: for images of 3 x 64 x 64 with values in [0, 1], or for sketches."""
 
 from vae_zoo.models.aae import AAE
 from vae_zoo.models.ae import AE
@@ -7,6 +7,21 @@ from vae_zoo.models.cvae import CVAE
 from vae_zoo.models.dcgan import DCGAN
 from vae_zoo.models.iaf import IAFVAE
 from vae_zoo.models.iwae import IWAE
+from vae_zoo.models.sketch_decoder import SketchDecoder
+from vae_zoo.models.sketch_rnn import SketchRNN
 from vae_zoo.models.vae import VAE
 
-__all__ = ["AAE", "AE", "CVAE", "DCGAN", "IAFVAE", "IWAE", "VAE", "Autoencoder", "GenerativeModel", "LatentVariableModel"]
+__all__ = [
+    "AAE",
+    "AE",
+    "Autoencoder",
+    "CVAE",
+    "DCGAN",
+    "GenerativeModel",
+    "IAFVAE",
+    "IWAE",
+    "LatentVariableModel",
+    "SketchDecoder",
+    "SketchRNN",
+    "VAE",
+]

@@ -2,6 +2,7 @@
 
 GenerativeModel       can `sample`; is measured, in validation and test; a checkpoint says how to build it again.
   Alternating         is trained by turns, with an optimizer for each.
+  SketchModel         draws sketches in place of images.
   Autoencoder         also has codes: encode, decode, reconstruct, predict.
     LatentVariableModel   also has densities: terms, an objective, log_prob.
       EvidenceModel       whose objective is the evidence lower bound, with a KL that may be weighted.
@@ -16,6 +17,7 @@ from typing import Any, ParamSpec, TypedDict, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy
@@ -23,10 +25,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.optim import Adam, Optimizer
 
-from vae_zoo import objectives
+from vae_zoo import drawing, objectives
 from vae_zoo.distributions import Conditional, kl_per_dimension
 from vae_zoo.errors import UserError, require
 from vae_zoo.objectives import Terms
+from vae_zoo.strokes import StrokeDecoder
 
 
 class Measured(TypedDict):
@@ -229,6 +232,23 @@ class Autoencoder(GenerativeModel):
         """Return the images (B, C, H, W) decoded from the codes of `x`, nothing drawn at random."""
         return self.decode(self.encode(x, y), y)
 
+    @inference
+    def interpolate(self, a: Tensor, b: Tensor, y: Tensor | None = None, *, steps: int = 8) -> Tensor:
+        """Decode codes on the great circle from those of `a` to those of `b` (White 2016), nothing drawn at random.
+
+        Args:
+            a: images (B, C, H, W) in [0, 1].
+            b: as many others.
+            y: labels (B,) of each pair, for a model that takes them.
+            steps: S, at least 2; the first are the reconstructions of `a`, the last those of `b`.
+
+        Returns:
+            images (B S, C, H, W), the steps of a pair one after the other.
+        """
+        require(2, steps=steps)
+        codes = spherical(self.encode(a, y), self.encode(b, y), torch.linspace(0, 1, steps, device=self.device))
+        return self.decode(codes.transpose(0, 1).flatten(0, 1), None if y is None else y.repeat_interleave(steps))
+
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100) -> Tensor:
         """Refuse: only a latent-variable model has a density.
 
@@ -358,6 +378,20 @@ class EvidenceModel(LatentVariableModel):
         return objectives.weighted_elbo(terms, weight * self.beta, self.free_bits)
 
 
+class SketchModel(GenerativeModel, ABC):
+    """A model of sketches (B, T, 5), see `vae_zoo.strokes`. Finals set the decoder."""
+
+    likelihood: StrokeDecoder
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """Draw sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""
+        return drawing.rasterise(x)
+
+    def svg(self, x: Tensor, columns: int = 8) -> str:
+        """Draw sketches (B, T, 5) as an SVG document, `columns` to a row."""
+        return drawing.svg(x.split(columns))
+
+
 class Alternating(GenerativeModel):
     """A model whose parts are trained by turns. Finals set ``automatic_optimization = False``."""
 
@@ -384,6 +418,27 @@ class Alternating(GenerativeModel):
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
     """Mean over pixels and channels of (x - x_hat)^2, (B,), for images (B, C, H, W)."""
     return (x - x_hat).square().mean((-3, -2, -1))
+
+
+def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Interpolate on the great circle: (sin((1 - t) w) a + sin(t w) b) / sin w, w the angle between a and b (B, D).
+
+    Straight where there is no circle, the two being parallel.
+
+    Args:
+        a: (B, D), at t = 0.
+        b: (B, D), at t = 1.
+        t: (S,).
+
+    Returns:
+        (S, B, D).
+    """
+    angle = F.cosine_similarity(a, b, -1).clamp(-1, 1).acos()[:, None]  # B 1
+    t = t.to(a.dtype)[:, None, None]  # S 1 1
+    straight = angle.sin().abs() < 1e-4
+    safe = torch.where(straight, torch.ones_like(angle), angle)
+    left, right = (torch.where(straight, share, (share * safe).sin() / safe.sin()) for share in (1 - t, t))  # S B 1
+    return left * a + right * b
 
 
 _UNSPEAKABLE = (

@@ -12,7 +12,7 @@ from vae_zoo.distributions import (
     StandardNormal,
     check_labels,
 )
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import UserError, require, require_positive
 from vae_zoo.models.base import EvidenceModel, inference
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape, check_shape
 

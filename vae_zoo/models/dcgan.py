@@ -87,9 +87,7 @@ class DCGAN(Alternating):
         self.manual_backward(fake, towards_real)
         d_x, d_g_z = real_logit.detach().sigmoid().mean(), fake_logit.detach().sigmoid().mean()
         self._belief += torch.stack([d_x, d_g_z, torch.ones_like(d_x)])
-        self.log_training(
-            discriminator_loss=discriminator_loss, generator_loss=generator_loss, d_x=d_x, d_g_z=d_g_z
-        )
+        self.log_training(discriminator_loss=discriminator_loss, generator_loss=generator_loss, d_x=d_x, d_g_z=d_g_z)
         generation.step()
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -108,7 +106,9 @@ class DCGAN(Alternating):
             warnings.warn(f"{where}: the discriminator has won, the generator learns no more; {hint}", stacklevel=2)
         elif max(d_x, d_g_z) < 1 - WON or min(d_x, d_g_z) > WON:
             hint = "lower generator_lr"
-            warnings.warn(f"{where}: the discriminator tells nothing apart, the generator has won; {hint}", stacklevel=2)
+            warnings.warn(
+                f"{where}: the discriminator tells nothing apart, the generator has won; {hint}", stacklevel=2
+            )
 
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
         """Evaluate images (B, C, H, W): D(x), D of as many samples, and both losses."""

@@ -1,0 +1,64 @@
+"""What all data modules share: three parts, their labels, and batches in order."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+Part = Literal["train", "val", "test"]
+
+
+class SplitDataModule(LightningDataModule, ABC):
+    """Batches (x, y) of a training, a validation and a test set; y (B,) int64 is an index into `labels`.
+
+    Attributes:
+        batch_size: of each batch; the last one of an epoch may be smaller.
+        labels: the names that y indexes, once set up.
+        split: the ids of what is in "train", "val" and "test", once set up.
+    """
+
+    batch_size: int
+    labels: list[str]
+    split: dict[Part, list[int | str]]
+    _sets: Mapping[Part, Any]
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape that a model is built for, known before anything is read."""
+
+    @property
+    def split_sha256(self) -> str:
+        """A hash of `split`, equal for equal splits on any machine."""
+        return hashlib.sha256(json.dumps(self.split, sort_keys=True).encode()).hexdigest()
+
+    @abstractmethod
+    def train_dataloader(self) -> DataLoader:
+        """All of the training set, in an order that follows from the global seed and the epoch alone."""
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """All of the validation set, in order; an empty list if there is none."""
+        return self._in_order("val") if len(self._sets["val"]) else []
+
+    def test_dataloader(self) -> DataLoader:
+        """All of the test set, in order."""
+        return self._in_order("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """All of the test set, in order."""
+        return self.test_dataloader()
+
+    def in_order(self, part: Part, n: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the first `n` of a part, None for all, in one batch (x, y) as a model gets it."""
+        data = self._sets[part]
+        rows = range(len(data) if n is None else min(n, len(data)))
+        return self.on_after_batch_transfer(data.__getitems__([*rows]), 0)
+
+    @abstractmethod
+    def _in_order(self, part: Part) -> DataLoader:
+        """Batches of a part, in order."""

@@ -1,0 +1,157 @@
+"""Sketches on disk: QuickDraw's ``.ndjson`` and the published ``.npz``, read without executing what a file contains.
+
+A sketch is an array (N, 3) of rows (dx, dy, lifted), "stroke-3": the offset from the point before, and 1 where the pen
+is lifted after the point. The first point of all, from which the first offset goes, is the origin and has no row.
+"""
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from vae_zoo.data.module import Part
+from vae_zoo.errors import UserError
+
+PARTS: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # their names in a .npz
+
+
+class Sketch(NamedTuple):
+    """A drawing: its id, the name of its label, and its rows (N, 3) float32."""
+
+    id: str
+    label: str
+    rows: np.ndarray
+
+
+def from_lines(lines: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the rows (N, 3) of a drawing of lines (n, 2) in absolute places, one point fewer than the lines have."""
+    points = np.concatenate([np.asarray(line, np.float32) for line in lines])
+    lifted = np.zeros(len(points), np.float32)
+    lifted[np.cumsum([len(line) for line in lines]) - 1] = 1
+    return np.column_stack([np.diff(points, axis=0), lifted[1:]])
+
+
+def read_ndjson(path: Path) -> list[Sketch]:
+    """Read QuickDraw's file of one drawing a line: ``{"word": ..., "drawing": [[[x ...], [y ...]] ...]}``.
+
+    Raises:
+        UserError: if a line is something else.
+    """
+    sketches = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                drawing = json.loads(line)
+                lines = [np.array([stroke[0], stroke[1]], np.float32).T for stroke in drawing["drawing"]]
+                rows = from_lines([stroke for stroke in lines if len(stroke)])
+                sketches.append(Sketch(str(drawing.get("key_id", f"{path.name}/{number}")), drawing["word"], rows))
+            except (ValueError, TypeError, KeyError, IndexError) as error:
+                raise UserError(
+                    f"{path}, line {number}, is not a drawing of QuickDraw's, "
+                    f'{{"word": ..., "drawing": [[[x ...], [y ...]] ...]}}: {type(error).__name__}: {error}'
+                ) from None
+    return sketches
+
+
+def read_npz(path: Path) -> dict[Part, list[Sketch]]:
+    """Read a published file with the arrays `train`, `valid` and `test`, each of sketches (N, 3).
+
+    They are pickled, and unpickling may run any command. Here only arrays of numbers come out: a file that asks for
+    anything else is refused.
+
+    Raises:
+        UserError: if the file is something else.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as members:
+            for part, name in PARTS.items():
+                with members.open(f"{name}.npy") as file:
+                    sketches = [np.asarray(rows, np.float32) for rows in _read_array(file)]
+                found[part] = [Sketch(f"{name}/{i}", path.stem, rows) for i, rows in enumerate(sketches)]
+    except _Refused as refused:
+        raise UserError(
+            f"{path} is refused: reading it would call {refused}, which no array of numbers needs"
+        ) from None
+    except Exception as error:  # a damaged file can make NumPy and pickle raise anything
+        raise UserError(
+            f"{path} is not a .npz of sketches, with the arrays train, valid and test: {type(error).__name__}: {error}"
+        ) from None
+    return found
+
+
+class _Refused(Exception):
+    """What a pickle asked for."""
+
+
+def _read_array(file: IO[bytes]) -> Iterator[np.ndarray]:
+    """The arrays in an array of objects, or along the first axis of an array of numbers."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    _, _, dtype = readers[np.lib.format.read_magic(file)](file)
+    if dtype.hasobject:
+        return (array.numbers() for array in _Unpickler(file, encoding="latin1").load().state[4])
+    content = file.read()
+    raise ValueError(f"it has {len(content)} bytes of {dtype}, no sketches")
+
+
+class _Type:
+    """Stands in for numpy.dtype."""
+
+    order = "|"
+
+    def __init__(self, name: str, *_: Any) -> None:
+        if not re.fullmatch(r"[iufb][1248]|O8?", name):
+            raise _Refused(f"numpy.dtype({name!r})")
+        self.name = name
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1]
+
+
+class _Array:
+    """Stands in for numpy.ndarray: remembers the state (version, shape, dtype, Fortran order, content)."""
+
+    state: tuple
+
+    def __setstate__(self, state: tuple) -> None:
+        self.state = state
+
+    def numbers(self) -> np.ndarray:
+        """Make the array, which must be one of numbers."""
+        _, shape, dtype, fortran, content = self.state
+        content = content.encode("latin1") if isinstance(content, str) else content  # pickled by Python 2
+        flat = np.frombuffer(content, np.dtype(dtype.order.replace("|", "=") + dtype.name))
+        return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names that a pickled array of arrays has, with stand-ins for them, and no others."""
+
+    KNOWN = {
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Type,
+        ("_codecs", "encode"): _encode,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return the stand-in."""
+        if (module, name) not in self.KNOWN:
+            raise _Refused(f"{module}.{name}")
+        return self.KNOWN[module, name]

@@ -1,0 +1,320 @@
+"""Data modules of sketches: batches of stroke-5, padded, in which sketches of about one length stand together."""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from vae_zoo.data.module import Part, SplitDataModule
+from vae_zoo.data.sketch_files import Sketch, read_ndjson, read_npz
+from vae_zoo.errors import UserError, require
+
+ROW = 5
+POOL = 20  # batches that are sorted by length together
+
+
+def stroke5(sketches: Sequence[np.ndarray]) -> Tensor:
+    """Return sketches (N, 3), rows (dx, dy, lifted), as one tensor (B, T, 5), T one more than the longest has points.
+
+    Rows are (dx, dy, p1, p2, p3) as in Ha & Eck 2017, section 3.1: the pen stays on the paper, is lifted, or the sketch
+    is over; after its points a sketch has rows (0, 0, 0, 0, 1).
+    """
+    x = np.zeros((len(sketches), 1 + max(map(len, sketches)), ROW), np.float32)
+    x[..., 4] = 1
+    for row, sketch in zip(x, sketches, strict=True):
+        n = len(sketch)
+        row[:n, :2], row[:n, 2], row[:n, 3], row[:n, 4] = sketch[:, :2], 1 - sketch[:, 2], sketch[:, 2], 0
+    return torch.from_numpy(x)
+
+
+def stroke3(x: Tensor) -> list[np.ndarray]:
+    """Return the sketches of a tensor (B, T, 5), each (N, 3): rows (dx, dy, lifted). The inverse of `stroke5`."""
+    return [sketch[sketch[:, 4] < 0.5].cpu().numpy()[:, [0, 1, 3]] for sketch in x]
+
+
+def drop_points(rows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Leave out about this share of the points inside strokes: each stroke keeps both ends, and the sketch its places.
+
+    Args:
+        rows: a sketch (N, 3).
+        share: from 0 to 1.
+        rng: says which.
+    """
+    inside = (rows[:, 2] == 0) & (np.append(0, rows[:-1, 2]) == 0)
+    keep = ~(inside & (rng.random(len(rows)) < share))
+    keep[-1] = True
+    places = rows[:, :2].cumsum(0)[keep]
+    return np.column_stack([np.diff(places, axis=0, prepend=np.zeros((1, 2), np.float32)), rows[keep, 2]])
+
+
+class SketchDataset(Dataset):
+    """Sketches with labels, fetched a whole batch at a time.
+
+    Args:
+        sketches: each (N, 3).
+        labels: (n,) int64.
+        random_scale: both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
+        drop: share of the points that are left out.
+        seed: of both; they also depend on the sketch's number and on `epoch`.
+    """
+
+    epoch = 0
+
+    def __init__(
+        self, sketches: list[np.ndarray], labels: Tensor, random_scale: float = 0.0, drop: float = 0.0, seed: int = 0
+    ) -> None:
+        self.sketches, self.labels = sketches, labels
+        self.random_scale, self.drop, self.seed = random_scale, drop, seed
+        self.lengths = np.array([len(sketch) for sketch in sketches])
+
+    def __len__(self) -> int:
+        return len(self.sketches)
+
+    def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return self.__getitems__(indices)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return sketches (B, T, 5) float32 and labels (B,)."""
+        return stroke5([self._varied(index) for index in indices]), self.labels[indices]
+
+    def _varied(self, index: int) -> np.ndarray:
+        rows = self.sketches[index]
+        if self.random_scale or self.drop:
+            rng = np.random.default_rng([self.seed, self.epoch, index])
+            factors = 1 + self.random_scale * rng.uniform(-1, 1, 2)
+            rows = drop_points(rows * np.append(factors, 1).astype(np.float32), self.drop, rng)
+        return rows
+
+
+class LengthBatches(DistributedSampler):
+    """Batches of indices, in which the sketches have about the same length, in an order that changes with the epoch.
+
+    The shuffled sketches are cut into pools of 20 batches; a pool is sorted by length and cut into batches, and all
+    batches are shuffled. Each process gets as many of them.
+
+    Args:
+        data: the sketches.
+        batch_size: sketches in a batch; the last one of a pool may be smaller.
+        world: number of processes.
+        rank: which of them this is.
+        seed: of the order.
+    """
+
+    dataset: SketchDataset
+
+    def __init__(self, data: SketchDataset, batch_size: int, world: int = 1, rank: int = 0, seed: int = 0) -> None:
+        super().__init__(data, world, rank, seed=seed)
+        self.batch_size = batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's order, and its variations of the sketches."""
+        super().set_epoch(epoch)
+        self.dataset.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(math.ceil(len(self.dataset) / self.batch_size) / self.num_replicas)
+
+    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order, size = rng.permutation(len(self.dataset)), POOL * self.batch_size
+        batches: list[list[int]] = []
+        for begin in range(0, len(order), size):
+            pool = order[begin : begin + size]
+            pool = pool[np.argsort(self.dataset.lengths[pool], kind="stable")]
+            batches += [pool[i : i + self.batch_size].tolist() for i in range(0, len(pool), self.batch_size)]
+        mixed = [batches[i] for i in rng.permutation(len(batches))]
+        mixed += mixed[: len(self) * self.num_replicas - len(mixed)]  # so that no process waits for another
+        return iter(mixed[self.rank :: self.num_replicas])
+
+
+class SketchDataModule(SplitDataModule, ABC):
+    """Batches (x, y) of sketches: x (B, T, 5) float32, see `stroke5`, offsets in training deviations.
+
+    The standard deviation is that of all offsets of all training sketches, one for both axes (Ha & Eck 2017, section
+    3.1). Finals set the attributes and read the sketches. The shape is (max_length, 5).
+
+    Attributes:
+        max_length: sketches with more points are left out.
+        random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
+        drop_points: in training, this share of the points inside strokes is left out.
+        scale: the standard deviation, once set up.
+    """
+
+    max_length: int
+    random_scale: float
+    drop_points: float
+    scale: float
+    _sets: dict[Part, SketchDataset]  # type: ignore[assignment]
+
+    @abstractmethod
+    def _read(self) -> dict[Part, list[Sketch]]:
+        """Read the sketches of each part."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(max_length, 5)."""
+        return self.max_length, ROW
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the sketches, leave out what is too long, and divide the offsets."""
+        if self._sets:
+            return
+        parts = self._read()
+        there = sum(map(len, parts.values()))
+        kept = {part: [s for s in sketches if 0 < len(s.rows) <= self.max_length] for part, sketches in parts.items()}
+        for part in ("train", "test"):
+            if not kept[part]:
+                raise UserError(f"data: there is no {part} sketch with 1 to data.max_length = {self.max_length} points")
+        if left_out := there - sum(map(len, kept.values())):
+            warnings.warn(
+                f"left out {left_out} of {there} sketches, with no line or more than {self.max_length} points",
+                stacklevel=2,
+            )
+        for sketches in kept.values():
+            for sketch in sketches:
+                if sketch.rows.shape[1:] != (3,) or not np.isfinite(sketch.rows).all():
+                    raise UserError(f"data: sketch {sketch.id} is not (N, 3) finite numbers, but {sketch.rows.shape}")
+        self.scale = float(np.concatenate([sketch.rows[:, :2] for sketch in kept["train"]]).std())
+        if not self.scale:
+            raise UserError("data: in the training sketches no pen moves")
+        self.labels = sorted({sketch.label for sketches in kept.values() for sketch in sketches})
+        index = {label: i for i, label in enumerate(self.labels)}
+        unit = np.array([self.scale, self.scale, 1], np.float32)
+        seed = torch.initial_seed() % 2**32
+        for part, sketches in kept.items():
+            self.split[part] = [sketch.id for sketch in sketches]
+            labels = torch.tensor([index[sketch.label] for sketch in sketches], dtype=torch.int64)
+            varied = (self.random_scale, self.drop_points, seed) if part == "train" else ()
+            self._sets[part] = SketchDataset([sketch.rows / unit for sketch in sketches], labels, *varied)
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of about one length, in an order that follows from the global seed and the epoch alone.
+
+        A Trainer tells the loader the epoch; in a loop of your own, call ``loader.sampler.set_epoch(epoch)``.
+        """
+        trainer = self.trainer
+        world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        data = self._sets["train"]
+        batches = LengthBatches(data, self.batch_size, world, rank, torch.initial_seed() % 2**32)
+        return DataLoader(data, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())
+
+    def _in_order(self, part: Part) -> DataLoader:
+        data = self._sets[part]
+        return DataLoader(data, self.batch_size, collate_fn=_whole, pin_memory=torch.cuda.is_available())
+
+    def _set_options(self, max_length: int, batch_size: int, random_scale: float, drop_points: float) -> None:
+        require(1, max_length=max_length, batch_size=batch_size)
+        for name, value in (("random_scale", random_scale), ("drop_points", drop_points)):
+            if not 0 <= value < 1:
+                raise UserError(f"{name} must be at least 0 and less than 1, got {value}")
+        self.max_length, self.batch_size = max_length, batch_size
+        self.random_scale, self.drop_points = random_scale, drop_points
+        self.labels, self.split, self._sets = [], {}, {}
+
+
+def _whole(batch: Any) -> Any:
+    return batch
+
+
+def split_groups(
+    groups: Sequence[list[Sketch]], n_train: int | None, n_test: int | None, n_val: int | None, seed: int
+) -> dict[Part, list[Sketch]]:
+    """Split groups of sketches, each of which stays together, by seed into test, validation and training set.
+
+    Args:
+        groups: what must not be torn apart.
+        n_train: groups to train on, None for all that are left.
+        n_test: groups to test on, None for a tenth.
+        n_val: groups to validate on, None for a tenth.
+        seed: of the split.
+
+    Raises:
+        UserError: if more are asked for than there are.
+    """
+    tenth = len(groups) // 10
+    n_test, n_val = (tenth if n is None else n for n in (n_test, n_val))
+    left = len(groups) - n_test - n_val
+    n_train = left if n_train is None else n_train
+    if n_train > left or n_train < 1 or n_test < 1:
+        raise UserError(
+            f"data: of {len(groups)} drawings, {n_test} to test on and {n_val} to validate on leave {max(left, 0)} to "
+            f"train on; set data.n_train, data.n_test and data.n_val"
+        )
+    order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+    ends = {"test": (0, n_test), "val": (n_test, n_test + n_val), "train": (n_test + n_val, n_test + n_val + n_train)}
+    parts: tuple[Part, ...] = ("train", "val", "test")
+    return {part: [s for group in order[slice(*ends[part])] for s in group] for part in parts}
+
+
+class Sketches(SketchDataModule):
+    """Sketches of a QuickDraw ``.ndjson``, a published ``.npz``, or a folder of either.
+
+    A ``.npz`` has three parts of its own; a ``.ndjson`` is split by seed. Labels are QuickDraw's words, and the names
+    of ``.npz`` files.
+
+    Args:
+        path: the file or folder. ``vae-zoo data sketches`` draws one.
+        n_train: sketches to train on, of each file; None is all.
+        n_test: to test on; None is all of a ``.npz``, a tenth of a ``.ndjson``.
+        n_val: to validate on; likewise.
+        batch_size: sketches in a batch; the last one of an epoch may be smaller.
+        max_length: sketches with more points are left out.
+        random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
+        drop_points: in training, this share of the points inside strokes is left out.
+        seed: of the split. The order of the training sketches follows the global seed instead.
+
+    Raises:
+        UserError: at set-up, if the files are not as described.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        n_train: int | None = None,
+        n_test: int | None = None,
+        n_val: int | None = None,
+        batch_size: int = 100,
+        max_length: int = 250,
+        random_scale: float = 0.0,
+        drop_points: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self._set_options(max_length, batch_size, random_scale, drop_points)
+        require(0, n_train=n_train or 0, n_test=n_test or 0, n_val=n_val or 0, seed=seed)
+        self.path, self.seed = Path(path).expanduser().resolve(), seed
+        self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
+
+    def _read(self) -> dict[Part, list[Sketch]]:
+        if not self.path.exists():
+            raise UserError(
+                f"data.path: {self.path} does not exist; give --data.path a .ndjson, a .npz or a folder of them, "
+                "or draw the embedded set: vae-zoo data sketches --out data/sketches.ndjson"
+            )
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        files = [file for file in files if file.suffix in (".ndjson", ".npz")]
+        if not files:
+            raise UserError(f"data.path: {self.path} is neither a .ndjson or .npz file nor a folder with one in it")
+        parts: dict[Part, list[Sketch]] = {"train": [], "val": [], "test": []}
+        for file in files:
+            for part, sketches in self._read_file(file).items():
+                parts[part] += sketches
+        return parts
+
+    def _read_file(self, file: Path) -> dict[Part, list[Sketch]]:
+        if file.suffix == ".ndjson":
+            groups = [[sketch] for sketch in read_ndjson(file)]
+            return split_groups(groups, self.n_train, self.n_test, self.n_val, self.seed)
+        sizes: dict[Part, int | None] = {"train": self.n_train, "val": self.n_val, "test": self.n_test}
+        parts = read_npz(file)
+        for part, n in sizes.items():
+            if n and n > len(parts[part]):
+                raise UserError(f"data.n_{part} = {n}, but {file} has {len(parts[part])}")
+        return {part: sketches[: sizes[part]] for part, sketches in parts.items()}

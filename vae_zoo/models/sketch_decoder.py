@@ -1,0 +1,76 @@
+"""Sketch-RNN without its encoder (Ha & Eck 2017, section 3.3)."""
+
+import torch
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from vae_zoo.errors import require, require_positive, require_share
+from vae_zoo.models.base import Measured, SketchModel, inference
+from vae_zoo.strokes import ROW, StrokeDecoder, longest
+
+
+class SketchDecoder(SketchModel):
+    """The decoder of Sketch-RNN alone (Ha & Eck 2017, section 3.3): p(x) = prod_i p(x_i | x_1 ... x_{i-1}).
+
+    loss = -log p(x) / N_max. It has a density, which needs no bound, and no codes.
+
+    Args:
+        shape: (N_max, 5): points in the longest sketch, and the numbers of each.
+        decoder_width: of the LSTM's state.
+        mixtures: M, normals in the mixture of a point's offset.
+        recurrent_dropout: probability with which the LSTM drops a new value in training.
+        lr: Adam's learning rate.
+
+    Raises:
+        UserError: if a number is out of range.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int] = (250, ROW),
+        decoder_width: int = 512,
+        mixtures: int = 20,
+        recurrent_dropout: float = 0.0,
+        lr: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.longest = longest(shape)
+        require_share(recurrent_dropout=recurrent_dropout)
+        require_positive(lr=lr)
+        self.likelihood = StrokeDecoder(0, decoder_width, mixtures, recurrent_dropout, self.longest)
+        self.lr = lr
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return minus the log-density over N_max, averaged over the batch."""
+        nll = -self._log_prob(batch[0])
+        loss = nll.mean() / self.longest
+        self.log_training(loss=loss, nll=nll)
+        return loss
+
+    def configure_optimizers(self) -> Optimizer:
+        """Fused Adam."""
+        return Adam(self.parameters(), lr=self.lr, fused=True)
+
+    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
+        """Evaluate sketches (B, T, 5)."""
+        nll = -self._log_prob(x)
+        per_image = {"loss": nll / self.longest, "nll": nll}
+        return Measured(per_image=per_image, codes=None, draws=None, kl=None, x_hat=None)
+
+    @inference
+    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return log p(x) in nats, (B,), of sketches (B, T, 5)."""
+        return self._log_prob(x)
+
+    @inference
+    def sample(self, n: int, y: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
+        """Draw `n` sketches (n, T, 5) at a temperature (eq. 8); 1 is the model's own."""
+        require(1, n=n)
+        return self.likelihood(self._no_code(n)).draw(temperature)
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        return self.likelihood(self._no_code(len(x))).log_prob(x)
+
+    def _no_code(self, n: int) -> Tensor:
+        return torch.empty(n, 0, device=self.device, dtype=self.dtype)

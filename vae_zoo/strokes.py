@@ -1,0 +1,258 @@
+"""Sketches: the network that reads them, and p(x|z), which writes them point by point.
+
+A sketch is a tensor (T, 5) of rows (dx, dy, p1, p2, p3) (Ha & Eck 2017, section 3.1): the offset from the point before,
+and the pen's state after it: on the paper, lifted, or the sketch is over. A sketch of N points has N rows and then, up
+to T, rows (0, 0, 0, 0, 1), of which there is at least one. It begins at the origin with the pen on the paper.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_zoo.distributions import Conditional, wide
+from vae_zoo.errors import UserError, require
+
+ROW = 5
+START, END = (0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def lengths(x: Tensor) -> Tensor:
+    """Return N, the number of points, (...) int64, of sketches (..., T, 5)."""
+    return (x[..., 4] < 0.5).sum(-1)
+
+
+def longest(shape: tuple[int, int]) -> int:
+    """Return N_max of the shape (N_max, 5) of sketches, or raise a UserError if it is something else."""
+    if len(shape) != 2 or shape[1] != ROW or shape[0] < 1:
+        raise UserError(f"shape must be (points of the longest sketch, {ROW}), got {shape}; are the data sketches?")
+    return shape[0]
+
+
+class LSTM(nn.LSTM):
+    """One layer of PyTorch's LSTM, (B, T, inputs) -> (B, T, width), with recurrent dropout as an option.
+
+    c_t = f_t c_{t-1} + i_t d(g_t): the new values g are dropped, anew in each step, and never what is remembered
+    (Semeniuta et al. 2016, eq. 10). No fused kernel can do that, so with it training loops over time.
+
+    Args:
+        inputs: numbers in per step.
+        width: of the state.
+        recurrent_dropout: probability to drop a new value, in training.
+    """
+
+    def __init__(self, inputs: int, width: int, recurrent_dropout: float = 0.0) -> None:
+        super().__init__(inputs, width, batch_first=True)
+        self.recurrent_dropout = recurrent_dropout
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+        """Return the outputs (B, T, width) and the last state h, c, (1, B, width) each."""
+        if not (self.training and self.recurrent_dropout):
+            return super().forward(x, state)
+        zero = x.new_zeros(len(x), self.hidden_size)
+        h, c = (zero, zero) if state is None else (part.squeeze(0) for part in state)
+        outputs = []
+        for given in F.linear(x, self.weight_ih_l0, self.bias_ih_l0 + self.bias_hh_l0).unbind(1):
+            i, f, g, o = (given + F.linear(h, self.weight_hh_l0)).chunk(4, -1)
+            c = f.sigmoid() * c + i.sigmoid() * F.dropout(g.tanh(), self.recurrent_dropout)
+            h = o.sigmoid() * c.tanh()
+            outputs.append(h)
+        return torch.stack(outputs, 1), (h[None], c[None])
+
+
+class StrokeEncoder(nn.Module):
+    """An LSTM reads the sketch forwards, another backwards; then one linear layer (Ha & Eck 2017, eq. 1 and 2).
+
+    Each stops at the sketch's own end, so padding changes nothing. The sketches are turned around before the second
+    one, and neither is packed: on a CPU a packed sequence takes 7 times as long.
+
+    Args:
+        features: numbers out per sketch.
+        width: of each LSTM's state.
+        recurrent_dropout: see `LSTM`.
+
+    Shapes: (B, T, 5) -> (B, features).
+    """
+
+    def __init__(self, features: int, width: int = 256, recurrent_dropout: float = 0.0) -> None:
+        super().__init__()
+        require(1, features=features, width=width)
+        self.forwards, self.backwards = (LSTM(ROW, width, recurrent_dropout) for _ in range(2))
+        self.linear = nn.Linear(2 * width, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features (B, features) of sketches (B, T, 5)."""
+        check_sketches(x)
+        last = (lengths(x) - 1).clamp(min=0)  # B
+        turned = (last[:, None] - torch.arange(x.shape[1], device=x.device)).clamp(min=0)  # B T
+        backwards = x.gather(1, turned[..., None].expand(-1, -1, ROW))  # B T 5
+        rows = torch.arange(len(x), device=x.device)
+        states = [lstm(given)[0][rows, last] for lstm, given in ((self.forwards, x), (self.backwards, backwards))]
+        return self.linear(torch.cat(states, -1))
+
+
+def check_sketches(x: Tensor) -> None:
+    """Raise a UserError if x is no batch of sketches (B, T, 5)."""
+    if x.ndim != 3 or x.shape[-1] != ROW or not x.is_floating_point():
+        raise UserError(
+            f"sketches must be float, (B, T, {ROW}): offset and pen state of each point; got {tuple(x.shape)} {x.dtype}"
+        )
+
+
+class Points(NamedTuple):
+    """The distribution of the next point, (...) of them: M normals in the plane, and the pen (Ha & Eck 2017, eq. 3-8).
+
+    A normal has the correlation tanh(r), so that with u = (dx - mu_x) / sigma_x, v = (dy - mu_y) / sigma_y
+    (u^2 + v^2 - 2 rho u v) / (1 - rho^2) = v^2 + (u cosh r - v sinh r)^2, which cannot cancel out.
+
+    Attributes:
+        weight: logits of the mixture's weights, (..., M).
+        mean: (..., M, 2).
+        log_sigma: (..., M, 2).
+        r: (..., M).
+        pen: logits of the three states, (..., 3).
+    """
+
+    weight: Tensor
+    mean: Tensor
+    log_sigma: Tensor
+    r: Tensor
+    pen: Tensor
+
+    def log_prob_offset(self, offset: Tensor) -> Tensor:
+        """Return log p(dx, dy), (...), of offsets (..., 2)."""
+        u, v = ((offset[..., None, :] - self.mean) * (-self.log_sigma).exp()).unbind(-1)  # ... M
+        cosh = self.r.cosh()
+        squares = v.square() + (u * cosh - v * self.r.sinh()).square()
+        log_normal = cosh.log() - self.log_sigma.sum(-1) - squares / 2 - math.log(2 * math.pi)
+        return (self.weight.log_softmax(-1) + log_normal).logsumexp(-1)
+
+    def log_prob_pen(self, pen: Tensor) -> Tensor:
+        """Return log p(pen), (...), of pen states (..., 3), one of them 1."""
+        return (self.pen.log_softmax(-1) * pen).sum(-1)
+
+    def sample(self, temperature: float) -> Tensor:
+        """Draw a row each, (..., 5); weights and pen logits are divided by the temperature, variances multiplied.
+
+        At 0 it is the mean of the heaviest normal and the likeliest pen state.
+        """
+        # The largest of logits + t * Gumbel noise is a draw from softmax(logits / t), also for t = 0.
+        which, pen = ((logits + temperature * _gumbel(logits)).argmax(-1) for logits in (self.weight, self.pen))
+        mean, log_sigma = (part.take_along_dim(which[..., None, None], -2).squeeze(-2) for part in self[1:3])  # ... 2
+        r = self.r.take_along_dim(which[..., None], -1).squeeze(-1)
+        a, b = torch.randn_like(mean).unbind(-1)
+        noise = torch.stack([r.tanh() * b + a / r.cosh(), b], -1)  # ... 2
+        offset = mean + math.sqrt(temperature) * log_sigma.exp() * noise
+        return torch.cat([offset, F.one_hot(pen, 3).to(offset.dtype)], -1)
+
+
+def _gumbel(like: Tensor) -> Tensor:
+    return -torch.empty_like(like).exponential_().log()
+
+
+class StrokeDecoder(Conditional):
+    """p(x|z) = prod_i p(x_i | x_1 ... x_{i-1}, z): an LSTM is given the last row and z (Ha & Eck 2017, section 3.2).
+
+    Its first state is tanh of a linear layer of z; without z it is zero.
+
+    Args:
+        latent: D, numbers in a code; 0 is the decoder alone, p(x).
+        width: of the LSTM's state.
+        mixtures: M, normals in the mixture of an offset.
+        recurrent_dropout: see `LSTM`.
+        longest: points after which a sketch that is drawn ends in any case.
+    """
+
+    def __init__(
+        self, latent: int, width: int = 512, mixtures: int = 20, recurrent_dropout: float = 0.0, longest: int = 250
+    ) -> None:
+        super().__init__()
+        require(1, width=width, mixtures=mixtures, longest=longest)
+        require(0, latent=latent)
+        self.mixtures, self.longest = mixtures, longest
+        self.start = nn.Linear(latent, 2 * width) if latent else None
+        self.lstm = LSTM(ROW + latent, width, recurrent_dropout)
+        self.linear = nn.Linear(width, 6 * mixtures + 3)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> "SketchDistribution":
+        """Return p(x|z) with the batch shape of codes (..., D)."""
+        return SketchDistribution(self, z)
+
+    def first_state(self, z: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the LSTM's h and c, (1, N, width) each, for codes (N, D)."""
+        if self.start is None:
+            return None
+        h, c = self.start(z).tanh().chunk(2, -1)
+        return h[None].contiguous(), c[None].contiguous()
+
+    def points(
+        self, last: Tensor, z: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Points, tuple[Tensor, Tensor]]:
+        """Return the distributions after each of the rows `last` (N, T, 5), and the LSTM's state after all of them."""
+        given = torch.cat([last, z[:, None].expand(-1, last.shape[1], -1)], -1)  # N T 5+D
+        outputs, state = self.lstm(given, state)
+        m = self.mixtures
+        weight, mean, log_sigma, r, pen = wide(self.linear(outputs)).split([m, 2 * m, 2 * m, m, 3], -1)  # N T .
+        return Points(weight, mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r, pen), state
+
+
+class SketchDistribution(Distribution):
+    """p(x|z) of sketches for codes (..., D).
+
+    Args:
+        decoder: gives the next point's distribution.
+        z: (..., D).
+    """
+
+    def __init__(self, decoder: StrokeDecoder, z: Tensor) -> None:
+        super().__init__(z.shape[:-1], validate_args=False)
+        self._decoder, self._z = decoder, z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(x|z), (...), of sketches (B, T, 5), in nats: of N offsets and N + 1 pen states.
+
+        What comes after a sketch's end has probability one. (For their loss Ha & Eck, eq. 9, let the network pay for
+        predicting the end state over and over, up to N_max.)
+        """
+        check_sketches(value)
+        x = value.expand(*self.batch_shape, *value.shape[1:]).flatten(0, -3)  # N T 5
+        z = self._z.flatten(0, -2)  # N D
+        last = torch.cat([x.new_tensor(START).expand(len(x), 1, ROW), x[:, :-1]], 1)  # N T 5
+        points, _ = self._decoder.points(last, z, self._decoder.first_state(z))
+        steps, n = torch.arange(x.shape[1], device=x.device), lengths(x)[:, None]  # T, N 1
+        log_p = points.log_prob_offset(x[..., :2]) * (steps < n) + points.log_prob_pen(x[..., 2:]) * (steps <= n)
+        return log_p.sum(-1).unflatten(0, self.batch_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """The sketches at temperature 0, (N, T, 5): the mean of the heaviest normal, point by point."""
+        return self.draw(0.0)
+
+    def draw(self, temperature: float = 1.0) -> Tensor:
+        """Draw sketches (N, T, 5), T what the longest one needs, at most `longest` + 1 (Ha & Eck 2017, eq. 8).
+
+        Args:
+            temperature: 1 draws from the distribution, 0 takes what is likeliest at each point.
+        """
+        require(0, temperature=temperature)
+        z = self._z.flatten(0, -2)  # N D
+        end = z.new_tensor(END)
+        row, state = z.new_tensor(START).expand(len(z), ROW), self._decoder.first_state(z)
+        over = torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
+        rows = []
+        for _ in range(self._decoder.longest):
+            points, state = self._decoder.points(row[:, None], z, state)
+            row = Points(*(part.squeeze(1) for part in points)).sample(temperature)
+            over = over | (row[:, 4:] > 0)
+            row = torch.where(over, end, row).to(z.dtype)
+            rows.append(row)
+            if over.all():
+                break
+        return torch.stack([*rows, end.expand_as(row)], 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "SketchDistribution":
+        """Repeat for a larger batch."""
+        return SketchDistribution(self._decoder, self._z.expand(*batch_shape, self._z.shape[-1]))
