@@ -44,6 +44,11 @@ class LSTM(nn.LSTM):
         recurrent_dropout: probability to drop a new value, in training.
     """
 
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
     def __init__(self, inputs: int, width: int, recurrent_dropout: float = 0.0) -> None:
         super().__init__(inputs, width, batch_first=True)
         self.recurrent_dropout = recurrent_dropout
@@ -198,6 +203,27 @@ class StrokeDecoder(Conditional):
         weight, mean, log_sigma, r, pen = wide(self.linear(outputs)).split([m, 2 * m, 2 * m, m, 3], -1)  # N T .
         return Points(weight, mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r, pen), state
 
+    def draw(self, z: Tensor, temperature: float = 1.0) -> Tensor:
+        """Draw a sketch for each code (N, D): (N, T, 5), T what the longest needs (Ha & Eck 2017, eq. 8).
+
+        Args:
+            z: the codes.
+            temperature: 1 draws from p(x|z), 0 takes what is likeliest at each point.
+        """
+        require(0, temperature=temperature)
+        end, row = z.new_tensor(END), z.new_tensor(START).expand(len(z), ROW)
+        over = torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
+        state, rows = self.first_state(z), []
+        for _ in range(self.longest):
+            points, state = self.points(row[:, None], z, state)
+            row = Points(*(part.squeeze(1) for part in points)).sample(temperature).to(z.dtype)
+            over = over | (row[:, 4:] > 0)
+            row = torch.where(over, end, row)
+            rows.append(row)
+            if over.all():
+                break
+        return torch.stack([*rows, end.expand_as(row)], 1)
+
 
 class SketchDistribution(Distribution):
     """p(x|z) of sketches for codes (..., D).
@@ -229,29 +255,7 @@ class SketchDistribution(Distribution):
     @property
     def mean(self) -> Tensor:
         """The sketches at temperature 0, (N, T, 5): the mean of the heaviest normal, point by point."""
-        return self.draw(0.0)
-
-    def draw(self, temperature: float = 1.0) -> Tensor:
-        """Draw sketches (N, T, 5), T what the longest one needs, at most `longest` + 1 (Ha & Eck 2017, eq. 8).
-
-        Args:
-            temperature: 1 draws from the distribution, 0 takes what is likeliest at each point.
-        """
-        require(0, temperature=temperature)
-        z = self._z.flatten(0, -2)  # N D
-        end = z.new_tensor(END)
-        row, state = z.new_tensor(START).expand(len(z), ROW), self._decoder.first_state(z)
-        over = torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
-        rows = []
-        for _ in range(self._decoder.longest):
-            points, state = self._decoder.points(row[:, None], z, state)
-            row = Points(*(part.squeeze(1) for part in points)).sample(temperature)
-            over = over | (row[:, 4:] > 0)
-            row = torch.where(over, end, row).to(z.dtype)
-            rows.append(row)
-            if over.all():
-                break
-        return torch.stack([*rows, end.expand_as(row)], 1)
+        return self._decoder.draw(self._z.flatten(0, -2), 0.0)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "SketchDistribution":
         """Repeat for a larger batch."""

@@ -108,7 +108,7 @@ class SampleImages(EpochPictures):
     def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
         """Return the reconstructions, where there are any, and the samples."""
         pictures = pl_module.pictures
-        samples = make_grid(pictures(pl_module.sample(self.samples)), self.columns, pad_value=1).cpu()
+        samples = grid(pictures(pl_module.sample(self.samples)).split(self.columns))
         if not isinstance(pl_module, Autoencoder):
             return {"samples": samples}
         x, y = (part[: self.reconstructions] for part in fixed_batch(trainer, pl_module))
@@ -168,8 +168,8 @@ def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:
     """Lay rows of images, (B, C, H, W) each, below each other, its name before each, in one picture on the CPU."""
     ruler = ImageDraw.Draw(Image.new("1", (1, 1)))
     width = 8 + max(int(ruler.textlength(name)) for name, _ in rows)
-    grids = [(name, make_grid(images, len(images), pad_value=1).cpu()) for name, images in rows]
-    return torch.cat([torch.cat([_caption(name, width, grid.shape[-2]), grid], -1) for name, grid in grids], -2)
+    grids = [(name, grid([images])) for name, images in rows]
+    return torch.cat([torch.cat([_caption(name, width, row.shape[-2]), row], -1) for name, row in grids], -2)
 
 
 def _caption(text: str, width: int, height: int) -> Tensor:
@@ -185,9 +185,18 @@ def output_folder(trainer: Trainer) -> Path | None:
     return Path(folder) if folder and trainer.loggers and trainer.is_global_zero else None
 
 
+def grid(rows: Sequence[Tensor]) -> Tensor:
+    """Lay rows of images, (B, C, H, W) each, below each other in one picture (3, H, W) on the CPU; gaps are white."""
+    width = max(map(len, rows))
+    filled = [torch.cat([row, row.new_ones(width - len(row), *row.shape[1:])]) for row in rows]
+    return make_grid(torch.cat(filled), width, pad_value=1).cpu()
+
+
 def reconstruction_grid(x: Tensor, x_hat: Tensor, columns: int = 8) -> Tensor:
     """Lay images (B, C, H, W) over their reconstructions, `columns` to a row, in one picture (3, H, W) on the CPU."""
-    columns = min(columns, len(x))
-    missing = x.new_ones(-len(x) % columns, *x.shape[1:])
-    rows = [torch.cat([images, missing]).unflatten(0, (-1, columns)) for images in (x, x_hat)]  # R columns C H W each
-    return make_grid(torch.stack(rows, 1).flatten(0, 2), columns, pad_value=1).cpu()
+    return grid(pairs(x, x_hat, columns))
+
+
+def pairs(x: Tensor, x_hat: Tensor, columns: int) -> list[Tensor]:
+    """Return rows of `columns` images each, from `x` and from `x_hat` by turns."""
+    return [row for both in zip(x.split(columns), x_hat.split(columns), strict=True) for row in both]

@@ -1,13 +1,12 @@
 """Drawings of the training of a sketch model: reconstructions, and samples at several temperatures, as PNG and SVG."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from vae_zoo import drawing
 from vae_zoo.callbacks.images import EpochPictures, captioned, fixed_batch, output_folder
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
@@ -69,5 +68,5 @@ class Drawings(EpochPictures):
         super()._write(trainer, pl_module, epoch)
         if folder := output_folder(trainer):
             path = folder / "images" / f"{self.prefix}{epoch:04d}.svg"
-            path.with_suffix(".partial").write_text(drawing.svg([sketches for _, sketches in self._rows]))
+            path.with_suffix(".partial").write_text(cast(SketchModel, pl_module).svg([row for _, row in self._rows]))
             path.with_suffix(".partial").replace(path)

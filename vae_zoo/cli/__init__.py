@@ -16,6 +16,8 @@ COMMANDS = {
     "predict": ("train", "write the test images' codes to codes.npz"),
     "sample": ("pictures", "draw images from a trained model into a PNG"),
     "reconstruct": ("pictures", "put images over their reconstructions in a PNG"),
+    "interpolate": ("pictures", "put what lies between two images in a PNG"),
+    "probe": ("probe", "say how well a linear classifier tells labels from a model's features"),
     "compare": ("compare", "train models under identical conditions, then report"),
     "report": ("compare", "compare the runs in a folder: report.html, report.md, results.csv"),
     "data": ("data", "draw an embedded data set, or download a part of COCO"),

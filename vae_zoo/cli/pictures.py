@@ -1,21 +1,18 @@
-"""``vae-zoo sample`` and ``vae-zoo reconstruct``: from a checkpoint to a PNG."""
+"""``vae-zoo sample``, ``reconstruct`` and ``interpolate``: from a checkpoint to a PNG, or an SVG of sketches."""
 
 import argparse
+import inspect
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import torch
-import yaml
-from jsonargparse import ArgumentParser
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import save_image
 
 import vae_zoo
-from vae_zoo.callbacks.images import reconstruction_grid
-from vae_zoo.cli.runs import find_checkpoint, read_checkpoint, run_folder, trained_labels
+from vae_zoo.callbacks.images import grid, pairs
+from vae_zoo.cli.runs import data_of_run, find_checkpoint, read_checkpoint, trained_labels
 from vae_zoo.data.cache import decode
 from vae_zoo.data.files import Files
 from vae_zoo.errors import UserError, require
@@ -24,16 +21,21 @@ from vae_zoo.networks import Shape
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
-    """Run ``vae-zoo sample`` or ``vae-zoo reconstruct``."""
+    """Run one of the three commands."""
     parser = argparse.ArgumentParser(prog=f"vae-zoo {command}", allow_abbrev=False)
+    things = "pairs of images" if command == "interpolate" else "images"
+    default = 8 if command == "interpolate" else 64
     parser.add_argument("--ckpt_path", default="last", help="a checkpoint, or last: the newest run's (default)")
-    parser.add_argument("--out", type=Path, default=Path(f"{command}.png"), help="PNG to write (default %(default)s)")
-    parser.add_argument("--n", type=int, default=64, help="number of images (default %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(f"{command}.png"), help=".png, or .svg of sketches (default %(default)s)"
+    )
+    parser.add_argument("--n", type=int, default=default, help=f"number of {things} (default %(default)s)")
     parser.add_argument("--columns", type=int, default=8, help="images in a row (default %(default)s)")
     parser.add_argument("--label", help="the label, its name or number, for a model that takes labels")
-    if command == "sample":
-        parser.add_argument("--seed", type=int, default=0, help="of the noise (default %(default)s)")
-    else:
+    if command != "interpolate":
+        parser.add_argument("--temperature", type=float, help="of sketches: 0 the likeliest lines, 1 the model's own")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default %(default)s)")
+    if command != "sample":
         parser.add_argument(
             "--images", type=Path, nargs="+", help="picture files, folders or zips (default: the run's test images)"
         )
@@ -41,24 +43,56 @@ def run(command: str, arguments: Sequence[str]) -> None:
     require(1, n=options.n, columns=options.columns)
     checkpoint = cast(Path, find_checkpoint("last" if options.ckpt_path == "auto" else options.ckpt_path))
     model = vae_zoo.load(checkpoint)
-    y = None if options.label is None else torch.full((options.n,), _label(options.label, model, checkpoint))
+    label = None if options.label is None else _label(options.label, model, checkpoint)
+    torch.manual_seed(options.seed)
     if command == "sample":
-        torch.manual_seed(options.seed)
-        grid = make_grid(model.sample(options.n, y), options.columns, pad_value=1)
+        y = None if label is None else torch.full((options.n,), label)
+        rows: Sequence[Tensor] = model.sample(options.n, y, **_temperature(options, model)).split(options.columns)
+    elif not isinstance(model, Autoencoder):
+        raise UserError(f"{type(model).__name__} has no encoder, so it cannot {command}")
+    elif command == "reconstruct":
+        x, y = _images(options.images, options.n, label, model, checkpoint)
+        rows = pairs(x, model.reconstruct(x, y, **_temperature(options, model)), options.columns)
     else:
-        if not isinstance(model, Autoencoder):
-            raise UserError(f"{type(model).__name__} has no encoder, so it cannot reconstruct")
-        if options.images:
-            x = _read(options.images, options.n, model.hparams["shape"])
-            if y is None and "labels" in model.hparams:
-                raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
-        else:
-            x, labels = _test_images(checkpoint, options.n)
-            y = labels if y is None else y
-        grid = reconstruction_grid(x, model.reconstruct(x, None if y is None else y[: len(x)]), options.columns)
+        x, y = _images(options.images, 2 * options.n, label, model, checkpoint)
+        half = len(x) // 2
+        require(2, images=len(x))
+        between = model.interpolate(
+            x[:half], x[half : 2 * half], None if y is None else y[:half], steps=max(2, options.columns)
+        )
+        rows = between.split(max(2, options.columns))
+    svg = options.out.suffix == ".svg" and model.svg(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    save_image(grid, options.out, format="png")
+    if svg:
+        options.out.write_text(svg)
+    else:
+        save_image(grid([model.pictures(row) for row in rows]), options.out, format="png")
     print(f"wrote {options.out}")
+
+
+def _temperature(options: argparse.Namespace, model: GenerativeModel) -> dict[str, float]:
+    if options.temperature is None:
+        return {}
+    if "temperature" not in inspect.signature(model.sample).parameters:
+        raise UserError(f"--temperature {options.temperature}: {type(model).__name__} has none")
+    return {"temperature": options.temperature}
+
+
+def _images(
+    paths: list[Path] | None, n: int, label: int | None, model: GenerativeModel, checkpoint: Path
+) -> tuple[Tensor, Tensor | None]:
+    """The first `n` images of these files, or test images of the model's run, and their labels."""
+    if paths is None:
+        data = data_of_run(checkpoint, "say which pictures with --images")
+        x, y = next(data.batches("test", n))
+        return x, y if label is None else torch.full((len(x),), label)
+    shape = model.hparams["shape"]
+    if len(shape) != 3:
+        raise UserError(f"--images: {type(model).__name__} reads sketches, not pictures; it takes its run's test set")
+    if label is None and "labels" in model.hparams:
+        raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
+    x = _read(paths, n, shape)
+    return x, None if label is None else torch.full((len(x),), label)
 
 
 def _label(given: str, model: GenerativeModel, checkpoint: Path) -> int:
@@ -93,18 +127,3 @@ def _read(paths: list[Path], n: int, shape: Shape) -> Tensor:
         except Exception as error:  # a damaged file can make a decoder raise anything
             raise UserError(f"--images {name} is not a picture that can be read: {error}") from error
     return torch.stack(pictures).permute(0, 3, 1, 2).float() / 255
-
-
-def _test_images(checkpoint: Path, n: int) -> tuple[Tensor, Tensor]:
-    """The first `n` test images, and their labels, of the run that the checkpoint belongs to."""
-    folder = run_folder(checkpoint)
-    if folder is None or not (folder / "config.yaml").is_file():
-        raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; say which pictures with --images")
-    parser = ArgumentParser()
-    parser.add_subclass_arguments(LightningDataModule, "data")
-    data = yaml.safe_load((folder / "config.yaml").read_text())["data"]
-    datamodule = parser.instantiate(parser.parse_object({"data": data})).data
-    datamodule.setup("test")
-    batches = (datamodule.on_after_batch_transfer(batch, 0) for batch in datamodule.test_dataloader())
-    x, y = zip(*islice(batches, -(-n // datamodule.batch_size)), strict=True)
-    return torch.cat(x)[:n], torch.cat(y)[:n]

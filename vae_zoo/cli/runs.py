@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningDataModule
 
+from vae_zoo.data.module import SplitDataModule
 from vae_zoo.errors import UserError
 
 RUNS = Path("runs")
@@ -53,3 +57,22 @@ def run_folder(checkpoint: Path) -> Path | None:
     """Return the run folder that a checkpoint lies in, None if it lies elsewhere."""
     folder = checkpoint.resolve().parent
     return folder.parent if folder.name == "checkpoints" else None
+
+
+def data_of_run(checkpoint: Path, otherwise: str) -> SplitDataModule:
+    """Return the data, set up, of the run that a checkpoint belongs to.
+
+    Args:
+        checkpoint: its file.
+        otherwise: what to do if it lies in no run folder, for the error.
+    """
+    folder = run_folder(checkpoint)
+    if folder is None or not (folder / "config.yaml").is_file():
+        raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; {otherwise}")
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    data = yaml.safe_load((folder / "config.yaml").read_text())["data"]
+    datamodule = parser.instantiate(parser.parse_object({"data": data})).data
+    datamodule.prepare_data()
+    datamodule.setup("test")
+    return datamodule

@@ -25,10 +25,10 @@ def draw_doodles(out: Path, n: int, seed: int = 0) -> None:
         UserError: if `n` is less than 1, `out` is there already or has another suffix.
     """
     require(1, n=n)
-    if out.suffix != ".ndjson" or out.exists():
-        raise UserError(
-            f"{out} {'is there already; remove it or choose' if out.exists() else 'is no .ndjson; give'} one"
-        )
+    if out.exists():
+        raise UserError(f"{out} is there already; remove it or choose another file")
+    if out.suffix != ".ndjson":
+        raise UserError(f"out must be a .ndjson file, got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".partial")
     with open(temporary, "w") as file:

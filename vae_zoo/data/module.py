@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
@@ -53,11 +53,12 @@ class SplitDataModule(LightningDataModule, ABC):
         """All of the test set, in order."""
         return self.test_dataloader()
 
-    def in_order(self, part: Part, n: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return the first `n` of a part, None for all, in one batch (x, y) as a model gets it."""
+    def batches(self, part: Part, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a part, in order and as it is, in batches (x, y) as a model gets them."""
         data = self._sets[part]
-        rows = range(len(data) if n is None else min(n, len(data)))
-        return self.on_after_batch_transfer(data.__getitems__([*rows]), 0)
+        for begin in range(0, len(data), size):
+            rows = list(range(begin, min(begin + size, len(data))))
+            yield self.on_after_batch_transfer(data.__getitems__(rows), 0)
 
     @abstractmethod
     def _in_order(self, part: Part) -> DataLoader:

@@ -53,7 +53,7 @@ class PixelDataModule(SplitDataModule, ABC):
     """
 
     resident: bool
-    _sets: dict[Part, PixelDataset]  # type: ignore[assignment]
+    _sets: dict[Part, PixelDataset]
 
     def train_dataloader(self) -> DataLoader:
         """Shuffle by the global seed and the epoch alone, so that every model sees the same order.

@@ -60,37 +60,48 @@ class SketchDataset(Dataset):
     Args:
         sketches: each (N, 3).
         labels: (n,) int64.
+    """
+
+    def __init__(self, sketches: list[np.ndarray], labels: Tensor) -> None:
+        self.sketches, self.labels = sketches, labels
+
+    def __len__(self) -> int:
+        return len(self.sketches)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return sketches (B, T, 5) float32 and labels (B,)."""
+        return stroke5([self.sketches[index] for index in indices]), self.labels[indices]
+
+
+class VariedSketches(Dataset):
+    """The same sketches, but a little different in each epoch: what a model is trained on, fetched by lists of indices.
+
+    Args:
+        data: the sketches.
         random_scale: both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
-        drop: share of the points that are left out.
+        drop: share of the points inside strokes that are left out.
         seed: of both; they also depend on the sketch's number and on `epoch`.
     """
 
     epoch = 0
 
-    def __init__(
-        self, sketches: list[np.ndarray], labels: Tensor, random_scale: float = 0.0, drop: float = 0.0, seed: int = 0
-    ) -> None:
-        self.sketches, self.labels = sketches, labels
-        self.random_scale, self.drop, self.seed = random_scale, drop, seed
-        self.lengths = np.array([len(sketch) for sketch in sketches])
+    def __init__(self, data: SketchDataset, random_scale: float = 0.0, drop: float = 0.0, seed: int = 0) -> None:
+        self.data, self.random_scale, self.drop, self.seed = data, random_scale, drop, seed
+        self.lengths = np.array([len(sketch) for sketch in data.sketches])
 
     def __len__(self) -> int:
-        return len(self.sketches)
+        return len(self.data)
 
     def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return self.__getitems__(indices)
+        return stroke5([self._vary(index) for index in indices]), self.data.labels[indices]
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        """Return sketches (B, T, 5) float32 and labels (B,)."""
-        return stroke5([self._varied(index) for index in indices]), self.labels[indices]
-
-    def _varied(self, index: int) -> np.ndarray:
-        rows = self.sketches[index]
-        if self.random_scale or self.drop:
-            rng = np.random.default_rng([self.seed, self.epoch, index])
-            factors = 1 + self.random_scale * rng.uniform(-1, 1, 2)
-            rows = drop_points(rows * np.append(factors, 1).astype(np.float32), self.drop, rng)
-        return rows
+    def _vary(self, index: int) -> np.ndarray:
+        rows = self.data.sketches[index]
+        if not (self.random_scale or self.drop):
+            return rows
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        factors = 1 + self.random_scale * rng.uniform(-1, 1, 2)
+        return drop_points(rows * np.append(factors, 1).astype(np.float32), self.drop, rng)
 
 
 class LengthBatches(DistributedSampler):
@@ -107,9 +118,9 @@ class LengthBatches(DistributedSampler):
         seed: of the order.
     """
 
-    dataset: SketchDataset
+    dataset: VariedSketches
 
-    def __init__(self, data: SketchDataset, batch_size: int, world: int = 1, rank: int = 0, seed: int = 0) -> None:
+    def __init__(self, data: VariedSketches, batch_size: int, world: int = 1, rank: int = 0, seed: int = 0) -> None:
         super().__init__(data, world, rank, seed=seed)
         self.batch_size = batch_size
 
@@ -121,7 +132,7 @@ class LengthBatches(DistributedSampler):
     def __len__(self) -> int:
         return math.ceil(math.ceil(len(self.dataset) / self.batch_size) / self.num_replicas)
 
-    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         order, size = rng.permutation(len(self.dataset)), POOL * self.batch_size
         batches: list[list[int]] = []
@@ -151,7 +162,7 @@ class SketchDataModule(SplitDataModule, ABC):
     random_scale: float
     drop_points: float
     scale: float
-    _sets: dict[Part, SketchDataset]  # type: ignore[assignment]
+    _sets: dict[Part, SketchDataset]
 
     @abstractmethod
     def _read(self) -> dict[Part, list[Sketch]]:
@@ -187,12 +198,10 @@ class SketchDataModule(SplitDataModule, ABC):
         self.labels = sorted({sketch.label for sketches in kept.values() for sketch in sketches})
         index = {label: i for i, label in enumerate(self.labels)}
         unit = np.array([self.scale, self.scale, 1], np.float32)
-        seed = torch.initial_seed() % 2**32
         for part, sketches in kept.items():
             self.split[part] = [sketch.id for sketch in sketches]
             labels = torch.tensor([index[sketch.label] for sketch in sketches], dtype=torch.int64)
-            varied = (self.random_scale, self.drop_points, seed) if part == "train" else ()
-            self._sets[part] = SketchDataset([sketch.rows / unit for sketch in sketches], labels, *varied)
+            self._sets[part] = SketchDataset([sketch.rows / unit for sketch in sketches], labels)
 
     def train_dataloader(self) -> DataLoader:
         """Batches of about one length, in an order that follows from the global seed and the epoch alone.
@@ -201,8 +210,9 @@ class SketchDataModule(SplitDataModule, ABC):
         """
         trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        data = self._sets["train"]
-        batches = LengthBatches(data, self.batch_size, world, rank, torch.initial_seed() % 2**32)
+        seed = torch.initial_seed() % 2**32
+        data = VariedSketches(self._sets["train"], self.random_scale, self.drop_points, seed)
+        batches = LengthBatches(data, self.batch_size, world, rank, seed)
         return DataLoader(data, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())
 
     def _in_order(self, part: Part) -> DataLoader:

@@ -12,7 +12,7 @@ import functools
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
 import numpy as np
@@ -29,7 +29,6 @@ from vae_zoo import drawing, objectives
 from vae_zoo.distributions import Conditional, kl_per_dimension
 from vae_zoo.errors import UserError, require
 from vae_zoo.objectives import Terms
-from vae_zoo.strokes import StrokeDecoder
 
 
 class Measured(TypedDict):
@@ -108,6 +107,14 @@ class GenerativeModel(LightningModule, ABC):
     def pictures(self, x: Tensor) -> Tensor:
         """Return what one looks at, (B, C, H, W) in [0, 1]: an image is its own picture."""
         return x
+
+    def svg(self, rows: Sequence[Tensor]) -> str:
+        """Return rows of what the model makes as an SVG document.
+
+        Raises:
+            UserError: if that is pixels.
+        """
+        raise UserError(f"{type(self).__name__} makes pixels, which an .svg has no use for; write a .png")
 
     def features(self, x: Tensor) -> Tensor:
         """Return the numbers (B, F) by which a linear classifier may tell images (B, C, H, W) apart.
@@ -379,17 +386,15 @@ class EvidenceModel(LatentVariableModel):
 
 
 class SketchModel(GenerativeModel, ABC):
-    """A model of sketches (B, T, 5), see `vae_zoo.strokes`. Finals set the decoder."""
-
-    likelihood: StrokeDecoder
+    """A model of sketches (B, T, 5), see `vae_zoo.strokes`."""
 
     def pictures(self, x: Tensor) -> Tensor:
         """Draw sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""
         return drawing.rasterise(x)
 
-    def svg(self, x: Tensor, columns: int = 8) -> str:
-        """Draw sketches (B, T, 5) as an SVG document, `columns` to a row."""
-        return drawing.svg(x.split(columns))
+    def svg(self, rows: Sequence[Tensor]) -> str:
+        """Draw rows of sketches, (B, T, 5) each, as an SVG document."""
+        return drawing.svg(rows)
 
 
 class Alternating(GenerativeModel):

@@ -138,7 +138,7 @@ class DCGAN(Alternating):
 
     def _generate(self, n: int) -> Tensor:
         """Draw images (n, C, H, W) in [0, 1]; Tanh's range is mapped to theirs here alone."""
-        z = 2 * torch.rand(n, self.latent, device=self.device, dtype=self.dtype) - 1  # n D
+        z = next(self.parameters()).new_empty(n, self.latent).uniform_(-1, 1)  # n D
         return (wide(self.generator(z)) + 1) / 2
 
     def _logit(self, x: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Sketch-RNN without its encoder (Ha & Eck 2017, section 3.3)."""
 
-import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
@@ -67,10 +66,10 @@ class SketchDecoder(SketchModel):
     def sample(self, n: int, y: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
         """Draw `n` sketches (n, T, 5) at a temperature (eq. 8); 1 is the model's own."""
         require(1, n=n)
-        return self.likelihood(self._no_code(n)).draw(temperature)
+        return self.likelihood.draw(self._no_code(n), temperature)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return self.likelihood(self._no_code(len(x))).log_prob(x)
 
     def _no_code(self, n: int) -> Tensor:
-        return torch.empty(n, 0, device=self.device, dtype=self.dtype)
+        return next(self.parameters()).new_empty(n, 0)

@@ -38,6 +38,8 @@ class SketchRNN(SketchModel, LatentVariableModel):
         UserError: if a number is out of range.
     """
 
+    likelihood: StrokeDecoder
+
     def __init__(
         self,
         shape: tuple[int, int] = (250, ROW),
@@ -85,7 +87,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
     @inference
     def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float = 0.0) -> Tensor:
         """Draw a sketch for each code (B, D), (B, T, 5): at temperature 0 what is likeliest, point by point."""
-        return self.likelihood(z).draw(temperature)
+        return self.likelihood.draw(z, temperature)
 
     @inference
     def reconstruct(self, x: Tensor, y: Tensor | None = None, *, temperature: float = 0.0) -> Tensor:
