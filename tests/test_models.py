@@ -7,6 +7,7 @@ import itertools
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
@@ -16,10 +17,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import vae_zoo
 from vae_zoo import models, objectives
+from vae_zoo.data.sketches import stroke5
 from vae_zoo.distributions import Bernoulli, DiscretisedLogistic, Gaussian, LearnedGaussian, OptimalGaussian
 from vae_zoo.errors import UserError
 from vae_zoo.models import VAE, Autoencoder, LatentVariableModel
-from vae_zoo.models.base import EvidenceModel
+from vae_zoo.models.base import EvidenceModel, SketchModel, spherical
 from vae_zoo.networks import ConvDecoder, ConvEncoder, Network
 
 FINALS = [c for c in vars(models).values() if inspect.isclass(c) and not inspect.isabstract(c)]
@@ -32,11 +34,42 @@ SMALL = {
 }
 
 
+STROKES = {"decoder_width": 8, "mixtures": 3, "shape": (20, 5)}
+SIZES = {"DCGAN": {"shape": (3, 16, 16), "latent": 5, "width": 4}, "SketchDecoder": STROKES}
+SIZES["SketchRNN"] = STROKES | {"latent": 5, "encoder_width": 8}
+OF_IMAGES = [c for c in FINALS if not issubclass(c, SketchModel)]
+
+
+def small(cls):
+    """Arguments for a model of seconds."""
+    return SIZES.get(cls.__name__, SMALL)
+
+
 def each(cls, base):
     return pytest.mark.parametrize("cls", [c for c in cls if issubclass(c, base)])
 
 
-autoencoders, densities = each(FINALS, Autoencoder), each(FINALS, LatentVariableModel)
+every_model = pytest.mark.parametrize("cls", FINALS)
+autoencoders, densities = each(OF_IMAGES, Autoencoder), each(FINALS, LatentVariableModel)
+
+
+def sketches(n=20, seed=0):
+    """Sketches of 3 to 19 points."""
+    rng = np.random.default_rng(seed)
+    return stroke5([np.column_stack([rng.normal(size=(k, 2)), rng.random(k) < 0.3]) for k in rng.integers(3, 20, n)])
+
+
+def batch(cls, n):
+    """Data for a small model, and labels."""
+    return sketches(n) if issubclass(cls, SketchModel) else torch.rand(n, 3, 16, 16), torch.arange(n) % 10
+
+
+def loader_of(cls, n=20, size=8):
+    return (
+        DataLoader(TensorDataset(sketches(n), torch.zeros(n).long()), size)
+        if issubclass(cls, SketchModel)
+        else loader(n, size)
+    )
 
 
 def loader(n=20, batch=8, shape=(3, 16, 16)):
@@ -66,8 +99,8 @@ def test_without_arguments_for_64_pixels_in_colour(cls):
 
 @densities
 def test_log_prob_is_the_importance_weighted_bound(cls):
-    model = cls(**SMALL)
-    x, y = torch.rand(3, 3, 16, 16), torch.arange(3)
+    model = cls(**small(cls))
+    x, y = batch(cls, 3)
     assert model.log_prob(x, y, samples=100).shape == (3,)
     few, many = (torch.stack([model.log_prob(x, y, samples=k) for _ in range(30)]).mean(0) for k in (1, 50))
     assert (many > few).all()
@@ -77,11 +110,58 @@ def test_log_prob_is_the_importance_weighted_bound(cls):
 
 @densities
 def test_elbo_is_the_mean_of_one_sample_bounds(cls):
-    model = cls(**SMALL).double()
-    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
-    terms = model.terms(x, torch.tensor([0, 9]), samples=20_000)
+    model = cls(**small(cls)).double()
+    x, y = batch(cls, 2)
+    terms = model.terms(x.double(), y, samples=20_000)
     sampled, error = terms.log_w.mean(0), terms.log_w.std(0) / math.sqrt(20_000)
     assert ((objectives.elbo(terms) - sampled).abs() < 6 * error).all()
+
+
+@every_model
+def test_any_model_trains_and_its_checkpoint_loads_safely_to_the_bit(cls, tmp_path):
+    model = cls(**small(cls))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    fit = trainer(tmp_path, max_epochs=2)
+    fit.fit(model, loader_of(cls), loader_of(cls))
+    unmoved = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
+    assert not unmoved
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = vae_zoo.load(tmp_path / "x.ckpt")
+    assert type(loaded) is cls and not loaded.training
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
+    drawn = []
+    for drawer in (model, loaded):
+        torch.manual_seed(3)
+        drawn.append(drawer.sample(4, torch.arange(4)))
+    assert torch.equal(*drawn)
+    assert 0 <= model.pictures(drawn[0]).min() and model.pictures(drawn[0]).max() <= 1
+    assert cls().hparams["shape"] and len(model.pictures(drawn[0])) == 4
+
+
+@each(FINALS, Autoencoder)
+def test_interpolation_goes_from_one_reconstruction_to_the_other_on_a_great_circle(cls):
+    model = cls(**small(cls)).double()
+    (a, b), y = batch(cls, 4)[0].double().split(2), torch.tensor([1, 1])
+    codes = []
+    decode = model.decode
+    model.decode = lambda z, y=None: codes.append(z) or decode(z, y)
+    between = model.interpolate(a, b, y, steps=5)
+    assert len(between) == 10
+    z = codes[0].unflatten(0, (2, 5))  # 2 5 D
+    torch.testing.assert_close(z[:, 0], model.encode(a, y))
+    torch.testing.assert_close(z[:, -1], model.encode(b, y))
+    torch.testing.assert_close(z, spherical(z[:, 0], z[:, -1], torch.linspace(0, 1, 5)).transpose(0, 1))
+    with pytest.raises(UserError, match="steps must be at least 2, got 1"):
+        model.interpolate(a, b, y, steps=1)
+
+
+def test_spherical_is_the_great_circle_and_straight_where_there_is_none():
+    a, b = torch.tensor([[1.0, 0.0], [2.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 1.0], [2.0, 2.0], [1.0, 0.0]])
+    z = spherical(a, b, torch.tensor([0.0, 1 / 3, 1.0]))
+    torch.testing.assert_close(z[1, 0], torch.tensor([math.cos(math.pi / 6), math.sin(math.pi / 6)]))
+    torch.testing.assert_close(z[:, 1], b[1].expand(3, 2))
+    torch.testing.assert_close(z[0], a)
+    torch.testing.assert_close(z[2], b)
 
 
 @autoencoders
@@ -122,10 +202,10 @@ def test_loss_is_minus_the_elbo_and_its_parts_add_up(tmp_path):
 
 @densities
 def test_training_and_validation_take_k_independent_draws(cls, monkeypatch):
-    model = cls(**SMALL, samples=7)
+    model = cls(**small(cls), samples=7)
     seen, objective = [], model.objective
     monkeypatch.setattr(model, "objective", lambda terms: seen.append(terms) or objective(terms))
-    x, y = torch.rand(2, 3, 16, 16), torch.arange(2)
+    x, y = batch(cls, 2)
     model.training_step((x, y), 0)
     model.measure(x, y)
     for terms in seen:
@@ -195,8 +275,8 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
 
 @densities
 def test_gradient_reaches_the_encoder_through_the_draws(cls):
-    model = cls(**SMALL)
-    model.terms(torch.rand(4, 3, 16, 16), torch.arange(4)).log_px.sum().backward()
+    model = cls(**small(cls))
+    model.terms(*batch(cls, 4)).log_px.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.posterior.parameters())
 
 
@@ -275,10 +355,10 @@ def test_calls_leave_a_frozen_part_frozen_and_take_any_float(cls):
     assert model.training and not decoder.training
 
 
-@pytest.mark.parametrize("cls", [c for c in FINALS if not issubclass(c, LatentVariableModel)])
+@pytest.mark.parametrize("cls", [c for c in OF_IMAGES if not issubclass(c, LatentVariableModel)])
 def test_a_model_without_a_density_says_so(cls):
     with pytest.raises(UserError, match=f"{cls.__name__} has no density"):
-        cls(**SMALL).log_prob(torch.rand(1, 3, 16, 16), samples=100)
+        cls(**small(cls)).log_prob(torch.rand(1, 3, 16, 16), samples=100)
 
 
 evidence = each(FINALS, EvidenceModel)

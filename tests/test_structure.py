@@ -12,7 +12,15 @@ import pytest
 
 from tests.conftest import REPOSITORY, SMALL, call, options, vae_zoo
 
-LAYERS = [{"errors"}, {"networks", "objectives"}, {"distributions"}, {"flows"}, {"models"}, {"callbacks", "metrics"}]
+LAYERS = [
+    {"errors"},
+    {"networks", "objectives"},
+    {"distributions"},
+    {"flows", "strokes"},
+    {"drawing"},
+    {"models"},
+    {"callbacks", "metrics"},
+]
 LAYERS += [{"compare"}, {"cli"}]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -72,9 +72,8 @@ class COCOSketches(SketchDataModule):
         coco = open_coco(Files(self.root), annotations)
         names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
         if unknown := set(self.categories or []) - set(names.values()):
-            raise UserError(
-                f"data.categories: {sorted(unknown)} not in {annotations}, which has {sorted(names.values())}"
-            )
+            there = ", ".join(sorted(names.values()))
+            raise UserError(f"data.categories: {sorted(unknown)} not in {annotations}, which has {there}")
         groups = []
         for image in sorted(coco.imgs):
             sketches = []

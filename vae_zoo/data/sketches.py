@@ -50,8 +50,8 @@ def drop_points(rows: np.ndarray, share: float, rng: np.random.Generator) -> np.
     inside = (rows[:, 2] == 0) & (np.append(0, rows[:-1, 2]) == 0)
     keep = ~(inside & (rng.random(len(rows)) < share))
     keep[-1] = True
-    places = rows[:, :2].cumsum(0)[keep]
-    return np.column_stack([np.diff(places, axis=0, prepend=np.zeros((1, 2), np.float32)), rows[keep, 2]])
+    begins = np.append(0, np.flatnonzero(keep)[:-1] + 1)  # an offset that is kept has the dropped ones before it added
+    return np.column_stack([np.add.reduceat(rows[:, :2], begins), rows[keep, 2]])
 
 
 class SketchDataset(Dataset):

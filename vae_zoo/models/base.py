@@ -124,6 +124,16 @@ class GenerativeModel(LightningModule, ABC):
         """
         raise UserError(f"{type(self).__name__} has no encoder or discriminator, so it has no features")
 
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100) -> Tensor:
+        """Estimate log p(x) in nats, (B,), of images (B, C, H, W).
+
+        Raises:
+            UserError: if the model has no density.
+        """
+        raise UserError(
+            f"{type(self).__name__} has no density, so no log p(x); a latent-variable model such as VAE has one"
+        )
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Measured:
         """Log the batch's mean of each measure as val/NAME, weighted by the number of images."""
         return self._evaluation_step(batch, "val")
@@ -255,16 +265,6 @@ class Autoencoder(GenerativeModel):
         require(2, steps=steps)
         codes = spherical(self.encode(a, y), self.encode(b, y), torch.linspace(0, 1, steps, device=self.device))
         return self.decode(codes.transpose(0, 1).flatten(0, 1), None if y is None else y.repeat_interleave(steps))
-
-    def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100) -> Tensor:
-        """Refuse: only a latent-variable model has a density.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError(
-            f"{type(self).__name__} has no density, so no log p(x); a latent-variable model such as VAE has one"
-        )
 
     def features(self, x: Tensor) -> Tensor:
         """Return the codes (B, D) of images (B, C, H, W)."""

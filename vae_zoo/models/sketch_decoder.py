@@ -58,8 +58,8 @@ class SketchDecoder(SketchModel):
         return Measured(per_image=per_image, codes=None, draws=None, kl=None, x_hat=None)
 
     @inference
-    def log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return log p(x) in nats, (B,), of sketches (B, T, 5)."""
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 1) -> Tensor:
+        """Return log p(x) in nats, (B,), of sketches (B, T, 5); it is exact, and needs no samples."""
         return self._log_prob(x)
 
     @inference
