@@ -1,19 +1,24 @@
 """Fixtures: the real data where it is there, small drawn data sets, and the command run as a user types it."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from vae_zoo import data as vae_zoo_data
+from vae_zoo import models
 from vae_zoo.cli import main
+from vae_zoo.data.doodles import draw_doodles
 from vae_zoo.data.shapes import draw_shapes
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
 
-# A run of seconds: options for any config of images.
+# A run of seconds: options for any config.
 SMALL = {
     "data.n_train": 48,
     "data.n_test": 20,
@@ -31,6 +36,21 @@ def options(**changes):
     """SMALL as command-line options; `data__root=x` changes --data.root."""
     merged = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
     return [word for name, value in merged.items() for word in (f"--{name}", str(value))]
+
+
+def options_for(config, **changes):
+    """`options`, but of those for model and data only what the classes in the yaml take."""
+    given = yaml.safe_load(Path(config).read_text())
+    takes = {}
+    for section, module in (("data", vae_zoo_data), ("model", models)):
+        takes[section] = inspect.signature(getattr(module, given[section]["class_path"])).parameters
+    words = options(**changes)
+    kept = []
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        section, _, name = option[2:].partition(".")
+        if section not in takes or name.split(".")[0] in takes[section]:
+            kept += [option, value]
+    return kept
 
 
 def vae_zoo(*arguments, cwd, check=True, timeout=300):
@@ -60,6 +80,14 @@ def shapes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "shapes"
     draw_shapes(folder, 80, seed=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def doodles(tmp_path_factory):
+    """A file of 90 drawn sketches."""
+    path = tmp_path_factory.mktemp("sketches") / "sketches.ndjson"
+    draw_doodles(path, 90, seed=1)
+    return path
 
 
 @pytest.fixture(scope="session", autouse=True)

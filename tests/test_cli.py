@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vae_zoo as package
-from tests.conftest import REPOSITORY, call, options, shared, vae_zoo
+from tests.conftest import REPOSITORY, call, options, options_for, shared, vae_zoo
 from vae_zoo import data, models
 from vae_zoo.cli import COMMANDS
 from vae_zoo.data import COCODataModule
@@ -57,9 +57,10 @@ def test_help_lists_every_command_with_a_line_each():
 
 
 @every_config
-def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, tmp_path, monkeypatch):
+def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, doodles, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert call("fit", "--config", config, *options(data__root=shapes), monkeypatch=monkeypatch) == 0
+    words = options_for(config, data__root=shapes, data__path=doodles)
+    assert call("fit", "--config", config, *words, monkeypatch=monkeypatch) == 0
     run = only(tmp_path)
     assert run.parent.name == config.stem
     assert call("test", "--ckpt_path", run / "checkpoints" / "last.ckpt", monkeypatch=monkeypatch) == 0
@@ -67,7 +68,7 @@ def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, tmp_path, 
     (run / "results.json").unlink()
     assert call("test", "--ckpt_path", "last", monkeypatch=monkeypatch) == 0
     again = json.loads((run / "results.json").read_text())
-    assert again == first and first["mse"] > 0
+    assert again == first
     a, b = (package.load(run / "checkpoints" / "last.ckpt") for _ in range(2))
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -75,9 +76,12 @@ def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, tmp_path, 
         torch.manual_seed(1)
         assert torch.equal(x, b.sample(4))
     y = torch.arange(4)
-    assert torch.equal(a.reconstruct(x, y), b.reconstruct(x, y))
-    has_density = (first["elbo"], first["nll"], first["kl"])
-    assert all(has_density) if isinstance(a, models.LatentVariableModel) else not any(has_density)
+    if encodes := isinstance(a, models.Autoencoder):
+        assert torch.equal(a.reconstruct(x, y), b.reconstruct(x, y))
+    assert ((first["mse"] or 0) > 0) == (encodes and x.ndim == 4)  # two sketches have no squared distance
+    assert (first["code_mmd"] is not None) == (first["active_units"] is not None) == encodes
+    bounded, dense = isinstance(a, models.LatentVariableModel), isinstance(a, models.SketchDecoder)
+    assert [first[name] is not None for name in ("elbo", "kl", "nll")] == [bounded, bounded, bounded or dense]
 
 
 COMPARED = ("vae", "iwae", "iaf", "aae")
@@ -271,13 +275,14 @@ def test_a_second_run_gets_a_folder_of_its_own_and_auto_resumes(shapes, run):
 
 
 @every_config
-def test_a_run_that_goes_on_ends_at_the_same_numbers(config, shapes, tmp_path, monkeypatch):
+def test_a_run_that_goes_on_ends_at_the_same_numbers(config, shapes, doodles, tmp_path, monkeypatch):
     """Weights, curve and results to the bit, as if the run had not been cut off."""
     monkeypatch.chdir(tmp_path)
     weights, tables = [], []
     for folder, epochs in (("whole", [3]), ("cut", [1, 3])):
         for last in epochs:
-            words = options(data__root=shapes, trainer__max_epochs=last, run_dir=folder, ckpt_path="auto")
+            changes = {"trainer__max_epochs": last, "run_dir": folder, "ckpt_path": "auto"}
+            words = options_for(config, data__root=shapes, data__path=doodles, **changes)
             assert call("fit", "--config", config, *words, monkeypatch=monkeypatch) == 0
             columns = Path(f"{folder}/metrics.csv").read_text().splitlines()[0].count(",") + 1
             with open(f"{folder}/metrics.csv", "a") as file:  # what a training writes before it is killed
@@ -362,14 +367,17 @@ def test_a_likelihood_is_chosen_by_its_name(likelihood, shapes, tmp_path, monkey
 
 
 @every_config
-def test_bfloat16_and_compile(config, shapes, tmp_path, monkeypatch):
+def test_bfloat16_and_compile(config, shapes, doodles, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny = {f"model__{network}__{key}": value for network in ("encoder", "decoder") for key, value in TINY.items()}
-    arguments = options(data__root=shapes, trainer__precision="bf16-mixed", compile="true", **tiny)
+    where = {"data__root": shapes, "data__path": doodles}
+    arguments = options_for(config, trainer__precision="bf16-mixed", compile="true", **where, **tiny)
     assert call("fit", "--config", config, *arguments, monkeypatch=monkeypatch) == 0
     rows = list(csv.DictReader((only(tmp_path) / "metrics.csv").open()))
-    losses = [float(row["val/loss"]) for row in rows if row["val/loss"]]
-    assert len(losses) == 2 and all(map(math.isfinite, losses)) and losses[1] < losses[0]
+    name = "val/loss" if "val/loss" in rows[0] else "val/generator_loss"
+    losses = [float(row[name]) for row in rows if row[name]]
+    assert len(losses) == 2 and all(map(math.isfinite, losses))
+    assert losses[1] < losses[0] or name != "val/loss"  # a game's losses need not fall
     model = package.load(only(tmp_path) / "checkpoints" / "last.ckpt")
     assert model.sample(2).dtype == torch.float32  # compiling changed no name
     assert call("test", monkeypatch=monkeypatch) == 0
@@ -382,11 +390,15 @@ TINY = {"width": 4, "depth": 2}
 def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
     root = shared("coco_open")
     monkeypatch.chdir(tmp_path)
-    arguments = options(data__root=root, data__n_train=70, data__n_test=25, data__n_val=15, data__image_size=64)
+    sizes = {"data__n_train": 70, "data__n_test": 25, "data__n_val": 15, "data__image_size": 64}
+    arguments = options_for(config, data__root=root, **sizes)
+    if "data.root" not in " ".join(arguments):  # the same pictures' outlines
+        arguments = [word if word != "70" else "60" for word in arguments]  # of 110 pictures, 108 have outlines
+        arguments += ["--data", "COCOSketches", "--data.root", root]
     assert call("fit", "--config", config, *arguments, monkeypatch=monkeypatch) == 0
     assert call("test", monkeypatch=monkeypatch) == 0
     results = json.loads((only(tmp_path) / "results.json").read_text())
-    assert 0.02 < results["mse"] < 0.12
+    assert results["mse"] is None or 0.02 < results["mse"] < 0.12
     assert not list(root.rglob("*.npy"))  # nothing is written beside the user's pictures
 
 
@@ -634,8 +646,8 @@ def test_reconstruct_names_a_picture_that_cannot_be_read(trained, tmp_path, monk
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @every_config
-def test_fit_on_a_gpu(config, shapes, tmp_path):
-    gpu = options(data__root=shapes, trainer__accelerator="gpu", trainer__precision="bf16-mixed", data__resident="true")
-    vae_zoo("fit", "--config", config, *gpu, cwd=tmp_path)
+def test_fit_on_a_gpu(config, shapes, doodles, tmp_path):
+    gpu = {"trainer__accelerator": "gpu", "trainer__precision": "bf16-mixed", "data__resident": "true"}
+    vae_zoo("fit", "--config", config, *options_for(config, data__root=shapes, data__path=doodles, **gpu), cwd=tmp_path)
     vae_zoo("test", cwd=tmp_path)
-    assert json.loads((only(tmp_path) / "results.json").read_text())["mse"] > 0
+    assert json.loads((only(tmp_path) / "results.json").read_text())["timing"]["peak_memory_mb"] > 0

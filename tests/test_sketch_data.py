@@ -23,13 +23,6 @@ from vae_zoo.strokes import lengths
 LINES = [np.array([[10, 20], [13, 24], [13, 30]]), np.array([[50, 20], [40, 20]])]
 
 
-@pytest.fixture(scope="session")
-def doodles(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sketches") / "sketches.ndjson"
-    draw_doodles(path, 90, seed=1)
-    return path
-
-
 def test_strokes_of_a_drawing():
     rows = from_lines(LINES)
     assert rows.tolist() == [[3, 4, 0], [0, 6, 1], [37, -10, 0], [-10, 0, 1]]
@@ -115,7 +108,7 @@ def exploits(victim):
         "eval": Evil(eval, make),
         "exec": Evil(exec, make),
         "open": Evil(open, str(victim), "w"),
-        "getattr": Evil(getattr, os, "system"),
+        "getattr": Evil(getattr, str, "upper"),
         "unpickler": Evil(pickle.loads, pickle.dumps(Evil(os.system, f"touch {victim}"))),
         "numpy": Evil(np.load, str(victim)),
     }

@@ -132,7 +132,7 @@ class LengthBatches(DistributedSampler):
     def __len__(self) -> int:
         return math.ceil(math.ceil(len(self.dataset) / self.batch_size) / self.num_replicas)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[int]]:  # lazily: a resumed run makes the iterator before it tells the epoch
         rng = np.random.default_rng([self.seed, self.epoch])
         order, size = rng.permutation(len(self.dataset)), POOL * self.batch_size
         batches: list[list[int]] = []
@@ -142,7 +142,7 @@ class LengthBatches(DistributedSampler):
             batches += [pool[i : i + self.batch_size].tolist() for i in range(0, len(pool), self.batch_size)]
         mixed = [batches[i] for i in rng.permutation(len(batches))]
         mixed += mixed[: len(self) * self.num_replicas - len(mixed)]  # so that no process waits for another
-        return iter(mixed[self.rank :: self.num_replicas])
+        yield from mixed[self.rank :: self.num_replicas]
 
 
 class SketchDataModule(SplitDataModule, ABC):

@@ -386,7 +386,17 @@ class EvidenceModel(LatentVariableModel):
 
 
 class SketchModel(GenerativeModel, ABC):
-    """A model of sketches (B, T, 5), see `vae_zoo.strokes`."""
+    """A model of sketches (B, T, 5), see `vae_zoo.strokes`.
+
+    Attributes:
+        lr: Adam's learning rate.
+    """
+
+    lr: float
+
+    def configure_optimizers(self) -> Optimizer:
+        """Adam, not fused: under bf16-mixed Lightning clips no gradients of a fused one."""
+        return Adam(self.parameters(), lr=self.lr)
 
     def pictures(self, x: Tensor) -> Tensor:
         """Draw sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""

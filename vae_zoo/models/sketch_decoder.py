@@ -1,7 +1,6 @@
 """Sketch-RNN without its encoder (Ha & Eck 2017, section 3.3)."""
 
 from torch import Tensor
-from torch.optim import Adam, Optimizer
 
 from vae_zoo.errors import require, require_positive, require_share
 from vae_zoo.models.base import Measured, SketchModel, inference
@@ -46,10 +45,6 @@ class SketchDecoder(SketchModel):
         loss = nll.mean() / self.longest
         self.log_training(loss=loss, nll=nll)
         return loss
-
-    def configure_optimizers(self) -> Optimizer:
-        """Fused Adam."""
-        return Adam(self.parameters(), lr=self.lr, fused=True)
 
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
         """Evaluate sketches (B, T, 5)."""

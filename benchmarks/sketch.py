@@ -1,0 +1,95 @@
+"""Points per second of ``vae-zoo fit`` for Sketch-RNN, over those of ``torch.nn.LSTM`` alone on the same batches.
+
+    python benchmarks/sketch.py [--epochs 1] [--packed] [any option of vae-zoo fit]
+
+Alone are a bidirectional LSTM of the encoder's size and one of the decoder's, forwards and backwards, without data
+loading, densities, optimizer or Trainer. One run, alternating step by step; points per second are all real points over
+all seconds, padding not counted. An epoch's first step is left out. Below 0.9 the exit status is 1.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from vae_zoo.cli import main as vae_zoo
+from vae_zoo.strokes import lengths
+
+CONFIG = Path(__file__).parents[1] / "configs" / "sketch_rnn.yaml"
+GOAL = 0.9
+
+
+class LSTMAlone(Callback):
+    """After each step of fit, the LSTMs alone on the same batch."""
+
+    steps: ClassVar[list[tuple[int, float, float]]] = []  # points, seconds of fit, seconds alone
+    packed: ClassVar[bool] = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Make LSTMs of the same sizes."""
+        encoder, decoder = pl_module.posterior.encoder.forwards, pl_module.likelihood.lstm
+        self.encoder = nn.LSTM(encoder.input_size, encoder.hidden_size, batch_first=True, bidirectional=True)
+        self.decoder = nn.LSTM(decoder.input_size, decoder.hidden_size, batch_first=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave an epoch's first step out."""
+        self.mark: float | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the time since the last step alone, with all that comes between; and take one more."""
+        end = perf_counter()
+        x, _ = batch
+        given = torch.randn(*x.shape[:2], self.decoder.input_size)
+        begin = perf_counter()
+        with torch.enable_grad():
+            self._run(self.encoder, x)
+            self._run(self.decoder, given)
+        now = perf_counter()
+        if self.mark is not None:
+            self.steps.append((int(lengths(x).sum()), end - self.mark, now - begin))
+        self.mark = perf_counter()
+
+    def _run(self, lstm: nn.LSTM, x: Tensor) -> None:
+        if self.packed:
+            n = lengths(x[..., :5]) if x.shape[-1] == 5 else torch.full((len(x),), x.shape[1])
+            packed = pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False)
+            lstm(packed)[0].data.sum().backward()
+        else:
+            lstm(x)[0].sum().backward()
+
+
+def main() -> int:
+    """Run fit with the LSTMs beside it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--packed", action="store_true", help="the LSTMs alone on packed sequences")
+    options, rest = parser.parse_known_args()
+    LSTMAlone.packed = options.packed
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        if not any(argument.startswith("--data.path") for argument in rest):
+            vae_zoo(["data", "sketches", "--out", "sketches.ndjson", "--n", "5000"])
+            rest = ["--data.path", "sketches.ndjson", *rest]
+        status = vae_zoo(
+            ["fit", "--config", str(CONFIG), "--trainer.max_epochs", str(options.epochs), "--images.epochs", "[]"]
+            + ["--trainer.callbacks", f"[{{class_path: {__name__}.LSTMAlone}}]", *rest]
+        )
+    if status or not LSTMAlone.steps:
+        return status or 1
+    points, fit, alone = (sum(column) for column in zip(*LSTMAlone.steps, strict=True))
+    print(f"{len(LSTMAlone.steps)} steps: fit {points / fit:.0f} points/s, torch.nn.LSTM alone {points / alone:.0f}")
+    print(f"fit's points per second over the LSTMs': {alone / fit:.3f}, goal {GOAL}")
+    return int(alone / fit < GOAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
