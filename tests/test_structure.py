@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY, SMALL, call, options, vae_zoo
+from tests.conftest import REPOSITORY, SMALL, call, options, options_for, vae_zoo
 
 LAYERS = [
     {"errors"},
@@ -67,6 +67,9 @@ def place(shapes, tmp_path):
         part: np.random.default_rng(0).integers(0, 256, (40, 98), np.uint8) for part in ("train", "valid", "test")
     }
     np.savez(tmp_path / "binarized_mnist.npz", **digits)
+    sketches = np.empty(60, object)
+    sketches[:] = [np.ones((8, 3), np.int16) * [n % 7 + 1, 2, 0] for n in range(60)]
+    np.savez(tmp_path / "aaron_sheep.npz", train=sketches, valid=sketches[:20], test=sketches[:20])
     return tmp_path
 
 
@@ -86,9 +89,9 @@ def test_commands_of_the_readme(place, monkeypatch):
             command += [f"--{name}={value}" for name, value in SMALL.items() if name not in its_own]
             command += "--configs configs/ae.yaml --likelihoods Gaussian --seeds 0 --epochs 1".split()
         if command[1] == "fit" and "--help" not in command:
-            sizes = options()
-            if "configs/paper" in " ".join(command):  # its data have no sizes to choose
-                sizes = [word for i in range(0, len(sizes), 2) if "--data" not in sizes[i] for word in sizes[i : i + 2]]
+            sizes = options_for(command[command.index("--config") + 1])
+            if "--data.val_on_test" in command:
+                del sizes[sizes.index("--data.n_val") : sizes.index("--data.n_val") + 2]
             command += sizes
         assert "--help" in command or call(*command[1:], monkeypatch=monkeypatch) == 0, command
 
