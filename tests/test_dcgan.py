@@ -148,6 +148,15 @@ def test_it_warns_when_the_discriminator_tells_nothing_apart(bias, said, tmp_pat
     assert (said is None and not texts) or (said in texts[0] and texts[0].startswith("epoch 1: D(x) is "))
 
 
+def test_a_run_goes_on_from_inside_an_epoch(tmp_path):
+    stopped = trainer(tmp_path, max_epochs=-1, max_steps=2)
+    stopped.fit(DCGAN(**SMALL), loader())
+    stopped.save_checkpoint(tmp_path / "x.ckpt")
+    going = trainer(tmp_path, max_epochs=3, enable_checkpointing=False)
+    going.fit(DCGAN(**SMALL), loader(), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    assert going.current_epoch == 3
+
+
 def test_it_warns_when_the_discriminator_has_won(tmp_path):
     """The generator does not learn, and white is not what it draws."""
     model = DCGAN(**SMALL, generator_lr=1e-12, discriminator_lr=1e-2)

@@ -15,7 +15,7 @@ from vae_zoo import drawing
 from vae_zoo.data import COCOSketches, Sketches
 from vae_zoo.data.doodles import draw_doodles
 from vae_zoo.data.outlines import outline
-from vae_zoo.data.sketch_files import from_lines, read_ndjson, read_npz
+from vae_zoo.data.sketch_files import _Unpickler, from_lines, read_ndjson, read_npz
 from vae_zoo.data.sketches import LengthBatches, SketchDataset, VariedSketches, drop_points, stroke3, stroke5
 from vae_zoo.errors import UserError
 from vae_zoo.strokes import lengths
@@ -48,7 +48,16 @@ def test_ndjson(tmp_path):
     assert cat.rows.tolist() == from_lines(LINES).tolist() and len(dog.rows) == 2
 
 
-@pytest.mark.parametrize("line", ["no json", "{}", '{"word": "cat"}', '{"word": "a", "drawing": [[1]]}', "[1]", "7"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("no json", "{}", '{"word": "cat"}', '{"word": "a", "drawing": [[1]]}', "[1]", "7", "[" * 200_000),
+        '{"word": "a", "drawing": [[[1, 1' + "0" * 400 + "], [2, 3]]]}",
+        '{"word": ["a"], "drawing": [[[1, 2], [2, 3]]]}',
+        '{"word": null, "drawing": [[[1, 2], [2, 3]]]}',
+    ],
+    ids=str.__len__,
+)
 def test_a_line_that_is_no_drawing_is_named(line, tmp_path):
     path = tmp_path / "cat.ndjson"
     path.write_text(drawing_of(LINES) + "\n" + line + "\n")
@@ -80,14 +89,14 @@ def save_npz(path, protocol=None, **parts):
 @pytest.mark.parametrize("dtype", [np.int16, ">i2", np.float32, np.float64, np.uint8])
 def test_npz_of_any_age_and_kind(tmp_path, protocol, dtype):
     parts = {
-        name: [np.asfortranarray(np.arange(3 * (n + i)).reshape(-1, 3)).astype(dtype) for i in (1, 2)]
+        name: [np.asfortranarray(np.arange(3 * (n + i)).reshape(-1, 3) % [99, 99, 2]).astype(dtype) for i in (1, 2)]
         for n, name in enumerate(("train", "valid", "test"))
     }
     save_npz(tmp_path / "cat.npz", protocol, **parts)
     found = read_npz(tmp_path / "cat.npz")
     for part, name in (("train", "train"), ("val", "valid"), ("test", "test")):
         assert [sketch.rows.tolist() for sketch in found[part]] == [rows.tolist() for rows in parts[name]]
-        assert [sketch.id for sketch in found[part]] == [f"{name}/0", f"{name}/1"]
+        assert [sketch.id for sketch in found[part]] == [f"cat/{name}/0", f"cat/{name}/1"]
         assert {sketch.label for sketch in found[part]} == {"cat"}
 
 
@@ -160,6 +169,43 @@ def test_an_npz_of_something_else(tmp_path, array):
         read_npz(tmp_path / "cat.npz")
 
 
+def test_a_pickle_changes_nothing_and_asks_for_no_more_than_there_is(tmp_path):
+    """BUILD on the stand-ins, a byte order that is none, and sizes that no machine has."""
+    reconstruct, dtype = b"cnumpy.core.multiarray\n_reconstruct\n", b"cnumpy\ndtype\n"
+    pickles = {
+        "build": reconstruct + b"}S'evil'\nI1\nsb.",
+        "slots": reconstruct + b"(N}S'evil'\nI1\nstb.",
+        "order": dtype + b"(S'f4'\nI0\nI1\ntR(I3\nS'3'\nNNNI-1\nI-1\nI0\ntb.",
+        "memo": b"Nr\xff\xff\xff\x7f.",
+        "bytes": b"\x8e" + (10**12).to_bytes(8, "little") + b".",
+        "inst": b"(S'x'\nios\nsystem\n.",
+        "persistent": b"Pname\n.",
+    }
+    for name, content in pickles.items():
+        with zipfile.ZipFile(tmp_path / "cat.npz", "w") as file:
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (1,)})
+            file.writestr("train.npy", header.getvalue() + content)
+        with pytest.raises(UserError, match="cat.npz is"):
+            read_npz(tmp_path / "cat.npz")
+        assert not any(hasattr(known, "evil") for known in _Unpickler.KNOWN.values()), name
+
+
+def test_sketches_of_one_length_may_be_an_array_of_numbers(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 2, (5, 7, 3))
+    np.savez(tmp_path / "cat.npz", train=rows, valid=rows[:2], test=np.asfortranarray(rows[:3]))
+    found = read_npz(tmp_path / "cat.npz")
+    assert [len(found[part]) for part in ("train", "val", "test")] == [5, 2, 3]
+    assert np.array_equal(found["test"][2].rows, rows[2]) and np.array_equal(found["train"][4].rows, rows[4])
+
+
+def test_dots_and_nothing():
+    dot, line = np.array([[5.0, 5]]), np.array([[10.0, 10], [20, 20]])
+    assert from_lines([dot, line]).tolist() == [[0, 0, 1], [5, 5, 0], [10, 10, 1]]  # the pen is lifted in between
+    assert from_lines([line, dot]).tolist() == [[10, 10, 1], [-15, -15, 1]]
+    assert from_lines([]).shape == from_lines([np.empty((0, 2))]).shape == (0, 3)
+
+
 def test_the_published_sheep():
     path = shared("sketch/aaron_sheep.npz")
     data = Sketches(str(path))
@@ -171,7 +217,7 @@ def test_the_published_sheep():
                 assert np.array_equal(ours.rows, theirs)
         scale = np.concatenate([rows[:, :2] for rows in trusted["train"]]).astype(np.float64).std()
     assert data.scale == pytest.approx(scale, rel=1e-4) and data.labels == ["aaron_sheep"]
-    assert data.shape == (250, 5)
+    assert data.shape == (250, 5)  # the longest training sketch
     x, _ = next(data.batches("test", 300))
     with np.load(path, allow_pickle=True, encoding="latin1") as trusted:
         for sketch, rows in zip(stroke3(x), trusted["test"], strict=True):
@@ -196,6 +242,11 @@ def of_lengths(ns, seed=0):
     rng = np.random.default_rng(seed)
     rows = [np.column_stack([rng.normal(size=(n, 2)), rng.random(n) < 0.2]).astype(np.float32) for n in ns]
     return SketchDataset(rows, torch.arange(len(ns)))
+
+
+def test_a_few_sketches_for_many_processes():
+    data = VariedSketches(of_lengths([4, 5, 6]))
+    assert [list(LengthBatches(data, 100, 4, rank)) for rank in range(4)] == [[[0, 1, 2]]] * 4
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -297,7 +348,7 @@ def test_longer_sketches_are_left_out_with_a_word(doodles):
     "change, message",
     [
         ({"path": "nowhere"}, "data.path: .*nowhere does not exist; .* vae-zoo data sketches --out"),
-        ({"max_length": 1}, "there is no train sketch with 1 to data.max_length = 1 points"),
+        ({"max_length": 1}, "there is no train sketch with 1 to 1 points .data.max_length."),
         ({"n_test": 80, "n_val": 20}, "of 90 drawings, 80 to test on and 20 to validate on leave 0 to train on"),
         ({"n_train": 90}, "set data.n_train, data.n_test and data.n_val"),
         ({"drop_points": 1.0}, "drop_points must be at least 0 and less than 1, got 1.0"),
@@ -316,8 +367,12 @@ def test_a_folder_without_sketches(tmp_path):
     with pytest.raises(UserError, match="data.n_test = 3, but .*cat.npz has 2"):
         Sketches(str(tmp_path), n_test=3).setup()
     save_npz(tmp_path / "cat.npz", train=[np.zeros((4, 2))], valid=SAMPLE, test=SAMPLE)
-    with pytest.raises(UserError, match=r"sketch train/0 is not \(N, 3\) finite numbers"):
+    with pytest.raises(UserError, match=r"cat.npz .*: a sketch has the shape \(4, 2\), it must be \(N, 3\)"):
         Sketches(str(tmp_path)).setup()
+    for bad in (np.full((4, 3), np.nan), np.full((4, 3), 7), np.array(3.0)):
+        save_npz(tmp_path / "cat.npz", train=[bad], valid=SAMPLE, test=SAMPLE)
+        with pytest.raises(UserError, match="cat.npz is not a .npz of sketches"):
+            Sketches(str(tmp_path)).setup()
     save_npz(tmp_path / "cat.npz", train=[np.zeros((4, 3))], valid=SAMPLE, test=SAMPLE)
     with pytest.raises(UserError, match="in the training sketches no pen moves"):
         Sketches(str(tmp_path)).setup()
@@ -351,6 +406,8 @@ def test_an_outline_is_scaled_simplified_and_closed():
     two = outline([square, [20.0, 0, 30, 0, 30, 10]], epsilon=2.0)
     assert two[:, 2].sum() == 2 and two[-1, 2] == 1
     assert outline([[1.0, 1, 1, 1, 1, 1]], 2.0) is None and outline([[0.0, 0, 1, 1]], 2.0) is None
+    assert outline([square, [20.0, 0, 20.01, 0, 20, 0.01]], 2.0)[:, 2].sum() == 1  # a speck is no stroke
+    assert outline([[0.0, 0, 100, 0, 50, 0.1]], 2.0) is None  # a line there and back
     # No point of the outline is further away than epsilon from the simplified one (Ramer-Douglas-Peucker).
     angles = np.linspace(0, 2 * np.pi, 200, endpoint=False)
     circle = np.column_stack([np.cos(angles), np.sin(angles)]) * 100
@@ -396,6 +453,15 @@ def test_outlines_of_real_coco(tmp_path):
     alone = COCOSketches(str(tmp_path))  # without the pictures
     alone.setup()
     assert alone.split == data.split
+
+
+def test_a_segmentation_that_is_none_is_named(shapes, tmp_path):
+    content = json.loads((shapes / "annotations" / "instances.json").read_text())
+    for bad in ([0, 0, 10, 0, 10, 10], [["a", "b", "c", "d", "e", "f"]]):
+        content["annotations"][3]["segmentation"] = bad
+        (tmp_path / "instances.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match="instances.json: the segmentation of annotation 4 is no list of polygons"):
+            COCOSketches(str(tmp_path)).setup()
 
 
 def test_pictures_without_annotations_have_no_outlines(tmp_path):

@@ -183,6 +183,15 @@ def test_temperature_divides_logits_and_multiplies_variances(temperature):
     torch.testing.assert_close(drawn[:, :2].T.cov(), covariance, atol=0.06, rtol=0)
 
 
+def test_a_correlation_that_would_overflow_is_held():
+    model, x = SketchRNN(**SMALL), sketches(3)
+    with torch.no_grad():
+        model.likelihood.linear.bias[15:18] = 1e4  # r of each normal
+    loss = model.training_step((x, None), 0)
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_drawn_sketches_have_the_density_that_training_raises():
     """The likeliest sketch by the sampling loop is what the teacher-forced network says at each of its points."""
     model = SketchRNN(**SMALL).double()
@@ -376,6 +385,13 @@ def test_drawings_of_the_training(cls, tmp_path):
     assert height == rows * 68 and width > 4 * 66
     tags = EventAccumulator(trained.log_dir, {"images": 0}).Reload().Tags()
     assert "images/sketches" in tags["images"]
+
+
+def test_drawings_of_fewer_test_sketches_than_columns(tmp_path):
+    data = DataLoader(TensorDataset(sketches(3), torch.zeros(3).long()), 8)
+    fit(tmp_path, Drawings(epochs=[], temperatures=[0.5]), model=SketchRNN(**SMALL), data=data, epochs=1)
+    path = tmp_path / "lightning_logs" / "version_0" / "images" / "sketches_0001.png"
+    assert Image.open(path).size[1] == 3 * 68
 
 
 def test_drawings_need_a_model_of_sketches():

@@ -15,10 +15,10 @@ FINER = 4  # a picture is drawn so many times as large, and then made smaller, w
 
 
 def lines(x: Tensor) -> list[np.ndarray]:
-    """Return the lines (N, 2) that the pen draws in a sketch (T, 5); a dot is a line of one point."""
+    """Return the lines (N, 2) that the pen draws in a sketch (T, 5) on the CPU; a dot is a line of one point."""
     points, states = x[: int(lengths(x)), :2].double().cumsum(0), x[: int(lengths(x)), 3]
-    places = np.concatenate([np.zeros((1, 2)), points.cpu().numpy()])  # it begins at the origin
-    lifted = np.flatnonzero(np.concatenate([[0.0], states.cpu().numpy()]) > 0.5)
+    places = np.concatenate([np.zeros((1, 2)), points.numpy()])  # it begins at the origin
+    lifted = np.flatnonzero(np.concatenate([[0.0], states.numpy()]) > 0.5)
     return [line for line in np.split(places, lifted + 1) if len(line)]
 
 
@@ -35,7 +35,7 @@ def fit(lines: Sequence[np.ndarray], side: float) -> list[np.ndarray]:
 def rasterise(x: Tensor, side: int = 64) -> Tensor:
     """Draw sketches (B, T, 5) in black on white, (B, 1, side, side) in [0, 1], on the CPU."""
     pictures = []
-    for sketch in x:
+    for sketch in x.cpu():
         canvas = Image.new("L", (side * FINER, side * FINER), 255)
         draw = ImageDraw.Draw(canvas)
         width = max(1, round(side * FINER / 64))
@@ -54,7 +54,7 @@ def svg(rows: Sequence[Tensor], side: int = 96) -> str:
     ElementTree.SubElement(root, "rect", size, fill="white")
     style = {"fill": "none", "stroke": "black", "stroke-linecap": "round", "stroke-linejoin": "round"}
     for i, row in enumerate(rows):
-        for j, sketch in enumerate(row):
+        for j, sketch in enumerate(row.cpu()):
             places = [" ".join(f"{x:.1f},{y:.1f}" for x, y in line) for line in fit(lines(sketch), side)]
             path = " ".join(f"M{line} L{line.split()[-1]}" for line in places)  # so that a dot is seen, too
             ElementTree.SubElement(root, "path", style, d=path, transform=f"translate({j * side} {i * side})")

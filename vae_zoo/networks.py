@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vae_zoo.errors import UserError, require
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]  # (C, H, W); of any length, so that `check_shape` says what is wrong with another
 
 
 class Network(nn.Sequential):

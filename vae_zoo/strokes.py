@@ -15,8 +15,10 @@ from torch.distributions import Distribution
 
 from vae_zoo.distributions import Conditional, wide
 from vae_zoo.errors import UserError, require
+from vae_zoo.networks import Shape
 
 ROW = 5
+STRAIGHT = 10.0  # tanh of it is 1 - 4e-9; the cosh of 90 would overflow
 START, END = (0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -25,7 +27,7 @@ def lengths(x: Tensor) -> Tensor:
     return (x[..., 4] < 0.5).sum(-1)
 
 
-def longest(shape: tuple[int, int]) -> int:
+def longest(shape: Shape) -> int:
     """Return N_max of the shape (N_max, 5) of sketches, or raise a UserError if it is something else."""
     if len(shape) != 2 or shape[1] != ROW or shape[0] < 1:
         raise UserError(f"shape must be (points of the longest sketch, {ROW}), got {shape}; are the data sketches?")
@@ -201,7 +203,8 @@ class StrokeDecoder(Conditional):
         outputs, state = self.lstm(given, state)
         m = self.mixtures
         weight, mean, log_sigma, r, pen = wide(self.linear(outputs)).split([m, 2 * m, 2 * m, m, 3], -1)  # N T .
-        return Points(weight, mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r, pen), state
+        mean, log_sigma, r = mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r.clamp(-STRAIGHT, STRAIGHT)
+        return Points(weight, mean, log_sigma, r, pen), state
 
     def draw(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """Draw a sketch for each code (N, D): (N, T, 5), T what the longest needs (Ha & Eck 2017, eq. 8).
@@ -246,7 +249,9 @@ class SketchDistribution(Distribution):
         check_sketches(value)
         x = value.expand(*self.batch_shape, *value.shape[1:]).flatten(0, -3)  # N T 5
         z = self._z.flatten(0, -2)  # N D
-        last = torch.cat([x.new_tensor(START).expand(len(x), 1, ROW), x[:, :-1]], 1)  # N T 5
+        start = torch.zeros_like(x[:, :1])  # N 1 5
+        start[..., 2] = 1
+        last = torch.cat([start, x[:, :-1]], 1)  # N T 5
         points, _ = self._decoder.points(last, z, self._decoder.first_state(z))
         steps, n = torch.arange(x.shape[1], device=x.device), lengths(x)[:, None]  # T, N 1
         log_p = points.log_prob_offset(x[..., :2]) * (steps < n) + points.log_prob_pen(x[..., 2:]) * (steps <= n)

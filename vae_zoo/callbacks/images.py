@@ -168,7 +168,8 @@ def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:
     """Lay rows of images, (B, C, H, W) each, below each other, its name before each, in one picture on the CPU."""
     ruler = ImageDraw.Draw(Image.new("1", (1, 1)))
     width = 8 + max(int(ruler.textlength(name)) for name, _ in rows)
-    grids = [(name, grid([images])) for name, images in rows]
+    widest = max(len(images) for _, images in rows)
+    grids = [(name, grid([images], widest)) for name, images in rows]
     return torch.cat([torch.cat([_caption(name, width, row.shape[-2]), row], -1) for name, row in grids], -2)
 
 
@@ -185,9 +186,9 @@ def output_folder(trainer: Trainer) -> Path | None:
     return Path(folder) if folder and trainer.loggers and trainer.is_global_zero else None
 
 
-def grid(rows: Sequence[Tensor]) -> Tensor:
+def grid(rows: Sequence[Tensor], width: int = 0) -> Tensor:
     """Lay rows of images, (B, C, H, W) each, below each other in one picture (3, H, W) on the CPU; gaps are white."""
-    width = max(map(len, rows))
+    width = max(width, *map(len, rows))
     filled = [torch.cat([row, row.new_ones(width - len(row), *row.shape[1:])]) for row in rows]
     return make_grid(torch.cat(filled), width, pad_value=1).cpu()
 

@@ -54,13 +54,16 @@ def run(command: str, arguments: Sequence[str]) -> None:
         x, y = _images(options.images, options.n, label, model, checkpoint)
         rows = pairs(x, model.reconstruct(x, y, **_temperature(options, model)), options.columns)
     else:
+        require(2, columns=options.columns)
+        if label is None and "labels" in model.hparams:
+            raise UserError(f"{type(model).__name__} needs the label of what lies between; give it with --label")
         x, y = _images(options.images, 2 * options.n, label, model, checkpoint)
         half = len(x) // 2
-        require(2, images=len(x))
+        require(1, **{"the number of pairs of images": half})
         between = model.interpolate(
-            x[:half], x[half : 2 * half], None if y is None else y[:half], steps=max(2, options.columns)
+            x[:half], x[half : 2 * half], None if y is None else y[:half], steps=options.columns
         )
-        rows = between.split(max(2, options.columns))
+        rows = between.split(options.columns)
     svg = options.out.suffix == ".svg" and model.svg(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if svg:

@@ -38,7 +38,7 @@ from vae_zoo.compare.conditions import class_name, differences
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import Evaluation
 from vae_zoo.models import GenerativeModel
-from vae_zoo.models.base import Alternating, SketchModel
+from vae_zoo.models.base import Alternating
 from vae_zoo.networks import Network
 
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
@@ -87,8 +87,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep the memory that is freed, for the next step.
 
     It would give tensors above 32 MB back to the kernel, which maps and clears them anew in each step: an IWAE's with 5
-    draws then takes 1.2 times as long on a CPU. Not for sketches, whose batches differ in length: what is kept does not
-    fit the next one, so that Sketch-RNN takes 1.8 times the memory for .95 of the time.
+    draws then takes 1.2 times as long on a CPU. Not for batches that differ in shape: what is kept does not fit the
+    next one, and Sketch-RNN takes 1.8 times the memory for .95 of the time.
     """
     with suppress(OSError, AttributeError):  # another C library has other ways
         mmap_max, trim_threshold = -4, -1  # of mallopt(3)
@@ -188,7 +188,7 @@ class ZooCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint that does not fit the data; compile the networks, if asked to."""
-        if not isinstance(self.model, SketchModel):
+        if not getattr(self.datamodule, "ragged", False):
             keep_freed_memory()
         for name in self.model.hparams.keys() - inspect.signature(type(self.model)).parameters:
             if not name.startswith("_"):

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from vae_zoo.data.files import Files
 from vae_zoo.errors import UserError
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]  # (C, H, W)
 
 VERSION = 1  # of what decode() makes: raise it with any change of pixels, and old caches are left alone
 MODES = {1: "L", 3: "RGB"}

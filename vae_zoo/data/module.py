@@ -20,8 +20,10 @@ class SplitDataModule(LightningDataModule, ABC):
         batch_size: of each batch; the last one of an epoch may be smaller.
         labels: the names that y indexes, once set up.
         split: the ids of what is in "train", "val" and "test", once set up.
+        ragged: whether the x of two batches differ in shape.
     """
 
+    ragged: bool = False
     batch_size: int
     labels: list[str]
     split: dict[Part, list[int | str]]
@@ -30,7 +32,7 @@ class SplitDataModule(LightningDataModule, ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The shape that a model is built for, known before anything is read."""
+        """The shape that a model is built for."""
 
     @property
     def split_sha256(self) -> str:

@@ -32,7 +32,7 @@ class COCOSketches(SketchDataModule):
         epsilon: pixels, of 255, that a simplified line may be away from the outline.
         min_area: square pixels of the picture, below which an instance is left out.
         batch_size: sketches in a batch; the last one of an epoch may be smaller.
-        max_length: sketches with more points are left out.
+        max_length: N_max, sketches with more points being left out; None is that of the longest training sketch.
         random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
         drop_points: in training, this share of the points inside strokes is left out.
         seed: of the split. The order of the training sketches follows the global seed instead.
@@ -52,7 +52,7 @@ class COCOSketches(SketchDataModule):
         epsilon: float = 2.0,
         min_area: float = 0.0,
         batch_size: int = 100,
-        max_length: int = 250,
+        max_length: int | None = None,
         random_scale: float = 0.0,
         drop_points: float = 0.0,
         seed: int = 0,
@@ -80,7 +80,16 @@ class COCOSketches(SketchDataModule):
             for instance in coco.imgToAnns[image]:
                 polygons, name = instance.get("segmentation"), names.get(instance["category_id"], NO_LABEL)
                 wanted = name in (self.categories or [name]) and instance["area"] >= self.min_area
-                if wanted and isinstance(polygons, list) and (rows := outline(polygons, self.epsilon)) is not None:
+                if not wanted or not isinstance(polygons, list):
+                    continue
+                try:
+                    rows = outline(polygons, self.epsilon)
+                except (TypeError, ValueError):
+                    raise UserError(
+                        f"{annotations}: the segmentation of annotation {instance['id']} is no list of polygons, "
+                        "[[x, y, x, y ...] ...]"
+                    ) from None
+                if rows is not None:
                     sketches.append(Sketch(f"{image}/{instance['id']}", name, rows))
             if sketches:
                 groups.append(sketches)
@@ -88,7 +97,7 @@ class COCOSketches(SketchDataModule):
 
 
 def outline(polygons: list[list[float]], epsilon: float) -> np.ndarray | None:
-    """Return a COCO segmentation as a sketch (N, 3), a closed stroke for each polygon; None if it has no extent.
+    """Return a COCO segmentation as a sketch (N, 3), a closed stroke for each polygon; None if none has any extent.
 
     Args:
         polygons: each x0, y0, x1, y1 ... in pixels of the picture.
@@ -102,6 +111,7 @@ def outline(polygons: list[list[float]], epsilon: float) -> np.ndarray | None:
     low, side = points.min(0), (points.max(0) - points.min(0)).max()
     if not side > 0:
         return None
-    closed = [np.concatenate([line, line[:1]]) for line in (np.array(c) for c in corners)]
-    scaled = [LineString((line - low) * SIDE / side) for line in closed]
-    return from_lines([np.asarray(line.simplify(epsilon, preserve_topology=False).coords) for line in scaled])
+    closed = [LineString((np.concatenate([line, line[:1]]) - low) * SIDE / side) for line in corners]
+    lines = [np.asarray(line.simplify(epsilon, preserve_topology=False).coords) for line in closed]
+    lines = [line for line in lines if len(line) > 3]  # the others have shrunk to a point, or a line there and back
+    return from_lines(lines) if lines else None

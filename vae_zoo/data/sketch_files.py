@@ -17,6 +17,7 @@ import numpy as np
 from vae_zoo.data.module import Part
 from vae_zoo.errors import UserError
 
+LARGEST = 2**31  # bytes of an array, against a zip file that unpacks to more than the memory holds
 PARTS: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # their names in a .npz
 
 
@@ -30,6 +31,11 @@ class Sketch(NamedTuple):
 
 def from_lines(lines: Sequence[np.ndarray]) -> np.ndarray:
     """Return the rows (N, 3) of a drawing of lines (n, 2) in absolute places, one point fewer than the lines have."""
+    lines = [line for line in lines if len(line)]
+    if not lines:
+        return np.empty((0, 3), np.float32)
+    if len(lines[0]) == 1:
+        lines[0] = np.repeat(lines[0], 2, 0)  # a dot where the drawing begins needs a row to lift the pen in
     points = np.concatenate([np.asarray(line, np.float32) for line in lines])
     lifted = np.zeros(len(points), np.float32)
     lifted[np.cumsum([len(line) for line in lines]) - 1] = 1
@@ -49,15 +55,25 @@ def read_ndjson(path: Path) -> list[Sketch]:
                 continue
             try:
                 drawing = json.loads(line)
-                lines = [np.array([stroke[0], stroke[1]], np.float32).T for stroke in drawing["drawing"]]
-                rows = from_lines([stroke for stroke in lines if len(stroke)])
+                rows = from_lines([np.array([stroke[0], stroke[1]], np.float32).T for stroke in drawing["drawing"]])
+                if not isinstance(drawing["word"], str):
+                    raise ValueError(f"the word is {drawing['word']!r}")
+                check_rows(rows)
                 sketches.append(Sketch(str(drawing.get("key_id", f"{path.name}/{number}")), drawing["word"], rows))
-            except (ValueError, TypeError, KeyError, IndexError) as error:
+            except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
                 raise UserError(
                     f"{path}, line {number}, is not a drawing of QuickDraw's, "
                     f'{{"word": ..., "drawing": [[[x ...], [y ...]] ...]}}: {type(error).__name__}: {error}'
                 ) from None
     return sketches
+
+
+def check_rows(rows: np.ndarray) -> None:
+    """Raise a ValueError if these are no rows (dx, dy, lifted) of a sketch."""
+    if rows.ndim != 2 or rows.shape[1] != 3:
+        raise ValueError(f"a sketch has the shape {rows.shape}, it must be (N, 3)")
+    if not np.isfinite(rows).all() or not np.isin(rows[:, 2], (0, 1)).all():
+        raise ValueError("a sketch must have finite offsets, and 0 or 1 for a pen that is lifted")
 
 
 def read_npz(path: Path) -> dict[Part, list[Sketch]]:
@@ -73,9 +89,13 @@ def read_npz(path: Path) -> dict[Part, list[Sketch]]:
     try:
         with zipfile.ZipFile(path) as members:
             for part, name in PARTS.items():
+                if members.getinfo(f"{name}.npy").file_size > LARGEST:
+                    raise ValueError(f"{name} has more than {LARGEST} bytes")
                 with members.open(f"{name}.npy") as file:
                     sketches = [np.asarray(rows, np.float32) for rows in _read_array(file)]
-                found[part] = [Sketch(f"{name}/{i}", path.stem, rows) for i, rows in enumerate(sketches)]
+                for rows in sketches:
+                    check_rows(rows)
+                found[part] = [Sketch(f"{path.stem}/{name}/{i}", path.stem, rows) for i, rows in enumerate(sketches)]
     except _Refused as refused:
         raise UserError(
             f"{path} is refused: reading it would call {refused}, which no array of numbers needs"
@@ -94,11 +114,10 @@ class _Refused(Exception):
 def _read_array(file: IO[bytes]) -> Iterator[np.ndarray]:
     """The arrays in an array of objects, or along the first axis of an array of numbers."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    _, _, dtype = readers[np.lib.format.read_magic(file)](file)
+    shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
     if dtype.hasobject:
         return (array.numbers() for array in _Unpickler(file, encoding="latin1").load().state[4])
-    content = file.read()
-    raise ValueError(f"it has {len(content)} bytes of {dtype}, no sketches")
+    return iter(np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C"))
 
 
 class _Type:
@@ -112,6 +131,8 @@ class _Type:
         self.name = name
 
     def __setstate__(self, state: tuple) -> None:
+        if state[1] not in ("<", ">", "|", "="):
+            raise _Refused(f"numpy.dtype in the byte order {state[1]!r}")
         self.order = state[1]
 
 
@@ -131,23 +152,41 @@ class _Array:
         return flat.reshape(shape, order="F" if fortran else "C")
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+class _Function:
+    """Stands in for a function. A pickle can call it, and change nothing about it."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise _Refused("__setstate__ of a function")
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    return text.encode("latin1")
+class _Reconstruct(_Function):
+    __slots__ = ()
+
+    def __call__(self, *_: Any) -> _Array:
+        return _Array()
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the names that a pickled array of arrays has, with stand-ins for them, and no others."""
+class _Encode(_Function):
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str = "latin1") -> bytes:
+        return text.encode("latin1")
+
+
+class _Unpickler(pickle._Unpickler):
+    """Knows the names that a pickled array of arrays has, with stand-ins for them, and no others.
+
+    It is the one written in Python: the one in C allots what a file says that it needs.
+    """
 
     KNOWN = {
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy.core.multiarray", "_reconstruct"): _Reconstruct(),
+        ("numpy._core.multiarray", "_reconstruct"): _Reconstruct(),
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Type,
-        ("_codecs", "encode"): _encode,
+        ("_codecs", "encode"): _Encode(),
     }
 
     def find_class(self, module: str, name: str) -> Any:

@@ -4,6 +4,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -141,27 +142,28 @@ class LengthBatches(DistributedSampler):
             pool = pool[np.argsort(self.dataset.lengths[pool], kind="stable")]
             batches += [pool[i : i + self.batch_size].tolist() for i in range(0, len(pool), self.batch_size)]
         mixed = [batches[i] for i in rng.permutation(len(batches))]
-        mixed += mixed[: len(self) * self.num_replicas - len(mixed)]  # so that no process waits for another
-        yield from mixed[self.rank :: self.num_replicas]
+        equal = islice(cycle(mixed), self.rank, len(self) * self.num_replicas, self.num_replicas)
+        yield from equal  # no process waits for another
 
 
 class SketchDataModule(SplitDataModule, ABC):
     """Batches (x, y) of sketches: x (B, T, 5) float32, see `stroke5`, offsets in training deviations.
 
     The standard deviation is that of all offsets of all training sketches, one for both axes (Ha & Eck 2017, section
-    3.1). Finals set the attributes and read the sketches. The shape is (max_length, 5).
+    3.1). Finals set the attributes and read the sketches. The shape is (N_max, 5).
 
     Attributes:
-        max_length: sketches with more points are left out.
+        max_length: N_max, sketches with more points being left out; None is that of the longest training sketch.
         random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
         drop_points: in training, this share of the points inside strokes is left out.
         scale: the standard deviation, once set up.
     """
 
-    max_length: int
+    max_length: int | None
     random_scale: float
     drop_points: float
     scale: float
+    ragged = True
     _sets: dict[Part, SketchDataset]
 
     @abstractmethod
@@ -170,8 +172,9 @@ class SketchDataModule(SplitDataModule, ABC):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(max_length, 5)."""
-        return self.max_length, ROW
+        """(N_max, 5); the sketches are read to find the longest."""
+        self.setup()
+        return self.max_length or max(map(len, self._sets["train"].sketches)), ROW
 
     def setup(self, stage: str | None = None) -> None:
         """Read the sketches, leave out what is too long, and divide the offsets."""
@@ -179,19 +182,16 @@ class SketchDataModule(SplitDataModule, ABC):
             return
         parts = self._read()
         there = sum(map(len, parts.values()))
-        kept = {part: [s for s in sketches if 0 < len(s.rows) <= self.max_length] for part, sketches in parts.items()}
+        most = self.max_length or math.inf
+        kept = {part: [s for s in sketches if 0 < len(s.rows) <= most] for part, sketches in parts.items()}
         for part in ("train", "test"):
             if not kept[part]:
-                raise UserError(f"data: there is no {part} sketch with 1 to data.max_length = {self.max_length} points")
+                raise UserError(f"data: there is no {part} sketch with 1 to {most} points (data.max_length)")
         if left_out := there - sum(map(len, kept.values())):
             warnings.warn(
-                f"left out {left_out} of {there} sketches, with no line or more than {self.max_length} points",
+                f"left out {left_out} of {there} sketches, with no line or more than {most} points",
                 stacklevel=2,
             )
-        for sketches in kept.values():
-            for sketch in sketches:
-                if sketch.rows.shape[1:] != (3,) or not np.isfinite(sketch.rows).all():
-                    raise UserError(f"data: sketch {sketch.id} is not (N, 3) finite numbers, but {sketch.rows.shape}")
         self.scale = float(np.concatenate([sketch.rows[:, :2] for sketch in kept["train"]]).std())
         if not self.scale:
             raise UserError("data: in the training sketches no pen moves")
@@ -219,8 +219,8 @@ class SketchDataModule(SplitDataModule, ABC):
         data = self._sets[part]
         return DataLoader(data, self.batch_size, collate_fn=_whole, pin_memory=torch.cuda.is_available())
 
-    def _set_options(self, max_length: int, batch_size: int, random_scale: float, drop_points: float) -> None:
-        require(1, max_length=max_length, batch_size=batch_size)
+    def _set_options(self, max_length: int | None, batch_size: int, random_scale: float, drop_points: float) -> None:
+        require(1, max_length=max_length or 1, batch_size=batch_size)
         for name, value in (("random_scale", random_scale), ("drop_points", drop_points)):
             if not 0 <= value < 1:
                 raise UserError(f"{name} must be at least 0 and less than 1, got {value}")
@@ -275,7 +275,7 @@ class Sketches(SketchDataModule):
         n_test: to test on; None is all of a ``.npz``, a tenth of a ``.ndjson``.
         n_val: to validate on; likewise.
         batch_size: sketches in a batch; the last one of an epoch may be smaller.
-        max_length: sketches with more points are left out.
+        max_length: N_max, sketches with more points being left out; None is that of the longest training sketch.
         random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
         drop_points: in training, this share of the points inside strokes is left out.
         seed: of the split. The order of the training sketches follows the global seed instead.
@@ -291,7 +291,7 @@ class Sketches(SketchDataModule):
         n_test: int | None = None,
         n_val: int | None = None,
         batch_size: int = 100,
-        max_length: int = 250,
+        max_length: int | None = None,
         random_scale: float = 0.0,
         drop_points: float = 0.0,
         seed: int = 0,

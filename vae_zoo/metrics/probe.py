@@ -16,7 +16,13 @@ Labelled = tuple[np.ndarray, np.ndarray]
 
 
 def probe(
-    train: Labelled, test: Labelled, few: Sequence[int] = (100, 1000), draws: int = 5, c: float = 1.0, seed: int = 0
+    train: Labelled,
+    test: Labelled,
+    few: Sequence[int] = (100, 1000),
+    draws: int = 5,
+    c: float = 1.0,
+    max_iter: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Fit a multinomial logistic regression to standardised features, with all labels and with few (Radford 2015, 5).
 
@@ -26,16 +32,19 @@ def probe(
         few: numbers of labels to learn from: as many of each class as can be.
         draws: how often these are drawn.
         c: inverse of the weight of the squared coefficients.
+        max_iter: steps of a fit, at most.
         seed: of the draws.
 
     Returns:
-        `accuracy` on the test set with all labels, `chance` of the commonest training label, and by number of labels
-        the `error`, 1 - accuracy, its mean and standard deviation over draws; None where the training set has fewer.
+        `accuracy` on the test set with all labels, whether that fit `converged`, `chance` of the commonest training
+        label, and by number of labels the `error`, 1 - accuracy, its mean and standard deviation over draws; None where
+        the training set has fewer.
 
     Raises:
         UserError: if there are not two classes, or a number is out of range.
     """
-    require(1, draws=draws, few=min(few, default=1))
+    require(1, draws=draws, max_iter=max_iter)
+    require(2, few=min(few, default=2))
     require_positive(c=c)
     (x, y), (x_test, y_test) = train, test
     classes, counts = np.unique(y, return_counts=True)
@@ -48,10 +57,12 @@ def probe(
             errors[str(n)] = None
             continue
         chosen = [balanced(y, n, rng) for _ in range(draws)]
-        wrong = [1 - _fit(x[rows], y[rows], c).score(x_test, y_test) for rows in chosen]
+        wrong = [1 - _fit(x[rows], y[rows], c, max_iter).score(x_test, y_test) for rows in chosen]
         errors[str(n)] = {"mean": float(np.mean(wrong)), "std": float(np.std(wrong, ddof=1)) if draws > 1 else 0.0}
+    whole = _fit(x, y, c, max_iter)
     return {
-        "accuracy": float(_fit(x, y, c).score(x_test, y_test)),
+        "accuracy": float(whole.score(x_test, y_test)),
+        "converged": bool(whole[-1].n_iter_.max() < max_iter),
         "chance": float((y_test == classes[counts.argmax()]).mean()),
         "error": errors,
         "features": x.shape[1],
@@ -74,10 +85,8 @@ def balanced(y: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     return order[np.argsort(place[order], kind="stable")][:n]
 
 
-def _fit(x: np.ndarray, y: np.ndarray, c: float) -> Pipeline:
-    if len(np.unique(y)) < 2:
-        raise UserError("few labels: all that were drawn are of one class; ask for more")
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
+def _fit(x: np.ndarray, y: np.ndarray, c: float, max_iter: int) -> Pipeline:
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=max_iter))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` says so
         return classifier.fit(x, y)

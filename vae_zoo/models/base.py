@@ -400,7 +400,7 @@ class SketchModel(GenerativeModel, ABC):
 
     def pictures(self, x: Tensor) -> Tensor:
         """Draw sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""
-        return drawing.rasterise(x)
+        return drawing.rasterise(x).to(x.device)
 
     def svg(self, rows: Sequence[Tensor]) -> str:
         """Draw rows of sketches, (B, T, 5) each, as an SVG document."""

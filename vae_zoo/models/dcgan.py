@@ -1,11 +1,11 @@
 """The deep convolutional generative adversarial network (Radford et al. 2015)."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d, softplus
 from torch.optim import Adam, Optimizer
@@ -90,25 +90,23 @@ class DCGAN(Alternating):
         self.log_training(discriminator_loss=discriminator_loss, generator_loss=generator_loss, d_x=d_x, d_g_z=d_g_z)
         generation.step()
 
-    def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Seed the epoch's noise, and forget the last epoch's D(x) and D(G(z))."""
-        super().on_train_batch_start(batch, batch_idx)
-        if batch_idx == 0:
-            self._belief = torch.zeros(3, device=self.device)  # sums of D(x), of D(G(z)), and their number
+    def on_train_start(self) -> None:
+        """Remember the seed, and begin to sum D(x), D(G(z)) and the number of batches."""
+        super().on_train_start()
+        self._belief = torch.zeros(3, device=self.device)
 
     def on_train_epoch_end(self) -> None:
         """Warn if one side has won."""
-        real, fake, batches = self._belief.tolist()
-        d_x, d_g_z = real / batches, fake / batches
-        where = f"epoch {self.current_epoch + 1}: D(x) is {d_x:.3f} and D(G(z)) {d_g_z:.3f}"
+        d_x, d_g_z, batches = self.trainer.strategy.reduce(self._belief, reduce_op="sum").tolist()
+        d_x, d_g_z = d_x / batches, d_g_z / batches
+        self._belief.zero_()
         if d_x > WON and d_g_z < 1 - WON:
-            hint = "lower discriminator_lr, or give it fewer epochs"
-            warnings.warn(f"{where}: the discriminator has won, the generator learns no more; {hint}", stacklevel=2)
-        elif max(d_x, d_g_z) < 1 - WON or min(d_x, d_g_z) > WON:
-            hint = "lower generator_lr"
-            warnings.warn(
-                f"{where}: the discriminator tells nothing apart, the generator has won; {hint}", stacklevel=2
-            )
+            said = "the discriminator has won, the generator learns no more; lower discriminator_lr"
+        elif d_g_z > WON or d_x < 1 - WON:
+            said = "the generator has won, the discriminator is wrong throughout; lower generator_lr"
+        else:
+            return
+        rank_zero_warn(f"epoch {self.current_epoch + 1}: D(x) is {d_x:.3f} and D(G(z)) {d_g_z:.3f}: {said}")
 
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
         """Evaluate images (B, C, H, W): D(x), D of as many samples, and both losses."""

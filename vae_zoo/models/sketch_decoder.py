@@ -4,6 +4,7 @@ from torch import Tensor
 
 from vae_zoo.errors import require, require_positive, require_share
 from vae_zoo.models.base import Measured, SketchModel, inference
+from vae_zoo.networks import Shape
 from vae_zoo.strokes import ROW, StrokeDecoder, longest
 
 
@@ -25,7 +26,7 @@ class SketchDecoder(SketchModel):
 
     def __init__(
         self,
-        shape: tuple[int, int] = (250, ROW),
+        shape: Shape = (250, ROW),
         decoder_width: int = 512,
         mixtures: int = 20,
         recurrent_dropout: float = 0.0,

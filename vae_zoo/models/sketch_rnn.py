@@ -7,6 +7,7 @@ from vae_zoo import objectives
 from vae_zoo.distributions import GaussianPosterior, StandardNormal
 from vae_zoo.errors import require, require_positive, require_share
 from vae_zoo.models.base import LatentVariableModel, SketchModel, inference
+from vae_zoo.networks import Shape
 from vae_zoo.objectives import Terms
 from vae_zoo.strokes import ROW, StrokeDecoder, StrokeEncoder, longest
 
@@ -31,7 +32,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
         kl_weight: w.
         kl_min: KL_min, nats per latent dimension that cost nothing.
         eta_min: the KL's share of its weight at the first step.
-        annealing: R, by which the rest shrinks at each step; 0 is the whole weight from the first step on.
+        annealing: R, by which the rest shrinks at each step; 0 is the whole weight from the second step on.
         lr: Adam's learning rate.
 
     Raises:
@@ -42,7 +43,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
 
     def __init__(
         self,
-        shape: tuple[int, int] = (250, ROW),
+        shape: Shape = (250, ROW),
         latent: int = 128,
         encoder_width: int = 256,
         decoder_width: int = 512,
@@ -59,7 +60,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
         self.save_hyperparameters()
         self.longest = longest(shape)
         require(1, latent=latent, samples=samples)
-        require(0, kl_weight=kl_weight, kl_min=kl_min, eta_min=eta_min, annealing=annealing)
+        require(0, kl_weight=kl_weight, kl_min=kl_min)
         require_share(recurrent_dropout=recurrent_dropout, eta_min=eta_min, annealing=annealing)
         require_positive(lr=lr)
         self.posterior = GaussianPosterior(StrokeEncoder(2 * latent, encoder_width, recurrent_dropout))
