@@ -22,6 +22,7 @@ class Drawings(EpochPictures):
     Args:
         epochs: after how many epochs; 0 is before any training. The last epoch is always added.
         temperatures: of the rows of samples (Ha & Eck 2017, eq. 8).
+        reconstruct_at: temperature of the reconstructions; at 0 a sketch that repeats itself may do so to the end.
         columns: sketches in a row.
         seed: of the noise.
 
@@ -33,15 +34,16 @@ class Drawings(EpochPictures):
         self,
         epochs: Iterable[int] = (0, 5, 50, 100),
         temperatures: Sequence[float] = (0.1, 0.4, 0.7, 1.0),
+        reconstruct_at: float = 0.3,
         columns: int = 8,
         seed: int = 0,
     ) -> None:
         self.epochs, self.columns, self.seed, self.prefix = set(epochs), columns, seed, "sketches_"
-        self.temperatures = list(temperatures)
+        self.temperatures, self.reconstruct_at = list(temperatures), reconstruct_at
         self._written = -1
         self._rows: list[tuple[str, Tensor]] = []
         require(1, columns=columns, temperatures=len(self.temperatures))
-        require(0, temperatures=min(self.temperatures))
+        require(0, temperatures=min(self.temperatures), reconstruct_at=reconstruct_at)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a model of something else."""
@@ -58,7 +60,8 @@ class Drawings(EpochPictures):
         rows = []
         if isinstance(pl_module, Autoencoder):
             x, y = (part[: self.columns] for part in fixed_batch(trainer, pl_module))
-            rows += [("test sketches", x), ("reconstructed", pl_module.reconstruct(x, y))]
+            again = cast(Any, pl_module).reconstruct(x, y, temperature=self.reconstruct_at)
+            rows += [("test sketches", x), (f"again at {self.reconstruct_at:g}", again)]
         for temperature in self.temperatures:
             torch.manual_seed(self.seed)  # the same noise in each row
             rows.append((f"samples at {temperature:g}", pl_module.sample(self.columns, temperature=temperature)))
