@@ -24,6 +24,7 @@ lint: .venv/ready
 benchmark: .venv/ready
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/sketch.py
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("vae_zoo needs Python 3.11 or newer: make PYTHON=python3.11 ...")'

@@ -15,6 +15,8 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import REPOSITORY, call, options
+from tests.test_data import module
+from tests.test_metrics import Colour, run_test
 from tests.test_models import loader, trainer
 from vae_zoo.errors import UserError
 from vae_zoo.models import DCGAN
@@ -258,3 +260,11 @@ def test_what_it_cannot_do_is_said(shapes, tmp_path, monkeypatch, capsys):
     words = options(data__root=shapes, trainer__gradient_clip_val=1.0)
     assert call("fit", "--config", config, *words, monkeypatch=monkeypatch) == 1
     assert "DCGAN steps its optimizers itself" in capsys.readouterr().err
+
+
+def test_its_samples_have_fid_and_kid(shapes, tmp_path):
+    model = DCGAN(**SMALL)
+    results = run_test(model, module(shapes), tmp_path, fid=True, kid=True, features=Colour())
+    assert results["fid"] > 0 and results["kid"] is not None
+    assert results["mse"] is results["nll"] is results["code_mmd"] is results["psnr"] is None
+    assert results["shape"] == [3, 16, 16] and results["parameters"] == sum(p.numel() for p in model.parameters())

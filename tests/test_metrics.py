@@ -181,9 +181,6 @@ class Noise(GenerativeModel):
     def sample(self, n, y=None):
         return torch.rand(n, 3, 1, 1).expand(-1, -1, 16, 16)
 
-    def test_step(self, batch, batch_idx):
-        return None
-
 
 def frechet(a, b):
     a, b = a.double(), b.double()

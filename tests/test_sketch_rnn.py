@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.test_callbacks import fit
+from tests.test_metrics import Colour, run_test
 from tests.test_models import SIZES, sketches, trainer
 from vae_zoo import drawing, objectives
 from vae_zoo.callbacks import Drawings
@@ -398,3 +399,19 @@ def test_drawings_need_a_model_of_sketches():
     with pytest.raises(UserError, match="Drawings needs a model of sketches, such as SketchRNN, got VAE"):
         Drawings().setup(SimpleNamespace(), VAE(), "fit")
     assert issubclass(SketchRNN, SketchModel)
+
+
+@pytest.mark.parametrize("cls", [SketchRNN, SketchDecoder])
+def test_results_of_sketches(cls, doodles, tmp_path):
+    data = Sketches(str(doodles), n_test=20)
+    data.setup()
+    model = cls(**SIZES[cls.__name__] | {"shape": data.shape})
+    results = run_test(model, data, tmp_path, nll_samples=2, kid=True, features=Colour())
+    x, _ = next(data.batches("test", 20))
+    assert results["shape"] == list(data.shape) and results["kid"] is not None and results["mse"] is None
+    if cls is SketchDecoder:
+        assert results["nll"] == pytest.approx(-model.log_prob(x).mean().item(), rel=1e-5)
+        assert results["nll_samples"] is results["elbo"] is results["code_mmd"] is None
+    else:
+        assert results["nll_samples"] == 2 and results["active_units"] is not None
+        assert -results["nll"] == pytest.approx(results["elbo"], abs=8.0)

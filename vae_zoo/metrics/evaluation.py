@@ -213,7 +213,7 @@ class Evaluation(Callback):
             "nll_samples": self.nll_samples if estimated and nll is not None else None,
             "bits_per_dim": bits_per_dim(nll, self._shape) if nll is not None and discrete else None,
             "parameters": sum(p.numel() for p in pl_module.parameters()),
-            "shape": list(pl_module.hparams["shape"]),
+            "shape": list(pl_module.hparams.get("shape", self._shape)),
             "epochs": len(epochs),
             "seed": seed if seed is not None else _global_seed(),
             "split_sha256": getattr(datamodule, "split_sha256", None),

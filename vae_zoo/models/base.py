@@ -100,9 +100,9 @@ class GenerativeModel(LightningModule, ABC):
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw `n` images, (n, C, H, W) in [0, 1]; `y`, (n,), are labels, for a model that takes them."""
 
-    @abstractmethod
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
-        """Evaluate images (B, C, H, W) in [0, 1]."""
+        """Evaluate images (B, C, H, W) in [0, 1]; a model that can only sample has no figures."""
+        return Measured(per_image={}, codes=None, draws=None, kl=None, x_hat=None)
 
     def pictures(self, x: Tensor) -> Tensor:
         """Return what one looks at, (B, C, H, W) in [0, 1]: an image is its own picture."""
