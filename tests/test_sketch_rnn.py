@@ -20,6 +20,7 @@ from tests.test_metrics import Colour, run_test
 from tests.test_models import SIZES, sketches, trainer
 from vae_zoo import drawing, objectives
 from vae_zoo.callbacks import Drawings
+from vae_zoo.data import Sketches
 from vae_zoo.data.sketches import stroke5
 from vae_zoo.errors import UserError
 from vae_zoo.models import VAE, SketchDecoder, SketchRNN
