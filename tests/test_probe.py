@@ -88,7 +88,7 @@ def test_the_command_probes_any_model_with_features(name, features, runs, monkey
     said = capsys.readouterr().out
     found = json.loads(Path(name, "probe.json").read_text())
     assert (found["features"], found["n_train"], found["n_test"]) == (features, 48, 20)
-    assert f"accuracy      {found['accuracy']:.4f}" in said and "n/a: there are 48" in said
+    assert f"accuracy      {found['accuracy']:.4f}" in said and "n/a, there are not 1000 labels" in said
     assert 0 <= found["accuracy"] <= 1 and found["error"]["1000"] is None and 0 < found["chance"] < 1
     assert call(*command, monkeypatch=monkeypatch) == 0
     assert json.loads(Path(name, "probe.json").read_text()) == found
@@ -112,6 +112,13 @@ def test_a_model_without_features_is_refused(name, message, runs, monkeypatch, c
 
 def size(path):
     return Image.open(path).size
+
+
+def test_codes_of_sketches_are_predicted(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+    assert call("predict", "--run_dir", "sketch_rnn", monkeypatch=monkeypatch) == 0
+    codes = np.load("sketch_rnn/codes.npz")
+    assert codes["z"].shape == (20, 128) and set(codes["label"]) == {"circle", "star", "zigzag"}
 
 
 def test_sketches_are_drawn_to_png_and_svg(runs, monkeypatch, capsys):
@@ -150,6 +157,11 @@ def test_interpolations_of_images_go_from_test_image_to_test_image(runs, monkeyp
     [
         (["sample", "--ckpt_path", "vae", "--out", "a.svg"], "VAE makes pixels, which an .svg has no use for"),
         (["sample", "--ckpt_path", "vae", "--temperature", "1"], "--temperature 1.0: VAE has none"),
+        (["sample", "--ckpt_path", "vae", "--out", "a.jpg"], "--out a.jpg: it ends in .png, or in .svg for sketches"),
+        (
+            ["predict", "--ckpt_path", "sketch_decoder"],
+            "SketchDecoder has no encoder, so there are no codes to predict",
+        ),
         (["reconstruct", "--ckpt_path", "sketch_decoder"], "SketchDecoder has no encoder, so it cannot reconstruct"),
         (["interpolate", "--ckpt_path", "dcgan"], "DCGAN has no encoder, so it cannot interpolate"),
         (["interpolate", "--ckpt_path", "cvae"], "CVAE needs the label of what lies between; give it with --label"),

@@ -349,7 +349,10 @@ def test_longer_sketches_are_left_out_with_a_word(doodles):
     [
         ({"path": "nowhere"}, "data.path: .*nowhere does not exist; .* vae-zoo data sketches --out"),
         ({"max_length": 1}, "there is no train sketch with 1 to 1 points .data.max_length."),
-        ({"n_test": 80, "n_val": 20}, "of 90 drawings, 80 to test on and 20 to validate on leave 0 to train on"),
+        (
+            {"n_test": 80, "n_val": 20},
+            "of 90 drawings in .*sketches.ndjson, 80 to test on and 20 to validate on leave 0 to train",
+        ),
         ({"n_train": 90}, "set data.n_train, data.n_test and data.n_val"),
         ({"drop_points": 1.0}, "drop_points must be at least 0 and less than 1, got 1.0"),
         ({"batch_size": 0}, "batch_size must be at least 1"),

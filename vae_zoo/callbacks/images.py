@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.utils import make_grid, save_image
 
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
+
+FONT = ImageFont.load_default(12)
 
 
 class EpochPictures(Callback, ABC):
@@ -166,8 +168,7 @@ def fixed_batch(trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, T
 
 def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:
     """Lay rows of images, (B, C, H, W) each, below each other, its name before each, in one picture on the CPU."""
-    ruler = ImageDraw.Draw(Image.new("1", (1, 1)))
-    width = 8 + max(int(ruler.textlength(name)) for name, _ in rows)
+    width = 8 + max(int(FONT.getlength(name)) for name, _ in rows)
     widest = max(len(images) for _, images in rows)
     grids = [(name, grid([images], widest)) for name, images in rows]
     return torch.cat([torch.cat([_caption(name, width, row.shape[-2]), row], -1) for name, row in grids], -2)
@@ -176,7 +177,7 @@ def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:
 def _caption(text: str, width: int, height: int) -> Tensor:
     """A white field (3, height, width) with black text."""
     field = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(field).text((4, height // 2), text, "black", anchor="lm")
+    ImageDraw.Draw(field).text((4, height // 2), text, "black", FONT, anchor="lm")
     return torch.from_numpy(np.asarray(field).copy()).permute(2, 0, 1) / 255
 
 

@@ -61,7 +61,7 @@ class Drawings(EpochPictures):
         if isinstance(pl_module, Autoencoder):
             x, y = (part[: self.columns] for part in fixed_batch(trainer, pl_module))
             again = cast(Any, pl_module).reconstruct(x, y, temperature=self.reconstruct_at)
-            rows += [("test sketches", x), (f"again at {self.reconstruct_at:g}", again)]
+            rows += [("test sketches", x), (f"reconstructed at {self.reconstruct_at:g}", again)]
         for temperature in self.temperatures:
             torch.manual_seed(self.seed)  # the same noise in each row
             rows.append((f"samples at {temperature:g}", pl_module.sample(self.columns, temperature=temperature)))

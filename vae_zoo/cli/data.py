@@ -17,7 +17,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     coco = kinds.add_parser("coco", help="download a part of COCO train2017: the annotations, and N pictures")
     sketches = kinds.add_parser("sketches", help="draw the embedded sketches, circles, zigzags and stars: an .ndjson")
     for kind in (shapes, coco, sketches):
-        kind.add_argument("--out", type=Path, required=True, help="folder to make, or .ndjson")
+        what = ".ndjson file" if kind is sketches else "folder"
+        kind.add_argument("--out", type=Path, required=True, help=f"{what} to make")
         kind.add_argument("--n", type=int, default=13_000, help="how many (default %(default)s)")
         kind.add_argument("--seed", type=int, default=0, help="of all that is random (default %(default)s)")
     coco.add_argument("--url", default=COCO, help="server (default %(default)s)")

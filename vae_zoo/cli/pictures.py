@@ -41,6 +41,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
     options = parser.parse_args(arguments)
     require(1, n=options.n, columns=options.columns)
+    if options.out.suffix not in (".png", ".svg"):
+        raise UserError(f"--out {options.out}: it ends in .png, or in .svg for sketches")
     checkpoint = cast(Path, find_checkpoint("last" if options.ckpt_path == "auto" else options.ckpt_path))
     model = vae_zoo.load(checkpoint)
     label = None if options.label is None else _label(options.label, model, checkpoint)

@@ -51,8 +51,8 @@ def run(command: str, arguments: Sequence[str]) -> None:
     print(f"{found['features']} features of {type(model).__name__}, {found['labels']} labels")
     print(f"accuracy      {found['accuracy']:.4f}   with all {found['n_train']} labels; chance {found['chance']:.4f}")
     for n, error in found["error"].items():
-        said = f"{error['mean']:.4f} ± {error['std']:.4f}" if error else f"n/a: there are {found['n_train']}"
-        print(f"error         {said}   with {n} labels")
+        said = f"{error['mean']:.4f} ± {error['std']:.4f}   with" if error else "n/a, there are not"
+        print(f"error         {said} {n} labels")
     path = cast(Path, run_folder(checkpoint)) / "probe.json"
     path.write_text(json.dumps(found, indent=2) + "\n")
     print(f"wrote         {path}")

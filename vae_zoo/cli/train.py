@@ -235,7 +235,9 @@ class ZooCLI(LightningCLI):
         if self.trainer.is_global_zero and self.folder.is_dir():
             print(f"run folder    {_short(self.folder)}")
             print(f"images        {_short(self.folder / 'images')}")
-            print(f"TensorBoard   tensorboard --logdir {_short(self.folder.parent.parent)}")
+            print(
+                f"TensorBoard   tensorboard --logdir {_short(self.folder if self.run_dir else self.folder.parents[1])}"
+            )
             last = self.folder / "checkpoints" / "last.ckpt"
             if last.exists():
                 print(f"test it       vae-zoo test --ckpt_path {_short(last)}")

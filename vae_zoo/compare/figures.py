@@ -222,29 +222,26 @@ def _reason(key: str, run: Run, curve: Sequence[Point], base: Group | None) -> s
         return f"not asked for: --evaluation.{key} true"
     if key in ("relative_time", "time_to_base") and base is None:
         return f"there is no {BASE} to compare with"
-    if results["mse"] is None and key in (
-        "mse",
-        "mse_sampled",
-        "psnr",
-        "ssim",
-        "code_mmd",
-        "active_units",
-        "time_to_base",
-    ):
-        return "it has no encoder"
+    of_pixels = ("mse", "mse_sampled", "psnr", "ssim", "time_to_base")
+    if results["mse"] is None and key in (*of_pixels, "code_mmd", "active_units"):
+        encodes = results["code_mmd"] is not None
+        return "it draws no pixels" if encodes else "it has no encoder"
     if key == "time_to_base":
         measured = any(math.isfinite(point.mse) for point in curve)
         return "not reached" if measured else "no validation MSE, so no curve"
     if key == "ssim":
         return "images smaller than SSIM's window of 11 pixels"
-    if key in ("nll", "bits_per_dim", "kl", "kl_share") and results["elbo"] is None:
+    if key in ("kl", "kl_share") and results["nll"] is not None and results["kl"] is None:
+        return "it has no codes"
+    if key in ("nll", "bits_per_dim", "kl", "kl_share") and results["elbo"] is None and results["nll"] is None:
         return (
             "the pixels are grey: a cross entropy is no density" if results["kl"] is not None else "it has no density"
         )
+    of_it = likelihood and f", unlike {likelihood}"
     return {
         "nll": "not asked for: evaluation.nll_samples is 0",
-        "bits_per_dim": f"only for a probability of 8-bit pixels, which {likelihood} has not",
-        "kl_share": f"only for a Gaussian likelihood of known variance, which {likelihood} is not",
+        "bits_per_dim": f"only for a probability of 8-bit pixels{of_it}",
+        "kl_share": f"only for a Gaussian likelihood of known variance{of_it}",
     }.get(key, "it was not measured")
 
 

@@ -93,7 +93,7 @@ class COCOSketches(SketchDataModule):
                     sketches.append(Sketch(f"{image}/{instance['id']}", name, rows))
             if sketches:
                 groups.append(sketches)
-        return split_groups(groups, self.n_train, self.n_test, self.n_val, self.seed)
+        return split_groups(groups, self.n_train, self.n_test, self.n_val, self.seed, "pictures with outlines")
 
 
 def outline(polygons: list[list[float]], epsilon: float) -> np.ndarray | None:

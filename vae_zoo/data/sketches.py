@@ -217,7 +217,7 @@ class SketchDataModule(SplitDataModule, ABC):
 
     def _in_order(self, part: Part) -> DataLoader:
         data = self._sets[part]
-        return DataLoader(data, self.batch_size, collate_fn=_whole, pin_memory=torch.cuda.is_available())
+        return DataLoader(data, batch_size=self.batch_size, collate_fn=_whole, pin_memory=torch.cuda.is_available())
 
     def _set_options(self, max_length: int | None, batch_size: int, random_scale: float, drop_points: float) -> None:
         require(1, max_length=max_length or 1, batch_size=batch_size)
@@ -234,7 +234,7 @@ def _whole(batch: Any) -> Any:
 
 
 def split_groups(
-    groups: Sequence[list[Sketch]], n_train: int | None, n_test: int | None, n_val: int | None, seed: int
+    groups: Sequence[list[Sketch]], n_train: int | None, n_test: int | None, n_val: int | None, seed: int, what: str
 ) -> dict[Part, list[Sketch]]:
     """Split groups of sketches, each of which stays together, by seed into test, validation and training set.
 
@@ -244,6 +244,7 @@ def split_groups(
         n_test: groups to test on, None for a tenth.
         n_val: groups to validate on, None for a tenth.
         seed: of the split.
+        what: the groups are, for the error.
 
     Raises:
         UserError: if more are asked for than there are.
@@ -254,8 +255,8 @@ def split_groups(
     n_train = left if n_train is None else n_train
     if n_train > left or n_train < 1 or n_test < 1:
         raise UserError(
-            f"data: of {len(groups)} drawings, {n_test} to test on and {n_val} to validate on leave {max(left, 0)} to "
-            f"train on; set data.n_train, data.n_test and data.n_val"
+            f"data: of {len(groups)} {what}, {n_test} to test on and {n_val} to validate on leave {max(left, 0)} to "
+            f"train on, {n_train} are asked for; set data.n_train, data.n_test and data.n_val"
         )
     order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
     ends = {"test": (0, n_test), "val": (n_test, n_test + n_val), "train": (n_test + n_val, n_test + n_val + n_train)}
@@ -321,7 +322,7 @@ class Sketches(SketchDataModule):
     def _read_file(self, file: Path) -> dict[Part, list[Sketch]]:
         if file.suffix == ".ndjson":
             groups = [[sketch] for sketch in read_ndjson(file)]
-            return split_groups(groups, self.n_train, self.n_test, self.n_val, self.seed)
+            return split_groups(groups, self.n_train, self.n_test, self.n_val, self.seed, f"drawings in {file}")
         sizes: dict[Part, int | None] = {"train": self.n_train, "val": self.n_val, "test": self.n_test}
         parts = read_npz(file)
         for part, n in sizes.items():
