@@ -43,6 +43,14 @@ def test_more_labels_help_and_the_seed_fixes_the_draws():
     assert probe(train, test, few=(8, 400)) == found != probe(train, test, few=(8, 400), seed=1)
 
 
+def test_units_and_origins_of_the_features_do_not_matter():
+    (x, y), (x_test, y_test) = clusters(300, noise=0.6), clusters(300, noise=0.6, seed=1)
+    plain, moved = (probe((a, y), (b, y_test), few=(30,)) for a, b in ((x, x_test), (1e3 * x - 7, 1e3 * x_test - 7)))
+    assert plain == moved
+    bent = x * [1e-3, 1, 1e3, 1]
+    assert probe((bent, y), (x_test * [1e-3, 1, 1e3, 1], y_test), few=(30,)) == plain
+
+
 def test_few_labels_are_of_all_classes_alike():
     y = np.repeat([0, 1, 2], [50, 30, 3])
     seen = []

@@ -82,7 +82,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
 
     @inference
     def sample(self, n: int, y: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-        """Draw `n` sketches (n, T, 5), T <= N_max + 1, from the prior's codes; temperature 1 is the model's own (eq. 8)."""
+        """Draw `n` sketches (n, T, 5), T <= N_max + 1, from the prior; at temperature 1 the model's own (eq. 8)."""
         return self.decode(self.sample_prior(n), temperature=temperature)
 
     @inference
