@@ -342,7 +342,9 @@ def test_only_training_sketches_vary(doodles):
 
 def test_longer_sketches_are_left_out_with_a_word(doodles):
     data = Sketches(str(doodles), max_length=8, n_test=30, n_val=0)
-    with pytest.warns(UserWarning, match=r"left out \d+ of 90 sketches, with no line or more than 8 points"):
+    with pytest.warns(
+        UserWarning, match=r"left out \d+ of 90 sketches, with no line, or with more points than data.max_length"
+    ):
         data.setup()
     assert "circle" not in data.labels and data.shape == (8, 5) and data.val_dataloader() == []
     assert all(len(sketch) <= 8 for sketch in data._sets["train"].sketches)
@@ -352,7 +354,7 @@ def test_longer_sketches_are_left_out_with_a_word(doodles):
     "change, message",
     [
         ({"path": "nowhere"}, "data.path: .*nowhere does not exist; .* vae-zoo data sketches --out"),
-        ({"max_length": 1}, "there is no train sketch with 1 to 1 points .data.max_length."),
+        ({"max_length": 1}, "there is no train sketch with a line, and with no more points than data.max_length"),
         (
             {"n_test": 80, "n_val": 20},
             "of 90 drawings in .*sketches.ndjson, 80 to test on and 20 to validate on leave 0 to train",

@@ -186,12 +186,12 @@ class SketchDataModule(SplitDataModule, ABC):
         kept = {part: [s for s in sketches if 0 < len(s.rows) <= most] for part, sketches in parts.items()}
         for part in ("train", "test"):
             if not kept[part]:
-                raise UserError(f"data: there is no {part} sketch with 1 to {most} points (data.max_length)")
+                raise UserError(
+                    f"data: there is no {part} sketch with a line, and with no more points than data.max_length"
+                )
         if left_out := there - sum(map(len, kept.values())):
-            warnings.warn(
-                f"left out {left_out} of {there} sketches, with no line or more than {most} points",
-                stacklevel=2,
-            )
+            why = "with no line, or with more points than data.max_length"
+            warnings.warn(f"left out {left_out} of {there} sketches, {why}", stacklevel=2)
         self.scale = float(np.concatenate([sketch.rows[:, :2] for sketch in kept["train"]]).std())
         if not self.scale:
             raise UserError("data: in the training sketches no pen moves")

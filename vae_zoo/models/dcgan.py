@@ -109,7 +109,11 @@ class DCGAN(Alternating):
         rank_zero_warn(f"epoch {self.current_epoch + 1}: D(x) is {d_x:.3f} and D(G(z)) {d_g_z:.3f}: {said}")
 
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
-        """Evaluate images (B, C, H, W): D(x), D of as many samples, and both losses."""
+        """Evaluate images (B, C, H, W): D(x), D of as many samples, and both losses.
+
+        Here D normalises by its running statistics, of real and generated batches alike, and in training by each batch's
+        own, which tells it more: D(x) and D(G(z)) are nearer to each other here.
+        """
         real, fake = self._logit(x), self._logit(self._generate(len(x)))  # B, B
         per_image = {
             "discriminator_loss": softplus(-real) + softplus(fake),
