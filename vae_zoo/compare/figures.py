@@ -237,11 +237,11 @@ def _reason(key: str, run: Run, curve: Sequence[Point], base: Group | None) -> s
         return (
             "the pixels are grey: a cross entropy is no density" if results["kl"] is not None else "it has no density"
         )
-    of_it = likelihood and f", unlike {likelihood}"
     return {
         "nll": "not asked for: evaluation.nll_samples is 0",
-        "bits_per_dim": f"only for a probability of 8-bit pixels{of_it}",
-        "kl_share": f"only for a Gaussian likelihood of known variance{of_it}",
+        "bits_per_dim": "only for a probability of 8-bit pixels" + (likelihood and f", which {likelihood} has not"),
+        "kl_share": "only for a Gaussian likelihood of known variance"
+        + (likelihood and f", which {likelihood} is not"),
     }.get(key, "it was not measured")
 
 

@@ -111,8 +111,8 @@ class DCGAN(Alternating):
     def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
         """Evaluate images (B, C, H, W): D(x), D of as many samples, and both losses.
 
-        Here D normalises by its running statistics, of real and generated batches alike, and in training by each batch's
-        own, which tells it more: D(x) and D(G(z)) are nearer to each other here.
+        Here D normalises by its running statistics, of real and generated batches alike, and in training by those of
+        each batch, which tell it more: D(x) and D(G(z)) are nearer to each other here.
         """
         real, fake = self._logit(x), self._logit(self._generate(len(x)))  # B, B
         per_image = {
