@@ -535,7 +535,7 @@ def test_a_checkpoint_that_does_not_fit_the_data(run, shapes, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     arguments = ["test", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--data.image_size", "48"]
     assert call(*arguments, monkeypatch=monkeypatch) == 1
-    assert re.search(r"trained on images of shape \(3, 32, 32\).*the data have \(3, 48, 48\)", capsys.readouterr().err)
+    assert re.search(r"trained on data of shape \(3, 32, 32\), these have \(3, 48, 48\)", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

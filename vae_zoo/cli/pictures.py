@@ -14,7 +14,7 @@ import vae_zoo
 from vae_zoo.callbacks.images import grid, pairs
 from vae_zoo.cli.runs import data_of_run, find_checkpoint, read_checkpoint, trained_labels
 from vae_zoo.data.cache import decode
-from vae_zoo.data.files import Files
+from vae_zoo.data.files import PICTURES, Files
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.networks import Shape
@@ -41,7 +41,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         )
     options = parser.parse_args(arguments)
     require(1, n=options.n, columns=options.columns)
-    if options.out.suffix not in (".png", ".svg"):
+    if options.out.suffix.lower() in PICTURES - {".png"}:
         raise UserError(f"--out {options.out}: it ends in .png, or in .svg for sketches")
     checkpoint = cast(Path, find_checkpoint("last" if options.ckpt_path == "auto" else options.ckpt_path))
     model = vae_zoo.load(checkpoint)
