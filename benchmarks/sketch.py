@@ -49,19 +49,19 @@ class LSTMAlone(Callback):
         """Note the time since the last step alone, with all that comes between; and take one more."""
         end = perf_counter()
         x, _ = batch
+        n = lengths(x)
         given = torch.randn(*x.shape[:2], self.decoder.input_size)
         begin = perf_counter()
         with torch.enable_grad():
-            self._run(self.encoder, x)
-            self._run(self.decoder, given)
+            self._run(self.encoder, x, n)
+            self._run(self.decoder, given, n)
         now = perf_counter()
         if self.mark is not None:
-            self.steps.append((int(lengths(x).sum()), end - self.mark, now - begin))
+            self.steps.append((int(n.sum()), end - self.mark, now - begin))
         self.mark = perf_counter()
 
-    def _run(self, lstm: nn.LSTM, x: Tensor) -> None:
+    def _run(self, lstm: nn.LSTM, x: Tensor, n: Tensor) -> None:
         if self.packed:
-            n = lengths(x[..., :5]) if x.shape[-1] == 5 else torch.full((len(x),), x.shape[1])
             packed = pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False)
             lstm(packed)[0].data.sum().backward()
         else:

@@ -1,9 +1,13 @@
-"""Objectives: plain functions from log-terms of shape (K, B) to a bound of shape (B,), in nats per image."""
+"""Objectives: plain functions from log-terms of shape (K, B) to a bound of shape (B,), in nats per image.
+
+Below them the two losses of adversarial training.
+"""
 
 import math
 from typing import NamedTuple
 
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from vae_zoo.errors import UserError
 
@@ -72,3 +76,13 @@ def weighted_elbo(terms: Terms, beta: float, free_bits: float) -> Tensor:
 def iwae(terms: Terms) -> Tensor:
     """The importance-weighted bound E[log 1/K sum_k w_k], (B,). Burda et al. 2016, eq. 8."""
     return terms.log_w.logsumexp(0) - math.log(len(terms.log_w))  # B
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-log D(real) - log(1 - D(fake)), (B,), for the logits of D (Goodfellow et al. 2014, eq. 1)."""
+    return softplus(-real) + softplus(fake)
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """-log D(fake), (B,), for the logits of D: the loss that does not saturate (Goodfellow et al. 2014, section 3)."""
+    return softplus(-fake)

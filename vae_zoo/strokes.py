@@ -6,7 +6,7 @@ to T, rows (0, 0, 0, 0, 1), of which there is at least one. It begins at the ori
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -256,12 +256,3 @@ class SketchDistribution(Distribution):
         steps, n = torch.arange(x.shape[1], device=x.device), lengths(x)[:, None]  # T, N 1
         log_p = points.log_prob_offset(x[..., :2]) * (steps < n) + points.log_prob_pen(x[..., 2:]) * (steps <= n)
         return log_p.sum(-1).unflatten(0, self.batch_shape)
-
-    @property
-    def mean(self) -> Tensor:
-        """The sketches at temperature 0, (N, T, 5): the mean of the heaviest normal, point by point."""
-        return self._decoder.draw(self._z.flatten(0, -2), 0.0)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> "SketchDistribution":
-        """Repeat for a larger batch."""
-        return SketchDistribution(self._decoder, self._z.expand(*batch_shape, self._z.shape[-1]))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vae_zoo.data.module import Part
+from vae_zoo.data.module import PUBLISHED
 from vae_zoo.data.pixels import PixelDataModule, PixelDataset
 from vae_zoo.errors import UserError, require
 
@@ -43,10 +43,9 @@ class BinarizedMNIST(PixelDataModule):
         if not self.root.exists():
             raise UserError(f"data.root: {self.root} does not exist; it is a folder of .amat files, or a .npz")
         read = _read_amat if self.root.is_dir() else _read_npz
-        names: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}
-        arrays = {part: read(self.root, name).reshape(-1, SIDE, SIDE, 1) for part, name in names.items()}
+        arrays = {part: read(self.root, name).reshape(-1, SIDE, SIDE, 1) for part, name in PUBLISHED.items()}
         for part, bits in arrays.items():
-            self.split[part] = [f"{names[part]}/{row}" for row in range(len(bits))]
+            self.split[part] = [f"{PUBLISHED[part]}/{row}" for row in range(len(bits))]
             labels = torch.zeros(len(bits), dtype=torch.int64)
             self._sets[part] = PixelDataset(bits * np.uint8(255), labels, np.arange(len(bits)))
 

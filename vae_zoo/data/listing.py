@@ -89,7 +89,7 @@ class Listing:
         if not names:
             raise UserError(f"data.root: {source} has neither a COCO annotation file nor a picture in it")
         labels = [PurePosixPath(name).parts[0] if "/" in name else NO_LABEL for name in names]
-        self._check_categories(sorted(set(labels) - {NO_LABEL}), str(source))
+        self.check_categories(sorted(set(labels) - {NO_LABEL}), str(source))
         pictures = [Picture(name, source, name, label) for name, label in zip(names, labels, strict=True)]
         pictures = [picture for picture in pictures if not self.categories or picture.label in self.categories]
         return pictures, sorted({picture.label for picture in pictures} - {NO_LABEL})
@@ -97,7 +97,7 @@ class Listing:
     def _read_coco(self, annotations: str) -> tuple[list[Picture], list[str]]:
         coco = open_coco(self.files, annotations)
         names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
-        self._check_categories(list(names.values()), annotations)
+        self.check_categories(list(names.values()), annotations)
         images = [coco.imgs[id_] for id_ in sorted(coco.imgs)]
         source = self.source or self._guess_source(annotations, images)
         wanted = self.categories or {NO_LABEL, *names.values()}
@@ -115,7 +115,8 @@ class Listing:
                 pictures.setdefault(image["file_name"], Picture(image["id"], source, image["file_name"], label))
         return list(pictures.values()), [name for name in dict.fromkeys(names.values()) if name in wanted]
 
-    def _check_categories(self, names: list[str], where: str) -> None:
+    def check_categories(self, names: list[str], where: str) -> None:
+        """Raise a UserError if a category that is asked for is not among the names."""
         unknown = self.categories - set(names)
         if unknown:
             raise UserError(f"data.categories: {sorted(unknown)} not in {where}, which has {', '.join(sorted(names))}")

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 from shapely import LineString
 
-from vae_zoo.data.files import Files
 from vae_zoo.data.listing import NO_LABEL, Listing, open_coco
 from vae_zoo.data.module import Part
 from vae_zoo.data.sketch_files import Sketch, from_lines
-from vae_zoo.data.sketches import SketchDataModule, split_groups
+from vae_zoo.data.sketches import SketchDataModule
 from vae_zoo.errors import UserError, require
 
 SIDE = 255.0  # of the square that an object is scaled to, as QuickDraw's drawings are
@@ -58,28 +57,25 @@ class COCOSketches(SketchDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self._set_options(max_length, batch_size, random_scale, drop_points)
-        require(0, n_train=n_train or 0, n_test=n_test or 0, n_val=n_val or 0, seed=seed)
+        self._set_options(n_train, n_test, n_val, batch_size, max_length, random_scale, drop_points, seed)
         require(0, epsilon=epsilon, min_area=min_area)
         self.root, self.annotations = Path(root).expanduser().resolve(), annotations
-        self.n_train, self.n_test, self.n_val, self.seed = n_train, n_test, n_val, seed
-        self.categories, self.epsilon, self.min_area = categories, epsilon, min_area
+        self.categories, self.epsilon, self.min_area = set(categories or []), epsilon, min_area
 
     def _read(self) -> dict[Part, list[Sketch]]:
-        annotations = self.annotations or Listing(self.root, None, set(), 0).find_annotations()[0]
+        listing = Listing(self.root, None, self.categories, 0)
+        annotations = self.annotations or listing.find_annotations()[0]
         if annotations is None:
             raise UserError(f"data.root: {self.root} has no COCO annotation file; give one with --data.annotations")
-        coco = open_coco(Files(self.root), annotations)
+        coco = open_coco(listing.files, annotations)
         names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
-        if unknown := set(self.categories or []) - set(names.values()):
-            there = ", ".join(sorted(names.values()))
-            raise UserError(f"data.categories: {sorted(unknown)} not in {annotations}, which has {there}")
+        listing.check_categories(list(names.values()), annotations)
         groups = []
         for image in sorted(coco.imgs):
             sketches = []
             for instance in coco.imgToAnns[image]:
                 polygons, name = instance.get("segmentation"), names.get(instance["category_id"], NO_LABEL)
-                wanted = name in (self.categories or [name]) and instance["area"] >= self.min_area
+                wanted = (not self.categories or name in self.categories) and instance["area"] >= self.min_area
                 if not wanted or not isinstance(polygons, list):
                     continue
                 try:
@@ -93,7 +89,7 @@ class COCOSketches(SketchDataModule):
                     sketches.append(Sketch(f"{image}/{instance['id']}", name, rows))
             if sketches:
                 groups.append(sketches)
-        return split_groups(groups, self.n_train, self.n_test, self.n_val, self.seed, "pictures with outlines")
+        return self._divide(groups, "pictures with outlines")
 
 
 def outline(polygons: list[list[float]], epsilon: float) -> np.ndarray | None:

@@ -1,14 +1,13 @@
 """Batches of images from an array of bytes: what all data modules of images share."""
 
 from abc import ABC
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vae_zoo.data.module import Part, SplitDataModule
+from vae_zoo.data.module import Part, SplitDataModule, whole
 
 
 class PixelDataset(Dataset):
@@ -37,10 +36,6 @@ class PixelDataset(Dataset):
             index = torch.as_tensor(indices, device=self.labels.device)
             return self.pixels[torch.as_tensor(rows, device=self.pixels.device)], self.labels[index]
         return torch.from_numpy(self.pixels[rows]), self.labels[indices]
-
-
-def _whole(batch: Any) -> Any:
-    return batch
 
 
 class PixelDataModule(SplitDataModule, ABC):
@@ -88,4 +83,4 @@ class PixelDataModule(SplitDataModule, ABC):
     def _loader(self, data: PixelDataset, sampler: DistributedSampler | None = None) -> DataLoader:
         # A batch is one indexing operation, cheaper than handing it over from a worker process.
         pin = torch.cuda.is_available() and not isinstance(data.pixels, Tensor)
-        return DataLoader(data, batch_size=self.batch_size, sampler=sampler, collate_fn=_whole, pin_memory=pin)
+        return DataLoader(data, batch_size=self.batch_size, sampler=sampler, collate_fn=whole, pin_memory=pin)

@@ -14,11 +14,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from vae_zoo.data.module import Part
+from vae_zoo.data.module import PUBLISHED, Part
 from vae_zoo.errors import UserError
 
 LARGEST = 2**31  # bytes of an array, against a zip file that unpacks to more than the memory holds
-PARTS: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # their names in a .npz
 
 
 class Sketch(NamedTuple):
@@ -88,7 +87,7 @@ def read_npz(path: Path) -> dict[Part, list[Sketch]]:
     found = {}
     try:
         with zipfile.ZipFile(path) as members:
-            for part, name in PARTS.items():
+            for part, name in PUBLISHED.items():
                 if members.getinfo(f"{name}.npy").file_size > LARGEST:
                     raise ValueError(f"{name} has more than {LARGEST} bytes")
                 with members.open(f"{name}.npy") as file:

@@ -4,16 +4,15 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vae_zoo.data.module import Part, SplitDataModule
+from vae_zoo.data.module import Part, SplitDataModule, whole
 from vae_zoo.data.sketch_files import Sketch, read_ndjson, read_npz
 from vae_zoo.errors import UserError, require
 
@@ -153,12 +152,18 @@ class SketchDataModule(SplitDataModule, ABC):
     3.1). Finals set the attributes and read the sketches. The shape is (N_max, 5).
 
     Attributes:
+        n_train: how many to train on, None for all that are left; likewise `n_test` and `n_val`, None for a tenth.
+        seed: of the split.
         max_length: N_max, sketches with more points being left out; None is that of the longest training sketch.
         random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
         drop_points: in training, this share of the points inside strokes is left out.
         scale: the standard deviation, once set up.
     """
 
+    n_train: int | None
+    n_test: int | None
+    n_val: int | None
+    seed: int
     max_length: int | None
     random_scale: float
     drop_points: float
@@ -217,51 +222,48 @@ class SketchDataModule(SplitDataModule, ABC):
 
     def _in_order(self, part: Part) -> DataLoader:
         data = self._sets[part]
-        return DataLoader(data, batch_size=self.batch_size, collate_fn=_whole, pin_memory=torch.cuda.is_available())
+        return DataLoader(data, batch_size=self.batch_size, collate_fn=whole, pin_memory=torch.cuda.is_available())
 
-    def _set_options(self, max_length: int | None, batch_size: int, random_scale: float, drop_points: float) -> None:
+    def _set_options(
+        self,
+        n_train: int | None,
+        n_test: int | None,
+        n_val: int | None,
+        batch_size: int,
+        max_length: int | None,
+        random_scale: float,
+        drop_points: float,
+        seed: int,
+    ) -> None:
         require(1, max_length=max_length or 1, batch_size=batch_size)
+        require(0, n_train=n_train or 0, n_test=n_test or 0, n_val=n_val or 0, seed=seed)
         for name, value in (("random_scale", random_scale), ("drop_points", drop_points)):
             if not 0 <= value < 1:
                 raise UserError(f"{name} must be at least 0 and less than 1, got {value}")
-        self.max_length, self.batch_size = max_length, batch_size
+        self.n_train, self.n_test, self.n_val, self.seed = n_train, n_test, n_val, seed
+        self.batch_size, self.max_length = batch_size, max_length
         self.random_scale, self.drop_points = random_scale, drop_points
         self.labels, self.split, self._sets = [], {}, {}
 
-
-def _whole(batch: Any) -> Any:
-    return batch
-
-
-def split_groups(
-    groups: Sequence[list[Sketch]], n_train: int | None, n_test: int | None, n_val: int | None, seed: int, what: str
-) -> dict[Part, list[Sketch]]:
-    """Split groups of sketches, each of which stays together, by seed into test, validation and training set.
-
-    Args:
-        groups: what must not be torn apart.
-        n_train: groups to train on, None for all that are left.
-        n_test: groups to test on, None for a tenth.
-        n_val: groups to validate on, None for a tenth.
-        seed: of the split.
-        what: the groups are, for the error.
-
-    Raises:
-        UserError: if more are asked for than there are.
-    """
-    tenth = len(groups) // 10
-    n_test, n_val = (tenth if n is None else n for n in (n_test, n_val))
-    left = len(groups) - n_test - n_val
-    n_train = left if n_train is None else n_train
-    if n_train > left or n_train < 1 or n_test < 1:
-        raise UserError(
-            f"data: of {len(groups)} {what}, {n_test} to test on and {n_val} to validate on leave {max(left, 0)} to "
-            f"train on, {n_train} are asked for; set data.n_train, data.n_test and data.n_val"
-        )
-    order = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-    ends = {"test": (0, n_test), "val": (n_test, n_test + n_val), "train": (n_test + n_val, n_test + n_val + n_train)}
-    parts: tuple[Part, ...] = ("train", "val", "test")
-    return {part: [s for group in order[slice(*ends[part])] for s in group] for part in parts}
+    def _divide(self, groups: Sequence[list[Sketch]], what: str) -> dict[Part, list[Sketch]]:
+        """Split groups of sketches, each of which stays together, by seed; `what` they are is for the error."""
+        tenth = len(groups) // 10
+        n_test, n_val = (tenth if n is None else n for n in (self.n_test, self.n_val))
+        left = len(groups) - n_test - n_val
+        n_train = left if self.n_train is None else self.n_train
+        if n_train > left or n_train < 1 or n_test < 1:
+            raise UserError(
+                f"data: of {len(groups)} {what}, {n_test} to test on and {n_val} to validate on leave {max(left, 0)} "
+                f"to train on, {n_train} are asked for; set data.n_train, data.n_test and data.n_val"
+            )
+        order = [groups[i] for i in np.random.default_rng(self.seed).permutation(len(groups))]
+        held_out = n_test + n_val
+        parts: dict[Part, list[list[Sketch]]] = {
+            "train": order[held_out : held_out + n_train],
+            "val": order[n_test:held_out],
+            "test": order[:n_test],
+        }
+        return {part: list(chain.from_iterable(members)) for part, members in parts.items()}
 
 
 class Sketches(SketchDataModule):
@@ -298,10 +300,8 @@ class Sketches(SketchDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self._set_options(max_length, batch_size, random_scale, drop_points)
-        require(0, n_train=n_train or 0, n_test=n_test or 0, n_val=n_val or 0, seed=seed)
-        self.path, self.seed = Path(path).expanduser().resolve(), seed
-        self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
+        self._set_options(n_train, n_test, n_val, batch_size, max_length, random_scale, drop_points, seed)
+        self.path = Path(path).expanduser().resolve()
 
     def _read(self) -> dict[Part, list[Sketch]]:
         if not self.path.exists():
@@ -321,8 +321,7 @@ class Sketches(SketchDataModule):
 
     def _read_file(self, file: Path) -> dict[Part, list[Sketch]]:
         if file.suffix == ".ndjson":
-            groups = [[sketch] for sketch in read_ndjson(file)]
-            return split_groups(groups, self.n_train, self.n_test, self.n_val, self.seed, f"drawings in {file}")
+            return self._divide([[sketch] for sketch in read_ndjson(file)], f"drawings in {file}")
         sizes: dict[Part, int | None] = {"train": self.n_train, "val": self.n_val, "test": self.n_test}
         parts = read_npz(file)
         for part, n in sizes.items():

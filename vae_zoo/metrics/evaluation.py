@@ -232,9 +232,10 @@ class Evaluation(Callback):
         self._labels, self._thumbnails, self._grey = [], [], False
 
     def _collect(self, outputs: Measured) -> None:
-        for metric, values in ((self._codes, "codes"), (self._draws, "draws"), (self._kl, "kl")):
-            if (found := outputs[values]) is not None:  # type: ignore[literal-required]
-                metric.update(found)
+        found = (self._codes, outputs["codes"]), (self._draws, outputs["draws"]), (self._kl, outputs["kl"])
+        for metric, values in found:
+            if values is not None:
+                metric.update(values)
 
     def _log_kl(self, trainer: Trainer) -> None:
         if not self._kl.update_called:

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 from torch.optim import Adam, Optimizer
 
+from vae_zoo import objectives
 from vae_zoo.distributions import (
     Gaussian,
     GaussianPosterior,
@@ -109,7 +109,7 @@ class AAE(Alternating, Autoencoder):
 
         prior = self.sample_prior(len(x)).requires_grad_()  # B D
         real, fake = self.discriminator(prior), self.discriminator(z.detach())  # B 1, B 1
-        discriminator_loss = softplus(-wide(real)).mean() + softplus(wide(fake)).mean()
+        discriminator_loss = objectives.discriminator_loss(wide(real), wide(fake)).mean()
         (slope,) = torch.autograd.grad(real.sum(), prior, create_graph=True)  # B D
         penalty = self.gradient_penalty / 2 * slope.square().sum(-1).mean()
         discrimination.zero_grad()
@@ -117,7 +117,7 @@ class AAE(Alternating, Autoencoder):
         self.step_uncounted(discrimination)
 
         code = z.detach().requires_grad_()  # so that the discriminator's parameters get no gradient from this phase
-        generator_loss = softplus(-wide(self.discriminator(code))).mean()
+        generator_loss = objectives.generator_loss(wide(self.discriminator(code))).mean()
         (towards_prior,) = torch.autograd.grad(generator_loss, code)  # B D
         # Both gradients of the encoder before either of its updates: a step would change the weights below the graph.
         generation.zero_grad()

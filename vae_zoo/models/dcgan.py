@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_max_pool2d, softplus
+from torch.nn.functional import adaptive_max_pool2d
 from torch.optim import Adam, Optimizer
 
+from vae_zoo import objectives
 from vae_zoo.distributions import wide
 from vae_zoo.errors import require, require_positive
 from vae_zoo.models.base import Alternating, Measured, inference
@@ -74,14 +75,14 @@ class DCGAN(Alternating):
         fake = self._generate(len(x))  # B C H W
 
         real_logit, fake_logit = self._logit(x), self._logit(fake.detach())  # B, B
-        discriminator_loss = softplus(-real_logit).mean() + softplus(fake_logit).mean()
+        discriminator_loss = objectives.discriminator_loss(real_logit, fake_logit).mean()
         discrimination.zero_grad()
         self.manual_backward(discriminator_loss)
         self.step_uncounted(discrimination)
 
         image = fake.detach().requires_grad_()  # so that the discriminator's parameters get no gradient from this turn
         with _still(self.discriminator):
-            generator_loss = softplus(-self._logit(image)).mean()
+            generator_loss = objectives.generator_loss(self._logit(image)).mean()
         (towards_real,) = torch.autograd.grad(generator_loss, image)  # B C H W
         generation.zero_grad()
         self.manual_backward(fake, towards_real)
@@ -116,8 +117,8 @@ class DCGAN(Alternating):
         """
         real, fake = self._logit(x), self._logit(self._generate(len(x)))  # B, B
         per_image = {
-            "discriminator_loss": softplus(-real) + softplus(fake),
-            "generator_loss": softplus(-fake),
+            "discriminator_loss": objectives.discriminator_loss(real, fake),
+            "generator_loss": objectives.generator_loss(fake),
             "d_x": real.sigmoid(),
             "d_g_z": fake.sigmoid(),
         }
