@@ -1,8 +1,9 @@
 # Everything sets itself up: a virtual environment in .venv, made with Python's own venv and pip.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo check test lint docs benchmark clean
 
 # Draw a COCO-format data set and compare the four models on it: about three minutes on two cores.
 demo: .venv/ready data/demo
@@ -13,6 +14,11 @@ demo: .venv/ready data/demo
 data/demo: | .venv/ready
 	$(BIN)/vae-zoo data shapes --out $@ --n 3000
 
+# What to run before each commit: the linters, the type checker, and the tests that train nothing. Under a minute.
+check: lint
+	$(BIN)/pytest -m "not slow"
+
+# All tests, those that train, too.
 test: .venv/ready
 	$(BIN)/pytest
 
@@ -20,6 +26,11 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation, from docs/ to build/docs/index.html; a warning is an error.
+docs: .venv/ready-docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "Open      build/docs/index.html"
 
 benchmark: .venv/ready
 	$(BIN)/python benchmarks/step.py
@@ -29,7 +40,11 @@ benchmark: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("vae_zoo needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+.venv/ready-docs: .venv/ready
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 clean:
