@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vae_zoo.data.module import Part, SplitDataModule, whole
+from vae_zoo.data.module import DataModule, Part, whole
 
 
 class PixelDataset(Dataset):
@@ -38,7 +38,7 @@ class PixelDataset(Dataset):
         return torch.from_numpy(self.pixels[rows]), self.labels[indices]
 
 
-class PixelDataModule(SplitDataModule, ABC):
+class PixelDataModule(DataModule, ABC):
     """Batches (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`.
 
     Finals choose the images, in `setup`; the rest is written once, here. The shape is (C, H, W).

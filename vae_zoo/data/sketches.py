@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vae_zoo.data.module import Part, SplitDataModule, whole
+from vae_zoo.data.module import DataModule, Part, whole
 from vae_zoo.data.sketch_files import Sketch, read_ndjson, read_npz
 from vae_zoo.errors import UserError, require
 
@@ -145,7 +145,7 @@ class LengthBatches(DistributedSampler):
         yield from equal  # no process waits for another
 
 
-class SketchDataModule(SplitDataModule, ABC):
+class SketchDataModule(DataModule, ABC):
     """Batches (x, y) of sketches: x (B, T, 5) float32, see `stroke5`, offsets in training deviations.
 
     The standard deviation is that of all offsets of all training sketches, one for both axes (Ha & Eck 2017, section
