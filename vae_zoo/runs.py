@@ -1,0 +1,314 @@
+"""The run folder, ``runs/<model>/version_N``: what its files are called, and their reading and writing."""
+
+import csv
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
+from glob import glob
+from itertools import accumulate, count
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypedDict
+
+from vae_zoo import settings
+from vae_zoo.errors import UserError
+
+RUNS = Path("runs")
+
+
+class Traits(TypedDict):
+    """What a model declares to be and to have, as `vae_zoo.models.GenerativeModel` explains it."""
+
+    density: bool
+    conditional: bool
+    regularised: bool
+    encodes: bool
+    pixels: bool
+
+
+class Results(TypedDict):
+    """The content of results.json, where the figures stand beside the other keys.
+
+    Attributes:
+        model: name of the class.
+        traits: what it declares.
+        figures: of the test, by name; None where there is no number.
+        reasons: by name, why there is none.
+        nll_samples: importance samples of the NLL; None where it was not estimated.
+        parameters: how many the model has.
+        shape: of one image or sketch.
+        epochs: that it was trained for.
+        seed: of the training.
+        split_sha256: of the images' ids by part.
+        timing: what training cost, as `vae_zoo.callbacks.Timing` measures it, and `epoch_seconds`, a list.
+        environment: versions and device.
+        git_revision: of the source; None where git does not track it.
+    """
+
+    model: str
+    traits: Traits
+    figures: dict[str, float | None]
+    reasons: dict[str, str]
+    nll_samples: int | None
+    parameters: int
+    shape: list[int]
+    epochs: int
+    seed: int | None
+    split_sha256: str | None
+    timing: dict[str, Any]
+    environment: dict[str, Any]
+    git_revision: str | None
+
+
+NO_FIGURES = Results.__required_keys__ - {"figures"}  # the keys on disk that are not figures
+
+
+class Point(NamedTuple):
+    """One epoch of a training: a validation figure and the seconds of training so far, nan where not measured."""
+
+    epoch: int
+    value: float
+    seconds: float
+
+
+class Run:
+    """A run folder. It may be unfinished, or not there at all; settings and results are read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def config_file(self) -> Path:
+        """All settings of the training."""
+        return self.folder / "config.yaml"
+
+    @property
+    def split_file(self) -> Path:
+        """The images' ids by part."""
+        return self.folder / "split.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """What was logged in training."""
+        return self.folder / "metrics.csv"
+
+    @property
+    def results_file(self) -> Path:
+        """The figures of the test."""
+        return self.folder / "results.json"
+
+    @property
+    def codes_file(self) -> Path:
+        """The codes of the test images."""
+        return self.folder / "codes.npz"
+
+    @property
+    def probe_file(self) -> Path:
+        """What a linear classifier makes of the model's features."""
+        return self.folder / "probe.json"
+
+    @property
+    def log_file(self) -> Path:
+        """What the commands printed in a comparison."""
+        return self.folder / "log.txt"
+
+    def checkpoint(self, which: Literal["last", "best"] = "last") -> Path:
+        """Return the file of the last checkpoint, or of the best one."""
+        return self.folder / "checkpoints" / f"{which}.ckpt"
+
+    def picture(self, kind: str, epoch: int, suffix: str = ".png") -> Path:
+        """Return the file of a picture, ``images/samples_0005.png``; each grid has a file of its own."""
+        return self.folder / "images" / f"{kind}_{epoch:04d}{suffix}"
+
+    def pictures(self, kind: str) -> dict[int, Path]:
+        """Return by epoch the pictures of one kind that are there."""
+        return {int(path.stem[-4:]): path for path in sorted(self.picture(kind, 0).parent.glob(f"{kind}_[0-9]*.png"))}
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of pictures that are there."""
+        return sorted({path.stem.rpartition("_")[0] for path in self.picture("", 0).parent.glob("*_[0-9]*.png")})
+
+    @property
+    def exists(self) -> bool:
+        """Whether a training was begun there."""
+        return self.config_file.is_file()
+
+    @property
+    def name(self) -> str:
+        """What the runs of one model are called: ``vae`` for ``vae/version_0`` and ``vae/seed_0``."""
+        numbered = re.fullmatch(r"(version|seed)_\d+", self.folder.name)
+        return self.folder.resolve().parent.name if numbered else self.folder.name
+
+    @property
+    def time(self) -> float:
+        """When the training was begun or went on."""
+        return self.config_file.stat().st_mtime if self.exists else 0.0
+
+    @cached_property
+    def config(self) -> settings.Config:
+        """All settings."""
+        return settings.read(self.config_file)
+
+    @property
+    def likelihood(self) -> str | None:
+        """The likelihood with its arguments, ``Gaussian(sigma=1.0)``; None for a model that has none."""
+        given = settings.arguments(self.config, "model").get("likelihood")
+        own = given.get("init_args") if isinstance(given, dict) else None
+        inside = ", ".join(f"{name}={value}" for name, value in (own or {}).items())
+        return given and f"{settings.class_name(given)}" + (f"({inside})" if inside else "")
+
+    @cached_property
+    def _content(self) -> dict[str, Any] | None:
+        """What stands in results.json; None if it is not there, or damaged."""
+        try:
+            content = json.loads(self.results_file.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    @property
+    def untested(self) -> str | None:
+        """Why there are no results; None if there are."""
+        if self._content is None:
+            return "it is not finished, or was not tested"
+        return (
+            None if self._content.keys() >= NO_FIGURES else "it was tested by an older version: vae-zoo test it again"
+        )
+
+    @cached_property
+    def results(self) -> Results | None:
+        """The results of the test; None if there are none, or they are an older version's."""
+        if self._content is None or self.untested:
+            return None
+        known = {name: value for name, value in self._content.items() if name in NO_FIGURES}
+        figures = {name: value for name, value in self._content.items() if name not in NO_FIGURES}
+        return Results(**known, figures=figures)  # type: ignore[typeddict-item]  # its keys are checked above
+
+    @property
+    def tested(self) -> Results:
+        """The results of a run that is known to be tested."""
+        if self.results is None:
+            raise UserError(f"{self.folder}: {self.untested}")
+        return self.results
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs in the last checkpoint, as far as metrics.csv tells, which is read at its end only."""
+        if self.results:
+            return self.results["epochs"]
+        try:
+            with open(self.metrics_file, "rb") as file:
+                column = file.readline().decode().strip().split(",").index("epoch")
+                begin = file.tell()
+                file.seek(max(begin, file.seek(0, os.SEEK_END) - 10_000))
+                *_, before, _ = file.read().decode().splitlines()
+            return int(before.split(",")[column])
+        except (FileNotFoundError, ValueError):  # not there yet, or just being written
+            return 0
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """The lines of metrics.csv."""
+        if self.metrics_file.is_file():
+            with open(self.metrics_file, newline="") as file:
+                yield from csv.DictReader(file)
+
+    def curve(self, figure: str = "mse") -> list[Point]:
+        """Return by epoch a figure of the validation, and the training time, which the results have more exactly."""
+        found: dict[int, dict[str, float]] = {}
+        for row in self.rows():
+            for name in (f"val/{figure}", "timing/train_seconds"):
+                if row.get(name):
+                    found.setdefault(int(row["epoch"]), {})[name] = float(row[name])
+        measured = (self.results["timing"].get("epoch_seconds") or []) if self.results else []
+        for epoch, seconds in enumerate(accumulate(measured)):
+            found.setdefault(epoch, {})["timing/train_seconds"] = seconds
+        return [
+            Point(epoch + 1, at.get(f"val/{figure}", math.nan), at.get("timing/train_seconds", math.nan))
+            for epoch, at in sorted(found.items())
+        ]
+
+    def write_results(self, results: Results) -> None:
+        """Write results.json. A figure that is no finite number is None there, and the reason is that it diverged.
+
+        Raises:
+            UserError: if a figure is called like something else in the file.
+        """
+        for name in results["figures"].keys() & NO_FIGURES:
+            raise UserError(f"a figure cannot be called {name!r}, which is another key of results.json; rename it")
+        figures, reasons = dict(results["figures"]), dict(results["reasons"])
+        for name, value in figures.items():
+            if value is not None and not math.isfinite(value):
+                figures[name], reasons[name] = None, "diverged"
+        rest = {name: value for name, value in results.items() if name not in ("model", "traits", "figures", "reasons")}
+        content = {"model": results["model"], "traits": results["traits"], **figures, "reasons": reasons, **rest}
+        _write(self.results_file, content)
+
+    def write_split(self, split: dict[str, Any]) -> None:
+        """Write split.json, the images' ids by part."""
+        _write(self.split_file, split, indent=None)
+
+    def write_probe(self, found: dict[str, Any]) -> None:
+        """Write probe.json."""
+        _write(self.probe_file, found)
+
+    def forget_results(self) -> None:
+        """Remove results.json, which is an earlier checkpoint's when training goes on."""
+        self.results_file.unlink(missing_ok=True)
+
+
+def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*") -> Path | None:
+    """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path; None for ``auto`` without a run.
+
+    Args:
+        given: what ``--ckpt_path`` says.
+        runs: which run folders to look in, with * for any name.
+
+    Raises:
+        UserError: if there is no such file, or no run for ``last``.
+    """
+    if given in ("last", "auto"):
+        found = map(Path, glob(str(Run(runs).checkpoint())))
+        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+        if newest is None and given == "last":
+            raise UserError(f"there is no trained model in {runs}; train one with vae-zoo fit, or give --ckpt_path")
+        return newest
+    if not Path(given).is_file():
+        raise UserError(f"--ckpt_path {given}: there is no such checkpoint file")
+    return Path(given)
+
+
+def of_checkpoint(path: Path) -> Run | None:
+    """Return the run that a checkpoint belongs to, None if it lies elsewhere."""
+    folder = path.resolve().parent
+    return Run(folder.parent) if folder.name == "checkpoints" else None
+
+
+def new_run(model: str) -> Run:
+    """Make the folder of the next run of a model, ``version_N``, which no other process then takes."""
+    numbers = [int(path.name[8:]) for path in (RUNS / model).glob("version_*") if path.name[8:].isdigit()]
+    for number in count(max(numbers, default=-1) + 1):
+        folder = (RUNS / model / f"version_{number}").resolve()
+        if int(os.environ.get("LOCAL_RANK", 0)):  # only the first of several processes writes
+            return Run(folder)
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return Run(folder)
+    raise AssertionError
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove the folder of a run that was refused; one with a run in it stays."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _write(path: Path, content: dict[str, Any], indent: int | None = 2) -> None:
+    """Write JSON under another name, and rename: whoever reads it finds the whole of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")
+    temporary.replace(path)

@@ -1,0 +1,214 @@
+"""Settings as trees of plain values: read, compared, and explained where they are wrong."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from jsonargparse._parameter_resolvers import get_signature_parameters  # what the parser itself goes by; not public
+
+from vae_zoo.errors import UserError
+
+Config = dict[str, Any]
+
+# The arguments of a model that identical conditions fix; a prior is a part of the model.
+SHARED = ("latent", "encoder", "decoder", "likelihood", "lr", "optimizer", "lr_scheduler", "lr_interval")
+IMMATERIAL = {
+    *("data.cache_dir", "data.workers", "data.resident"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
+}
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+
+
+def read(path: Path) -> Config:
+    """Read a yaml file.
+
+    Raises:
+        UserError: if there is no such file, or it holds no settings.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"there is no configuration file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a configuration file: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a configuration file: it holds no settings")
+    return config
+
+
+def class_name(value: Any) -> str | None:
+    """``Gaussian`` for what stands in a yaml for a class: its name, its path, or a dict with its class_path."""
+    path = _class_path(value)
+    return path.rpartition(".")[2] if path else None
+
+
+def arguments(config: Config, section: str) -> Config:
+    """Return the arguments of the class in a section."""
+    return (config.get(section) or {}).get("init_args") or {}
+
+
+def conditions(config: Config, whole: bool = False) -> Config:
+    """Return what must be equal in two trainings for their models to be compared, as far as it is said, by option.
+
+    Seed, epochs and pictures are not among it.
+
+    Args:
+        config: the settings of a training.
+        whole: whether all arguments of the model are, as in two trainings of one model.
+    """
+    model, trainer = arguments(config, "model"), dict(config.get("trainer") or {})
+    trainer.pop("max_epochs", None)
+    found = {f"model.{name}": model[name] for name in (model if whole else SHARED) if name in model}
+    found |= {f"data.{name}": value for name, value in arguments(config, "data").items()}
+    found |= {f"trainer.{name}": value for name, value in trainer.items()}
+    found |= {f"evaluation.{name}": value for name, value in (config.get("evaluation") or {}).items()}
+    found |= {"data": class_name(config.get("data")), "compile": config.get("compile", False)}
+    return {name: value for name, value in found.items() if name not in IMMATERIAL}
+
+
+def differences(ours: dict[Any, Any], theirs: dict[Any, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (option, ours, theirs) where two trees that both say something say different things."""
+    for key in sorted(ours.keys() & theirs.keys()):
+        ours_, theirs_, name = ours[key], theirs[key], f"{path}.{key}" if path else key
+        if isinstance(ours_, list) and isinstance(theirs_, list) and len(ours_) == len(theirs_):
+            ours_, theirs_ = dict(enumerate(ours_)), dict(enumerate(theirs_))
+        if isinstance(ours_, dict) and isinstance(theirs_, dict):
+            yield from differences(ours_, theirs_, name)
+        elif not _same(ours_, theirs_, key == "class_path"):
+            yield name, ours_, theirs_
+
+
+def _same(ours: Any, theirs: Any, named: bool) -> bool:
+    if isinstance(ours, dict) or isinstance(theirs, dict) or named:  # a class by its name alone, or with arguments
+        return class_name(ours) == class_name(theirs)
+    try:
+        return ours == theirs or float(ours) == float(theirs)  # yaml reads 1e-3 as a text
+    except (TypeError, ValueError):
+        return False
+
+
+def explain(message: str, arguments: Sequence[str], sections: dict[str, type], scalars: Iterable[str]) -> str:
+    """Say in one sentence what jsonargparse found wrong with a command line, and name the nearest right key.
+
+    Args:
+        message: jsonargparse's own.
+        arguments: of the command line.
+        sections: by key, the class whose arguments stand below it; an abstract class means one of its subclasses.
+        scalars: the other keys.
+    """
+    try:
+        sources = list(_given(arguments))
+    except yaml.YAMLError as error:
+        return f"{error.args[0]} is not a configuration file: {' '.join(str(error.__cause__).split())}"
+    chosen = dict(sections)
+    for _, config in sources:
+        for key, base in sections.items():
+            chosen[key] = _find(_class_path(config.get(key)), base) or chosen[key]
+    for source, config in sources:
+        for key, value in config.items():
+            if key in sections:
+                problems = _problems(key, value, sections[key], chosen[key])
+            else:
+                problems = iter([] if key in scalars else [_unknown(key, {*sections, *scalars})])
+            for problem in problems:
+                return problem if source.startswith("--") else f"{source}: {problem}"
+    wrong = re.search(
+        r'Parser key "([\w.]+)": Expected a <class \'(\w+)\'>. Got value: (\S+)', " ".join(message.split())
+    )
+    if wrong:
+        key, kind, value = wrong.groups()
+        typed = (argument.split("=")[0].removeprefix("--") for argument in arguments)
+        key = next((name for name in typed if f".{name}".endswith(f".{key}")), key)
+        return f"{key}: {value} is not {KINDS.get(kind, kind)}"
+    inner = re.search(
+        r"Problem with given class_path '[\w.]+':(.*?)(- Expected a <class 'NoneType'>|\Z)", message, re.S
+    )
+    text = re.sub(r"(Subtypes|Given value|Given value type): .*", "", inner[1] if inner else message)
+    return " ".join(text.split())[:500]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the known one nearest to it, or all."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+
+
+def _given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
+    """Each configuration file and each option, as (where it stands, nested dict)."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        value = value if equals else following
+        if name in ("--config", "-c"):
+            try:
+                config = yaml.safe_load(Path(value).read_text())
+            except yaml.YAMLError as error:
+                raise yaml.YAMLError(value) from error
+            except (OSError, ValueError):
+                continue  # then jsonargparse's message says so
+            if not isinstance(config, dict):
+                raise yaml.YAMLError(value) from ValueError("it holds no settings")
+            yield value, config
+        elif name.startswith("--"):
+            nested: Any = value
+            for key in reversed(name[2:].split(".")):
+                nested = {key: nested}
+            yield name, nested
+
+
+def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]:
+    """What is wrong with what is given for one object: the name of its class, or a key below it.
+
+    Args:
+        path: the key of the object.
+        value: what is given: the name of a class, or a dict of arguments, with or without such a name.
+        base: the class that the object must be of.
+        default: its class where none is named.
+    """
+    name = _class_path(value)
+    class_ = _find(name, base) if name else default
+    if class_ is None:
+        yield f"{path}: there is no {name!r}{nearest(name or '', {c.__name__ for c in _concrete(base)})}"
+        return
+    if not isinstance(value, dict):
+        return
+    parameters = {parameter.name: parameter for parameter in get_signature_parameters(class_)}
+    for key, below in (value.get("init_args") or value).items():
+        if key not in {*parameters, "class_path", "init_args"}:
+            yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in {*parameters, "init_args"}})
+        elif key in parameters and (made := _made_by(parameters[key].annotation)):
+            standard = parameters[key].default
+            yield from _problems(f"{path}.{key}", below, made, standard if isinstance(standard, type) else made)
+
+
+def _made_by(annotation: Any) -> type | None:
+    """What a parameter that is a factory makes; None for any other parameter."""
+    for kind in (annotation, *get_args(annotation)):  # a factory, or a factory or None
+        if get_origin(kind) is Callable:
+            return get_args(kind)[-1]
+    return None
+
+
+def _unknown(key: str, known: set[str]) -> str:
+    return f"there is no key {key!r}{nearest(key, known)}"
+
+
+def _class_path(value: Any) -> str | None:
+    path = value.get("class_path") if isinstance(value, dict) else value
+    return path if isinstance(path, str) else None
+
+
+def _concrete(base: type) -> list[type]:
+    """The class and those below it that can be constructed."""
+    children: list[type] = base.__subclasses__()
+    return [c for c in [base, *(c for child in children for c in _concrete(child))] if not inspect.isabstract(c)]
+
+
+def _find(path: str | None, base: type) -> type | None:
+    module, _, name = (path or "").rpartition(".")
+    # A saved config names the package that exports a class, which need not be the module that defines it.
+    return next((c for c in _concrete(base) if c.__name__ == name and f"{c.__module__}.".startswith(module)), None)
