@@ -15,9 +15,10 @@ from pycocotools.coco import COCO
 
 from tests.conftest import shared
 from vae_zoo.data import COCODataModule, cache
-from vae_zoo.data.cache import decode, open_cache
+from vae_zoo.data.cache import open_cache
 from vae_zoo.data.files import Files
-from vae_zoo.data.shapes import draw_shapes
+from vae_zoo.data.pictures import decode
+from vae_zoo.data.shapes import generate_shapes
 from vae_zoo.errors import UserError
 
 SMALL = {"n_train": 40, "n_test": 20, "n_val": 10, "image_size": 16, "batch_size": 16}
@@ -151,7 +152,7 @@ def test_a_file_listed_twice_is_one_picture_in_any_order(folder, shapes):
 def test_validation_takes_no_more_than_a_thousand_by_default(tmp_path):
     for i in range(1_300):
         (tmp_path / f"{i}.jpg").touch()
-    chosen = COCODataModule(str(tmp_path), n_train=100, n_test=100)._chosen
+    chosen = COCODataModule(str(tmp_path), n_train=100, n_test=100)._selection.parts
     assert {part: len(pictures) for part, pictures in chosen.items()} == {"train": 100, "val": 1_000, "test": 100}
 
 
@@ -570,8 +571,8 @@ def test_drawn_data_are_coco_and_their_polygons_are_where_the_colour_is(shapes):
 
 
 def test_drawing_is_set_by_the_seed(shapes, tmp_path):
-    draw_shapes(tmp_path / "same", 5, seed=1)
-    draw_shapes(tmp_path / "other", 5, seed=2)
+    generate_shapes(tmp_path / "same", 5, seed=1)
+    generate_shapes(tmp_path / "other", 5, seed=2)
     for i in range(1, 6):
         name = f"images/{i:06d}.jpg"
         assert (tmp_path / "same" / name).read_bytes() == (shapes / name).read_bytes()
@@ -581,9 +582,9 @@ def test_drawing_is_set_by_the_seed(shapes, tmp_path):
 def test_drawing_does_not_touch_what_is_there(shapes, tmp_path):
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(UserError, match="is there already"):
-        draw_shapes(tmp_path, 5)
+        generate_shapes(tmp_path, 5)
     with pytest.raises(UserError, match="n must be at least 1, got 0"):
-        draw_shapes(tmp_path / "new", 0)
+        generate_shapes(tmp_path / "new", 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
 
 
@@ -601,7 +602,7 @@ def test_real_coco():
 
 def test_photos_keep_their_official_split():
     data = COCODataModule(str(shared("photos_10k2k.zip")), image_size=16)
-    chosen = data._chosen
+    chosen = data._selection.parts
     assert {part: len(pictures) for part, pictures in chosen.items()} == {"train": 10_000, "val": 0, "test": 2_000}
     assert {p.id for p in chosen["train"]} == set(range(1, 10_001))
     assert {p.id for p in chosen["test"]} == set(range(10_001, 12_001))

@@ -14,10 +14,10 @@ import torch
 from tests.conftest import call, shared
 from vae_zoo import drawing
 from vae_zoo.data import COCOSketches, Sketches
-from vae_zoo.data.doodles import draw_doodles
-from vae_zoo.data.outlines import outline
+from vae_zoo.data.coco_sketches import outline
+from vae_zoo.data.generated_sketches import generate_sketches
 from vae_zoo.data.sketch_files import _Unpickler, from_lines, read_ndjson, read_npz
-from vae_zoo.data.sketches import LengthBatches, SketchDataset, VariedSketches, drop_points, stroke3, stroke5
+from vae_zoo.data.sketches import AugmentedSketches, BucketBatchSampler, SketchDataset, drop_points, stroke3, stroke5
 from vae_zoo.errors import UserError
 from vae_zoo.strokes import lengths
 
@@ -239,18 +239,18 @@ def test_quickdraw_files_in_a_folder():
 def of_lengths(ns, seed=0):
     rng = np.random.default_rng(seed)
     rows = [np.column_stack([rng.normal(size=(n, 2)), rng.random(n) < 0.2]).astype(np.float32) for n in ns]
-    return SketchDataset(rows, torch.arange(len(ns)))
+    return SketchDataset(rows, torch.arange(len(ns)), list(map(str, ns)))
 
 
 def test_a_few_sketches_for_many_processes():
-    data = VariedSketches(of_lengths([4, 5, 6]))
-    assert [list(LengthBatches(data, 100, 4, rank)) for rank in range(4)] == [[[0, 1, 2]]] * 4
+    data = AugmentedSketches(of_lengths([4, 5, 6]))
+    assert [list(BucketBatchSampler(data, 100, 4, rank)) for rank in range(4)] == [[[0, 1, 2]]] * 4
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_each_sketch_once_an_epoch_among_sketches_of_its_length(world):
-    data = VariedSketches(of_lengths(np.random.default_rng(0).integers(5, 250, 1_000)))
-    samplers = [LengthBatches(data, 16, world, rank, seed=3) for rank in range(world)]
+    data = AugmentedSketches(of_lengths(np.random.default_rng(0).integers(5, 250, 1_000)))
+    samplers = [BucketBatchSampler(data, 16, world, rank, seed=3) for rank in range(world)]
     epochs = []
     for epoch in (0, 1, 0):
         for sampler in samplers:
@@ -292,7 +292,7 @@ for sample in SAMPLE:
 
 def test_stretching_is_of_whole_axes_and_new_in_each_epoch():
     data = of_lengths([12, 7])
-    varied = VariedSketches(data, random_scale=0.2, seed=5)
+    varied = AugmentedSketches(data, random_scale=0.2, seed=5)
     seen = []
     for epoch in range(200):
         varied.epoch = epoch
@@ -345,7 +345,7 @@ def test_longer_sketches_are_left_out_with_a_word(doodles):
     ):
         data.setup()
     assert "circle" not in data.labels and data.shape == (8, 5) and data.val_dataloader() == []
-    assert all(len(sketch) <= 8 for sketch in data._sets["train"].sketches)
+    assert all(len(sketch) <= 8 for sketch in data.parts["train"].sketches)
 
 
 @pytest.mark.parametrize(
@@ -389,16 +389,16 @@ def test_a_folder_without_sketches(tmp_path):
 
 
 def test_doodles_are_the_same_anywhere_and_of_three_kinds(tmp_path, doodles, monkeypatch):
-    draw_doodles(tmp_path / "a.ndjson", 40, seed=1)
+    generate_sketches(tmp_path / "a.ndjson", 40, seed=1)
     assert doodles.read_text().startswith((tmp_path / "a.ndjson").read_text())
     words = [sketch.label for sketch in read_ndjson(doodles)]
     assert {word: words.count(word) > 15 for word in set(words)} == dict.fromkeys(("circle", "star", "zigzag"), True)
     strokes = {word: {int(s.rows[:, 2].sum()) for s in read_ndjson(doodles) if s.label == word} for word in set(words)}
     assert strokes == {"circle": {4}, "star": {1}, "zigzag": {1}}
     with pytest.raises(UserError, match="a.ndjson is there already"):
-        draw_doodles(tmp_path / "a.ndjson", 4)
+        generate_sketches(tmp_path / "a.ndjson", 4)
     with pytest.raises(UserError, match="out must be a .ndjson file"):
-        draw_doodles(tmp_path / "folder", 4)
+        generate_sketches(tmp_path / "folder", 4)
     monkeypatch.chdir(tmp_path)
     assert call("data", "sketches", "--out", "b/b.ndjson", "--n", 40, "--seed", 1, monkeypatch=monkeypatch) == 0
     assert (tmp_path / "b" / "b.ndjson").read_text() == (tmp_path / "a.ndjson").read_text()

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vae_zoo.data.module import PUBLISHED
-from vae_zoo.data.pixels import PixelDataModule, PixelDataset
+from vae_zoo.data.images import ImageDataModule, ImageDataset
+from vae_zoo.data.module import PUBLISHED, Part
 from vae_zoo.errors import UserError, require
 
 SIDE = 28
 
 
-class BinarizedMNIST(PixelDataModule):
+class BinarizedMNIST(ImageDataModule):
     """50,000 training, 10,000 validation and 10,000 test digits of 1 x 28 x 28 black and white pixels, no labels.
 
     Args:
@@ -25,29 +25,24 @@ class BinarizedMNIST(PixelDataModule):
         UserError: at set-up, if the files are missing or not as described.
     """
 
+    shape = (1, SIDE, SIDE)
+
     def __init__(self, root: str, batch_size: int = 100, resident: bool = False) -> None:
         super().__init__()
         require(1, batch_size=batch_size)
         self.root, self.batch_size, self.resident = Path(root).expanduser().resolve(), batch_size, resident
-        self.labels, self.split, self._sets = ["none"], {}, {}
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images."""
-        return 1, SIDE, SIDE
-
-    def setup(self, stage: str | None = None) -> None:
+    def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
         """Read the files."""
-        if self._sets:
-            return
         if not self.root.exists():
             raise UserError(f"data.root: {self.root} does not exist; it is a folder of .amat files, or a .npz")
         read = _read_amat if self.root.is_dir() else _read_npz
-        arrays = {part: read(self.root, name).reshape(-1, SIDE, SIDE, 1) for part, name in PUBLISHED.items()}
-        for part, bits in arrays.items():
-            self.split[part] = [f"{PUBLISHED[part]}/{row}" for row in range(len(bits))]
-            labels = torch.zeros(len(bits), dtype=torch.int64)
-            self._sets[part] = PixelDataset(bits * np.uint8(255), labels, np.arange(len(bits)))
+        parts = {}
+        for part, name in PUBLISHED.items():
+            bits = read(self.root, name).reshape(-1, SIDE, SIDE, 1)
+            labels, rows = torch.zeros(len(bits), dtype=torch.int64), np.arange(len(bits))
+            parts[part] = ImageDataset(bits * np.uint8(255), labels, rows, [f"{name}/{row}" for row in rows])
+        return ["none"], parts
 
 
 def _read_amat(root: Path, name: str) -> np.ndarray:

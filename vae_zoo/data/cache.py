@@ -1,10 +1,10 @@
 """Decode once: pictures of any size and kind to one memory-mapped array of uint8, (N, H, W, C)."""
 
 import hashlib
-import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,18 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from vae_zoo.data.files import Files
+from vae_zoo.data.pictures import Shape, decode
 from vae_zoo.errors import UserError
 
-Shape = tuple[int, ...]  # (C, H, W)
-
 VERSION = 1  # of what decode() makes: raise it with any change of pixels, and old caches are left alone
-MODES = {1: "L", 3: "RGB"}
 
 
 class Cache(NamedTuple):
@@ -37,29 +35,6 @@ class Cache(NamedTuple):
 
     pixels: np.ndarray
     unreadable: dict[int, str]
-
-
-def decode(content: bytes, shape: Shape) -> np.ndarray:
-    """Decode a picture to (H, W, C) uint8: upright, scaled to cover H x W, centre crop, antialiased.
-
-    Args:
-        content: of a picture file.
-        shape: (C, H, W) out.
-
-    Raises:
-        OSError, ValueError, SyntaxError: as Pillow does, for what is no picture or is cut off.
-    """
-    channels, height, width = shape
-    with Image.open(io.BytesIO(content)) as image:
-        image.draft(
-            "RGB", (max(height, width), max(height, width))
-        )  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"pixel format {image.mode}: only 8-bit pictures are read")
-        upright = ImageOps.exif_transpose(image)
-        # Cropping and resizing in one step: a picture of 1 x 10000 is never blown up.
-        covering = ImageOps.fit(upright.convert(MODES[channels]), (width, height), Image.Resampling.BICUBIC)
-    return np.asarray(covering).reshape(height, width, channels)
 
 
 class _Decoder(Dataset):
@@ -116,9 +91,9 @@ def open_cache(
 
 
 def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = cores if workers is None else workers
-    few = len(decoder) < 256  # then starting processes costs more than it brings
+    few = len(decoder) < 256  # then starting processes takes longer than it saves
     # A loader draws a random number: with the global generator, a run that decodes would begin with other weights.
     own = torch.Generator()
     loader = DataLoader(decoder, batch_size=64, num_workers=0 if few else workers, collate_fn=list, generator=own)

@@ -5,18 +5,28 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torchvision.transforms.v2 import Transform
 
-from vae_zoo.data.cache import MODES, Cache, open_cache
-from vae_zoo.data.listing import NO_LABEL, Listing, Picture
+from vae_zoo.data.cache import Cache, open_cache
+from vae_zoo.data.images import ImageDataModule, ImageDataset
+from vae_zoo.data.index import NO_LABEL, Picture, PictureIndex
 from vae_zoo.data.module import Part
-from vae_zoo.data.pixels import PixelDataModule, PixelDataset
+from vae_zoo.data.pictures import MODES
 from vae_zoo.errors import UserError, require
 
 
-class COCODataModule(PixelDataModule):
+class Selection(NamedTuple):
+    """The pictures of each part, and the names of the labels."""
+
+    parts: dict[Part, list[Picture]]
+    labels: list[str]
+
+
+class COCODataModule(ImageDataModule):
     """Images of a COCO data set, split by seed into train, test and validation, decoded once.
 
     Batches are (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`: the
@@ -34,7 +44,8 @@ class COCODataModule(PixelDataModule):
         n_val: number of validation images, taken from what is left; None is 1,000, or all that is left if that is less.
         val_on_test: validate on the test images, for the curves of a comparison where no image is left. Nothing can
             then be chosen by the validation: `fit` writes no best.ckpt.
-        image_size: height and width of the images out: the short side is resized to it, the centre kept.
+        image_size: of the images out: one number for both sides, or height and width, ``[48, 96]``. A picture is
+            scaled to cover it, and the centre is kept.
         channels: 3 (RGB) or 1 (grey).
         batch_size: images in a batch; the last batch of an epoch may be smaller.
         categories: names; only images that show one of them are taken.
@@ -43,6 +54,9 @@ class COCODataModule(PixelDataModule):
         cache_dir: where decoded images are kept; by default ``~/.cache/vae_zoo``.
         max_unreadable: up to this share of pictures may be missing or damaged: they are named, and left out.
         resident: keep all pixels on the device, so that a batch never leaves it.
+        augment: transforms of torchvision's v2 (or one), in this order, for the training batches alone: images are
+            floats in [0, 1] on the device, must keep their shape, and what leaves [0, 1] is clamped. Each image has
+            draws of its own, which follow from the global seed, the epoch and the image alone.
         workers: processes that decode pictures the first time, by default one per core.
 
     Raises:
@@ -59,7 +73,7 @@ class COCODataModule(PixelDataModule):
         n_test: int = 2_000,
         n_val: int | None = None,
         val_on_test: bool = False,
-        image_size: int = 64,
+        image_size: int | tuple[int, int] = 64,
         channels: int = 3,
         batch_size: int = 64,
         categories: list[str] | None = None,
@@ -68,6 +82,7 @@ class COCODataModule(PixelDataModule):
         cache_dir: str | None = None,
         max_unreadable: float = 0.05,
         resident: bool = False,
+        augment: Transform | list[Transform] | None = None,
         workers: int | None = None,
     ) -> None:
         super().__init__()
@@ -76,53 +91,56 @@ class COCODataModule(PixelDataModule):
         self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
         self.val_on_test = val_on_test
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
+        self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.categories, self.min_size, self.seed = categories, min_size, seed
         beside = self.root.parent if self.root.is_file() else self.root  # a zip cannot be written into
         self.cache_dir = beside / Path(cache_dir).expanduser() if cache_dir else _user_cache()
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
-        require(1, n_train=n_train, n_test=n_test, image_size=image_size, batch_size=batch_size)
+        self.augment = augment if isinstance(augment, list) else [augment] if augment else []
+        require(1, n_train=n_train, n_test=n_test, image_size=min(self.height, self.width), batch_size=batch_size)
         require(0, n_val=n_val or 0, min_size=min_size, workers=workers or 0, max_unreadable=max_unreadable)
         if val_on_test and n_val:
             raise UserError(f"data.val_on_test validates on the test images, so leave out data.n_val, got {n_val}")
         if channels not in MODES:
             raise UserError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
-        self.labels, self.split, self._sets = [], {}, {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images, known before any is read."""
-        return self.channels, self.image_size, self.image_size
+        return self.channels, self.height, self.width
 
     def prepare_data(self) -> None:
         """Decode the pictures, if that has not been done before."""
-        if not self._sets:
-            self._open_cache()
+        if not self.split:
+            self._open_cache(self._pictures)
 
-    def setup(self, stage: str | None = None) -> None:
-        """Choose the images, open their cache and leave out what could not be read. All stages share one set-up."""
-        if self._sets:
-            return
-        cache = self._open_cache()
-        pictures = [picture for part in self._chosen.values() for picture in part]
-        self._refuse_too_many(cache, pictures)
-        index = {label: i for i, label in enumerate(self.labels)}
-        pixels, start = cache.pixels, 0
-        for part, members in self._chosen.items():
+    def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
+        """Select the images, open their cache and leave out what could not be read."""
+        chosen, names = self._selection
+        pictures = self._pictures
+        cache = self._open_cache(pictures)
+        self._check_unreadable(cache, pictures)
+        parts, start = {}, 0
+        for part, members in chosen.items():
             rows = [row for row in range(start, start + len(members)) if row not in cache.unreadable]
             start += len(members)
-            self.split[part] = [pictures[row].id for row in rows]
             if members and not rows:
                 raise UserError(f"none of the {len(members)} {part} pictures in {self.root} can be read")
-            labels = torch.tensor([index[pictures[row].label] for row in rows], dtype=torch.int64)
-            self._sets[part] = PixelDataset(pixels, labels, np.array(rows, dtype=np.int64))
-        if self.val_on_test:
-            self._sets["val"] = self._sets["test"]
+            labels = torch.tensor([names.index(pictures[row].label) for row in rows], dtype=torch.int64)
+            ids = [pictures[row].id for row in rows]
+            parts[part] = ImageDataset(cache.pixels, labels, np.array(rows, dtype=np.int64), ids)
+        return names, parts
 
-    def _open_cache(self) -> Cache:
-        where = [(picture.files, picture.name) for part in self._chosen.values() for picture in part]
+    @property
+    def _pictures(self) -> list[Picture]:
+        """Those of all parts, in the order of the cache's rows."""
+        return [picture for part in self._selection.parts.values() for picture in part]
+
+    def _open_cache(self, pictures: Sequence[Picture]) -> Cache:
+        where = [(picture.files, picture.name) for picture in pictures]
         return open_cache(where, self.shape, self.cache_dir, self.workers)
 
-    def _refuse_too_many(self, cache: Cache, pictures: Sequence[Picture]) -> None:
+    def _check_unreadable(self, cache: Cache, pictures: Sequence[Picture]) -> None:
         bad = len(cache.unreadable)
         if not bad:
             return
@@ -137,26 +155,26 @@ class COCODataModule(PixelDataModule):
         warnings.warn(f"left out {bad} of {len(pictures)} pictures that cannot be read: {listed}", stacklevel=2)
 
     @cached_property
-    def _chosen(self) -> dict[Part, list[Picture]]:
+    def _selection(self) -> Selection:
         """Select and split the pictures. The test set does not depend on n_train, nor the training set on n_val."""
-        listing = Listing(self.root, self.image_dir, set(self.categories or []), self.min_size)
+        index = PictureIndex(self.root, self.image_dir, set(self.categories or []), self.min_size)
         annotations, test_annotations = self.annotations, self.test_annotations
         if annotations is None and test_annotations is None:
-            annotations, test_annotations = listing.find_annotations()
+            annotations, test_annotations = index.find_annotations()
         rng = np.random.default_rng(self.seed)
-        pictures, names = listing.read(annotations)
+        pictures, names = index.read(annotations)
         parts = {"n_train": self.n_train, "n_val": self.n_val or 0}
         if test_annotations is None:
             parts["n_test"] = self.n_test
-            self._ask(parts, len(pictures), annotations)
+            self._require_enough(parts, len(pictures), annotations)
             shuffled = [pictures[i] for i in rng.permutation(len(pictures))]
             tests, rest = shuffled[: self.n_test], shuffled[self.n_test :]
         else:
-            tests, test_names = listing.read(test_annotations)
-            self._ask({"n_test": self.n_test}, len(tests), test_annotations)
+            tests, test_names = index.read(test_annotations)
+            self._require_enough({"n_test": self.n_test}, len(tests), test_annotations)
             held_out = {picture.path for picture in tests}
             pictures = [picture for picture in pictures if picture.path not in held_out]
-            self._ask(parts, len(pictures), annotations)
+            self._require_enough(parts, len(pictures), annotations)
             names = list(dict.fromkeys([*names, *test_names]))
             tests = [tests[i] for i in rng.permutation(len(tests))[: self.n_test]]
             rest = [pictures[i] for i in rng.permutation(len(pictures))]
@@ -170,21 +188,22 @@ class COCODataModule(PixelDataModule):
         }
         if any(picture.label == NO_LABEL for picture in [*pictures, *tests]) and NO_LABEL not in names:
             names.append(NO_LABEL)
-        self.labels = names
-        return chosen
+        return Selection(chosen, names)
 
-    def _ask(self, parts: dict[str, int], there: int, annotations: str | None) -> None:
-        if sum(parts.values()) > there:
-            asked = " + ".join(f"data.{name} = {n}" for name, n in parts.items() if n)
-            where = str(self.root) + (f", {annotations}" if annotations else "")
-            share = there / sum(parts.values())
-            fewer = {name: max(int(n * share), int(name != "n_val")) for name, n in parts.items() if n}
-            if "n_train" in fewer:
-                fewer["n_train"] = max(1, there - sum(fewer.values()) + fewer["n_train"])
-            such = " ".join(f"--data.{name} {n}" for name, n in fewer.items())
-            raise UserError(
-                f"more images asked for than there are: {asked}, of {there} in {where}; ask for fewer, such as {such}"
-            )
+    def _require_enough(self, parts: dict[str, int], available: int, annotations: str | None) -> None:
+        requested = sum(parts.values())
+        if requested <= available:
+            return
+        wishes = " + ".join(f"data.{name} = {n}" for name, n in parts.items() if n)
+        where = str(self.root) + (f", {annotations}" if annotations else "")
+        fewer = {name: max(n * available // requested, int(name != "n_val")) for name, n in parts.items() if n}
+        if "n_train" in fewer:
+            fewer["n_train"] = max(1, available - sum(fewer.values()) + fewer["n_train"])
+        proposal = " ".join(f"--data.{name} {n}" for name, n in fewer.items())
+        raise UserError(
+            f"more images asked for than there are: {wishes}, of {available} in {where}; "
+            f"ask for fewer, such as {proposal}"
+        )
 
 
 def _user_cache() -> Path:

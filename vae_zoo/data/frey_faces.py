@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import Part
-from vae_zoo.data.pixels import PixelDataModule, PixelDataset
 from vae_zoo.errors import UserError, require
 
 
-class FreyFaces(PixelDataModule):
+class FreyFaces(ImageDataModule):
     """1,965 frames of a film of one face, 1 x 28 x 20, no labels.
 
     Neighbouring frames are alike, so the film is cut into blocks, and whole blocks are held out.
@@ -28,6 +28,8 @@ class FreyFaces(PixelDataModule):
         UserError: at set-up, if the file is missing or not as described, or no block is left to train on.
     """
 
+    shape = (1, 28, 20)
+
     def __init__(
         self,
         root: str,
@@ -44,17 +46,9 @@ class FreyFaces(PixelDataModule):
         self.root = Path(root).expanduser().resolve()
         self.block, self.test_blocks, self.val_blocks = block, test_blocks, val_blocks
         self.batch_size, self.seed, self.resident = batch_size, seed, resident
-        self.labels, self.split, self._sets = ["none"], {}, {}
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images."""
-        return 1, 28, 20
-
-    def setup(self, stage: str | None = None) -> None:
+    def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
         """Read the file and choose the blocks."""
-        if self._sets:
-            return
         try:
             frames = np.load(self.root)
         except Exception:  # a file of another kind can make NumPy raise anything
@@ -71,7 +65,8 @@ class FreyFaces(PixelDataModule):
             "val": order[self.test_blocks : held_out],
             "test": order[: self.test_blocks],
         }
+        parts = {}
         for part, members in chosen.items():
             rows = np.concatenate([np.empty(0, np.int64), *(blocks[i] for i in sorted(members))])
-            self.split[part] = rows.tolist()
-            self._sets[part] = PixelDataset(frames[..., None], torch.zeros(len(rows), dtype=torch.int64), rows)
+            parts[part] = ImageDataset(frames[..., None], torch.zeros(len(rows), dtype=torch.int64), rows)
+        return ["none"], parts

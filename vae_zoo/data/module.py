@@ -7,17 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 Part = Literal["train", "val", "test"]
 PUBLISHED: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # the parts' names in published files
-
-
-def whole(batch: Any) -> Any:
-    """Collate nothing: a batch is fetched whole."""
-    return batch
 
 
 @dataclass(frozen=True)
@@ -46,10 +42,14 @@ class Facts:
 class DataModule(LightningDataModule, ABC):
     """Batches (x, y) of a training, a validation and a test set; y (B,) int64 is an index into `labels`.
 
+    A data module of your own derives from `ImageDataModule` (or, for items of another kind, from this class), says its
+    `shape` and reads its parts; the command, the callbacks and the reports need nothing else of it.
+
     Attributes:
         batch_size: of each batch; the last one of an epoch may be smaller.
         labels: the names that y indexes, once set up.
-        split: the ids of what is in "train", "val" and "test", once set up.
+        parts: the items of "train", "val" and "test", once set up.
+        split: their ids, once set up.
         ragged: whether the x of two batches differ in shape.
         val_on_test: whether the validation set is the test set.
     """
@@ -57,21 +57,40 @@ class DataModule(LightningDataModule, ABC):
     ragged: bool = False
     val_on_test: bool = False
     batch_size: int
-    labels: list[str]
-    split: dict[Part, list[int | str]]
-    _sets: Mapping[Part, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: list[str] = []
+        self.parts: Mapping[Part, Any] = {}
+        self.split: dict[Part, list[int | str]] = {}
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """The shape that a model is built for."""
 
+    @abstractmethod
+    def read(self) -> tuple[list[str], Mapping[Part, Any]]:
+        """Return the names of the labels, and the items of each part.
+
+        The items of a part have a length, `ids` (numbers or texts, which tell the splits of two runs apart), and
+        ``__getitems__(indices)``, which fetches a batch. An empty "val" means that there is no validation.
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data, once for all stages."""
+        if self.split:
+            return
+        self.labels, parts = self.read()
+        self.split = {part: list(items.ids) for part, items in parts.items()}
+        self.parts = {**parts, "val": parts["test"]} if self.val_on_test else {**parts}
+
     @property
     def facts(self) -> Facts:
         """What there is to know about the data, which are read if they have not been yet."""
         if not self.split:
             self.prepare_data()
-            self.setup("fit")
+            self.setup()
         names = tuple(self.labels)
         return Facts(self.shape, len(names), names, len(self.split["train"]), self.ragged, self.val_on_test)
 
@@ -80,32 +99,46 @@ class DataModule(LightningDataModule, ABC):
         """A hash of `split`, equal for equal splits on any machine."""
         return hashlib.sha256(json.dumps(self.split, sort_keys=True).encode()).hexdigest()
 
-    @abstractmethod
     def train_dataloader(self) -> DataLoader:
-        """All of the training set, in an order that follows from the global seed and the epoch alone."""
+        """All of the training set, in an order that follows from the global seed and the epoch alone.
+
+        A Trainer tells the loader the epoch; in a loop of your own, call ``loader.sampler.set_epoch(epoch)``.
+        """
+        trainer = self.trainer
+        world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+        return self.shuffled(world, rank, torch.initial_seed() % 2**32)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """All of the validation set, in order; an empty list if there is none."""
-        return self._in_order("val") if len(self._sets["val"]) else []
+        return self.in_order("val") if len(self.parts["val"]) else []
 
     def test_dataloader(self) -> DataLoader:
         """All of the test set, in order."""
-        return self._in_order("test")
+        return self.in_order("test")
 
     def predict_dataloader(self) -> DataLoader:
         """All of the test set, in order."""
         return self.test_dataloader()
 
     def batches(self, part: Part, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a part, in order and as it is, in batches (x, y) as a model gets them."""
-        data = self._sets[part]
-        for begin in range(0, len(data), size):
-            rows = list(range(begin, min(begin + size, len(data))))
-            yield self.on_after_batch_transfer(data.__getitems__(rows), 0)
+        """Yield a part, in order and without augmentation, in batches (x, y) as a model gets them."""
+        items = self.parts[part]
+        for begin in range(0, len(items), size):
+            rows = list(range(begin, min(begin + size, len(items))))
+            yield self.on_after_batch_transfer(items.__getitems__(rows), 0)
 
     @abstractmethod
-    def _in_order(self, part: Part) -> DataLoader:
+    def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:
+        """Batches of the training set for process `rank` of `world`; its sampler has ``set_epoch``."""
+
+    @abstractmethod
+    def in_order(self, part: Part) -> DataLoader:
         """Batches of a part, in order."""
+
+
+def uncollated(batch: Any) -> Any:
+    """Return the batch, which has been fetched as one."""
+    return batch
 
 
 SplitDataModule = DataModule  # until the commands name the new one

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vae_zoo.data.module import DataModule, Part, whole
+from vae_zoo.data.module import DataModule, Part, uncollated
 from vae_zoo.data.sketch_files import Sketch, read_ndjson, read_npz
 from vae_zoo.errors import UserError, require
 
@@ -60,10 +60,11 @@ class SketchDataset(Dataset):
     Args:
         sketches: each (N, 3).
         labels: (n,) int64.
+        ids: (n,) of the sketches.
     """
 
-    def __init__(self, sketches: list[np.ndarray], labels: Tensor) -> None:
-        self.sketches, self.labels = sketches, labels
+    def __init__(self, sketches: list[np.ndarray], labels: Tensor, ids: Sequence[str]) -> None:
+        self.sketches, self.labels, self.ids = sketches, labels, ids
 
     def __len__(self) -> int:
         return len(self.sketches)
@@ -73,7 +74,7 @@ class SketchDataset(Dataset):
         return stroke5([self.sketches[index] for index in indices]), self.labels[indices]
 
 
-class VariedSketches(Dataset):
+class AugmentedSketches(Dataset):
     """The same sketches, but a little different in each epoch: what a model is trained on, fetched by lists of indices.
 
     Args:
@@ -93,9 +94,9 @@ class VariedSketches(Dataset):
         return len(self.data)
 
     def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return stroke5([self._vary(index) for index in indices]), self.data.labels[indices]
+        return stroke5([self._augmented(index) for index in indices]), self.data.labels[indices]
 
-    def _vary(self, index: int) -> np.ndarray:
+    def _augmented(self, index: int) -> np.ndarray:
         rows = self.data.sketches[index]
         if not (self.random_scale or self.drop):
             return rows
@@ -104,7 +105,7 @@ class VariedSketches(Dataset):
         return drop_points(rows * np.append(factors, 1).astype(np.float32), self.drop, rng)
 
 
-class LengthBatches(DistributedSampler):
+class BucketBatchSampler(DistributedSampler):
     """Batches of indices, in which the sketches have about the same length, in an order that changes with the epoch.
 
     The shuffled sketches are cut into pools of 20 batches; a pool is sorted by length and cut into batches, and all
@@ -118,9 +119,9 @@ class LengthBatches(DistributedSampler):
         seed: of the order.
     """
 
-    dataset: VariedSketches
+    dataset: AugmentedSketches
 
-    def __init__(self, data: VariedSketches, batch_size: int, world: int = 1, rank: int = 0, seed: int = 0) -> None:
+    def __init__(self, data: AugmentedSketches, batch_size: int, world: int = 1, rank: int = 0, seed: int = 0) -> None:
         super().__init__(data, world, rank, seed=seed)
         self.batch_size = batch_size
 
@@ -149,82 +150,25 @@ class SketchDataModule(DataModule, ABC):
     """Batches (x, y) of sketches: x (B, T, 5) float32, see `stroke5`, offsets in training deviations.
 
     The standard deviation is that of all offsets of all training sketches, one for both axes (Ha & Eck 2017, section
-    3.1). Finals set the attributes and read the sketches. The shape is (N_max, 5).
+    3.1). Concrete subclasses read the sketches. The shape is (N_max, 5).
 
-    Attributes:
+    Args:
         n_train: how many to train on, None for all that are left; likewise `n_test` and `n_val`, None for a tenth.
-        seed: of the split.
+        batch_size: sketches in a batch; the last one of an epoch may be smaller.
         max_length: N_max, sketches with more points being left out; None is that of the longest training sketch.
         random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
         drop_points: in training, this share of the points inside strokes is left out.
+        seed: of the split.
+
+    Attributes:
         scale: the standard deviation, once set up.
     """
 
-    n_train: int | None
-    n_test: int | None
-    n_val: int | None
-    seed: int
-    max_length: int | None
-    random_scale: float
-    drop_points: float
-    scale: float
     ragged = True
-    _sets: dict[Part, SketchDataset]
+    scale: float
+    parts: dict[Part, SketchDataset]
 
-    @abstractmethod
-    def _read(self) -> dict[Part, list[Sketch]]:
-        """Read the sketches of each part."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N_max, 5); the sketches are read to find the longest."""
-        self.setup()
-        return self.max_length or max(map(len, self._sets["train"].sketches)), ROW
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read the sketches, leave out what is too long, and divide the offsets."""
-        if self._sets:
-            return
-        parts = self._read()
-        there = sum(map(len, parts.values()))
-        most = self.max_length or math.inf
-        kept = {part: [s for s in sketches if 0 < len(s.rows) <= most] for part, sketches in parts.items()}
-        for part in ("train", "test"):
-            if not kept[part]:
-                raise UserError(
-                    f"data: there is no {part} sketch with a line, and with no more points than data.max_length"
-                )
-        if left_out := there - sum(map(len, kept.values())):
-            why = "with no line, or with more points than data.max_length"
-            warnings.warn(f"left out {left_out} of {there} sketches, {why}", stacklevel=2)
-        self.scale = float(np.concatenate([sketch.rows[:, :2] for sketch in kept["train"]]).std())
-        if not self.scale:
-            raise UserError("data: in the training sketches no pen moves")
-        self.labels = sorted({sketch.label for sketches in kept.values() for sketch in sketches})
-        index = {label: i for i, label in enumerate(self.labels)}
-        unit = np.array([self.scale, self.scale, 1], np.float32)
-        for part, sketches in kept.items():
-            self.split[part] = [sketch.id for sketch in sketches]
-            labels = torch.tensor([index[sketch.label] for sketch in sketches], dtype=torch.int64)
-            self._sets[part] = SketchDataset([sketch.rows / unit for sketch in sketches], labels)
-
-    def train_dataloader(self) -> DataLoader:
-        """Batches of about one length, in an order that follows from the global seed and the epoch alone.
-
-        A Trainer tells the loader the epoch; in a loop of your own, call ``loader.sampler.set_epoch(epoch)``.
-        """
-        trainer = self.trainer
-        world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        seed = torch.initial_seed() % 2**32
-        data = VariedSketches(self._sets["train"], self.random_scale, self.drop_points, seed)
-        batches = LengthBatches(data, self.batch_size, world, rank, seed)
-        return DataLoader(data, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())
-
-    def _in_order(self, part: Part) -> DataLoader:
-        data = self._sets[part]
-        return DataLoader(data, batch_size=self.batch_size, collate_fn=whole, pin_memory=torch.cuda.is_available())
-
-    def _set_options(
+    def __init__(
         self,
         n_train: int | None,
         n_test: int | None,
@@ -235,6 +179,7 @@ class SketchDataModule(DataModule, ABC):
         drop_points: float,
         seed: int,
     ) -> None:
+        super().__init__()
         require(1, max_length=max_length or 1, batch_size=batch_size)
         require(0, n_train=n_train or 0, n_test=n_test or 0, n_val=n_val or 0, seed=seed)
         for name, value in (("random_scale", random_scale), ("drop_points", drop_points)):
@@ -243,9 +188,57 @@ class SketchDataModule(DataModule, ABC):
         self.n_train, self.n_test, self.n_val, self.seed = n_train, n_test, n_val, seed
         self.batch_size, self.max_length = batch_size, max_length
         self.random_scale, self.drop_points = random_scale, drop_points
-        self.labels, self.split, self._sets = [], {}, {}
 
-    def _divide(self, groups: Sequence[list[Sketch]], what: str) -> dict[Part, list[Sketch]]:
+    @abstractmethod
+    def read_sketches(self) -> dict[Part, list[Sketch]]:
+        """Read the sketches of each part, in any unit."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N_max, 5); the sketches are read to find the longest."""
+        self.setup()
+        return self.max_length or max(map(len, self.parts["train"].sketches)), ROW
+
+    def read(self) -> tuple[list[str], dict[Part, SketchDataset]]:
+        """Read the sketches, leave out what is too long, and divide the offsets."""
+        parts = self.read_sketches()
+        longest = self.max_length or math.inf
+        kept = {part: [s for s in sketches if 0 < len(s.rows) <= longest] for part, sketches in parts.items()}
+        for part in ("train", "test"):
+            if not kept[part]:
+                raise UserError(
+                    f"data: there is no {part} sketch with a line, and with no more points than data.max_length"
+                )
+        total = sum(map(len, parts.values()))
+        if left_out := total - sum(map(len, kept.values())):
+            why = "with no line, or with more points than data.max_length"
+            warnings.warn(f"left out {left_out} of {total} sketches, {why}", stacklevel=2)
+        self.scale = float(np.concatenate([sketch.rows[:, :2] for sketch in kept["train"]]).std())
+        if not self.scale:
+            raise UserError("data: in the training sketches no pen moves")
+        names = sorted({sketch.label for sketches in kept.values() for sketch in sketches})
+        unit = np.array([self.scale, self.scale, 1], np.float32)
+        return names, {
+            part: SketchDataset(
+                [sketch.rows / unit for sketch in sketches],
+                torch.tensor([names.index(sketch.label) for sketch in sketches], dtype=torch.int64),
+                [sketch.id for sketch in sketches],
+            )
+            for part, sketches in kept.items()
+        }
+
+    def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:
+        """Batches of about one length."""
+        data = AugmentedSketches(self.parts["train"], self.random_scale, self.drop_points, seed)
+        batches = BucketBatchSampler(data, self.batch_size, world, rank, seed)
+        return DataLoader(data, batch_size=None, sampler=batches, pin_memory=torch.cuda.is_available())
+
+    def in_order(self, part: Part) -> DataLoader:
+        """Batches of a part, in order."""
+        data, pin = self.parts[part], torch.cuda.is_available()
+        return DataLoader(data, batch_size=self.batch_size, collate_fn=uncollated, pin_memory=pin)
+
+    def _split(self, groups: Sequence[list[Sketch]], what: str) -> dict[Part, list[Sketch]]:
         """Split groups of sketches, each of which stays together, by seed; `what` they are is for the error."""
         tenth = len(groups) // 10
         n_test, n_val = (tenth if n is None else n for n in (self.n_test, self.n_val))
@@ -273,7 +266,7 @@ class Sketches(SketchDataModule):
     of ``.npz`` files.
 
     Args:
-        path: the file or folder. ``vae-zoo data sketches`` draws one.
+        path: the file or folder. ``vae-zoo data sketches`` generates one.
         n_train: sketches to train on, of each file; None is all.
         n_test: to test on; None is all of a ``.npz``, a tenth of a ``.ndjson``.
         n_val: to validate on; likewise.
@@ -299,15 +292,15 @@ class Sketches(SketchDataModule):
         drop_points: float = 0.0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self._set_options(n_train, n_test, n_val, batch_size, max_length, random_scale, drop_points, seed)
+        super().__init__(n_train, n_test, n_val, batch_size, max_length, random_scale, drop_points, seed)
         self.path = Path(path).expanduser().resolve()
 
-    def _read(self) -> dict[Part, list[Sketch]]:
+    def read_sketches(self) -> dict[Part, list[Sketch]]:
+        """Read the file or files."""
         if not self.path.exists():
             raise UserError(
                 f"data.path: {self.path} does not exist; give --data.path a .ndjson, a .npz or a folder of them, "
-                "or draw the embedded set: vae-zoo data sketches --out data/sketches.ndjson"
+                "or generate the embedded set: vae-zoo data sketches --out data/sketches.ndjson"
             )
         files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
         files = [file for file in files if file.suffix in (".ndjson", ".npz")]
@@ -321,7 +314,7 @@ class Sketches(SketchDataModule):
 
     def _read_file(self, file: Path) -> dict[Part, list[Sketch]]:
         if file.suffix == ".ndjson":
-            return self._divide([[sketch] for sketch in read_ndjson(file)], f"drawings in {file}")
+            return self._split([[sketch] for sketch in read_ndjson(file)], f"drawings in {file}")
         sizes: dict[Part, int | None] = {"train": self.n_train, "val": self.n_val, "test": self.n_test}
         parts = read_npz(file)
         for part, n in sizes.items():

@@ -28,8 +28,8 @@ class Picture(NamedTuple):
         return f"{self.files}/{self.name}"
 
 
-class Listing:
-    """The pictures of a data set.
+class PictureIndex:
+    """The pictures of a data set and their labels.
 
     Args:
         root: a folder or zip; other paths are relative to it.

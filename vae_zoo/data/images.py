@@ -1,0 +1,141 @@
+"""Batches of images from an array of bytes: what all data modules of images share."""
+
+from abc import ABC
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torchvision.transforms.v2 import Transform
+
+from vae_zoo.data.module import DataModule, Part, uncollated
+from vae_zoo.data.pictures import to_images
+from vae_zoo.errors import UserError
+
+
+class ImageDataset(Dataset):
+    """Rows of a pixel array with labels, fetched a whole batch at a time.
+
+    Args:
+        pixels: (N, H, W, C) uint8, an array (memory-mapped or not) or a tensor on any device.
+        labels: (n,) int64, one for each chosen row, on the device of the pixels.
+        rows: (n,) the rows of `pixels` that make up this set.
+        ids: (n,) of the images; by default the rows.
+    """
+
+    def __init__(
+        self, pixels: np.ndarray | Tensor, labels: Tensor, rows: np.ndarray, ids: Sequence[int | str] | None = None
+    ) -> None:
+        self.pixels, self.labels, self.rows = pixels, labels, rows
+        self.ids: Sequence[int | str] = rows.tolist() if ids is None else ids
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = self.__getitems__([index])
+        return x[0], y[0]
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return images (B, H, W, C) uint8 and labels (B,)."""
+        rows = self.rows[indices]
+        if isinstance(self.pixels, Tensor):
+            index = torch.as_tensor(indices, device=self.labels.device)
+            return self.pixels[torch.as_tensor(rows, device=self.pixels.device)], self.labels[index]
+        return torch.from_numpy(self.pixels[rows]), self.labels[indices]
+
+
+class AugmentedDataset(Dataset):
+    """The same images; a batch also has a seed for each, which follows from the run's seed, the epoch and its index.
+
+    Args:
+        data: the images.
+        order: has the run's seed, and is told the epoch.
+    """
+
+    def __init__(self, data: ImageDataset, order: DistributedSampler) -> None:
+        self.data, self.order = data, order
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, list[int]]:
+        """Return images (B, H, W, C) uint8, labels (B,) and B seeds."""
+        keys = [(self.order.seed, self.order.epoch, index) for index in indices]
+        seeds = [int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) for key in keys]
+        return *self.data.__getitems__(indices), seeds  # numbers, not a tensor: that would have to come back
+
+
+def augmented(x: Tensor, transforms: Sequence[Transform], seeds: Sequence[int]) -> Tensor:
+    """Transform each image of a batch (B, C, H, W) by itself, since a v2 transform draws once for all it is given.
+
+    Torch's generators are left as they were, so that the noise of a model is the same with and without augmentation.
+
+    Raises:
+        UserError: if the images that come out have another shape.
+    """
+    generators = [torch.default_generator]
+    if x.is_cuda:
+        generators.append(torch.cuda.default_generators[x.device.index])
+    result = torch.empty_like(x)  # channels_last, if x is
+    with torch.random.fork_rng([x.device] if x.is_cuda else []):
+        for row, (image, seed) in enumerate(zip(x, seeds, strict=True)):
+            for generator in generators:  # torch.manual_seed would take longer than most transforms
+                generator.manual_seed(seed)
+            for transform in transforms:
+                image = transform(image)
+            if image.shape != x.shape[1:]:
+                raise UserError(
+                    f"data.augment makes images of shape {tuple(image.shape)} from {tuple(x.shape[1:])}; "
+                    "end it with a torchvision.transforms.v2.Resize"
+                )
+            result[row] = image
+    return result.clamp_(0, 1)
+
+
+class ImageDataModule(DataModule, ABC):
+    """Batches (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`.
+
+    Concrete subclasses choose the images, in `read`, each part an `ImageDataset`. The shape is (C, H, W).
+
+    Attributes:
+        resident: keep all pixels on the device, so that a batch never leaves it.
+        augment: transforms of the training images, in this order.
+    """
+
+    resident: bool = False
+    augment: Sequence[Transform] = ()
+    parts: dict[Part, ImageDataset]
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor] | tuple[Tensor, Tensor, list[int]], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """Turn bytes (B, H, W, C) into floats (B, C, H, W) in [0, 1] on the device, and augment a training batch."""
+        pixels, y, *seeds = batch  # seeds are in batches that are trained on, and in no others
+        x = to_images(pixels)
+        return (augmented(x, self.augment, seeds[0]) if seeds else x), y
+
+    def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:
+        """Batches of the training set, augmented after they are on the device."""
+        data = self._dataset("train")
+        order: DistributedSampler = DistributedSampler(data, world, rank, shuffle=True, seed=seed)
+        return self._loader(AugmentedDataset(data, order) if self.augment else data, order)
+
+    def in_order(self, part: Part) -> DataLoader:
+        """Batches of a part, in order."""
+        return self._loader(self._dataset(part))
+
+    def _dataset(self, part: Part) -> ImageDataset:
+        data = self.parts[part]
+        if self.resident and not isinstance(data.pixels, Tensor):
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            pixels = torch.from_numpy(data.pixels[data.rows]).to(device)
+            data = ImageDataset(pixels, data.labels.to(device), np.arange(len(data)), data.ids)
+            self.parts[part] = data
+        return data
+
+    def _loader(self, data: Dataset, order: DistributedSampler | None = None) -> DataLoader:
+        # A batch is one indexing operation, cheaper than handing it over from a worker process.
+        pin = torch.cuda.is_available() and not self.resident
+        return DataLoader(data, batch_size=self.batch_size, sampler=order, collate_fn=uncollated, pin_memory=pin)

@@ -1,0 +1,85 @@
+"""Picture files as arrays of one shape: the one place that decodes them, for training as for a notebook."""
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from vae_zoo.data.files import Files
+from vae_zoo.errors import UserError
+
+Shape = tuple[int, ...]  # (C, H, W)
+
+MODES = {1: "L", 3: "RGB"}
+
+
+def decode(content: bytes, shape: Shape) -> np.ndarray:
+    """Decode a picture to (H, W, C) uint8: upright, scaled to cover H x W, centre crop, antialiased.
+
+    Args:
+        content: of a picture file.
+        shape: (C, H, W) out.
+
+    Raises:
+        OSError, ValueError, SyntaxError: as Pillow does, for what is no picture or is cut off.
+    """
+    channels, height, width = shape
+    with Image.open(io.BytesIO(content)) as image:
+        # A JPEG is decoded at 1/2, 1/4 or 1/8 where that is still large enough, upright or not.
+        image.draft("RGB", (max(height, width), max(height, width)))
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"pixel format {image.mode}: only 8-bit pictures are read")
+        upright = ImageOps.exif_transpose(image)
+        # Cropping and resizing in one step: a picture of 1 x 10000 is never blown up.
+        covering = ImageOps.fit(upright.convert(MODES[channels]), (width, height), Image.Resampling.BICUBIC)
+    return np.asarray(covering).reshape(height, width, channels)
+
+
+def to_images(pixels: Tensor) -> Tensor:
+    """Turn bytes (B, H, W, C) into floats (B, C, H, W) in [0, 1]; the memory stays channels_last."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
+
+
+def read_pictures(
+    paths: str | Path | Sequence[str | Path], shape: Shape, n: int | None = None
+) -> tuple[Tensor, list[str]]:
+    """Read pictures as a model gets those of its data set: images (N, C, H, W) in [0, 1], and their names.
+
+    Args:
+        paths: picture files, folders and zips, or one of them; of folders and zips all pictures in them, sorted.
+        shape: (C, H, W) of a model.
+        n: how many to read at most.
+
+    Raises:
+        UserError: if a path does not exist, a picture cannot be read, there is none, or the model has sketches.
+    """
+    if len(shape) != 3:
+        raise UserError(f"a model of sketches, {tuple(shape)}, reads no pictures; it needs the sketches of a data set")
+    given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    names, images = [], []
+    for name, files, member in islice(_find(given), n):
+        try:
+            images.append(torch.from_numpy(decode(files.read(member), shape).copy()))
+        except Exception as error:  # a damaged file can make a decoder raise anything
+            raise UserError(f"{name} is not a picture that can be read: {error}") from error
+        names.append(name)
+    if not images:
+        raise UserError(f"there is no picture in {', '.join(map(str, given)) or 'an empty list of paths'}")
+    return to_images(torch.stack(images)), names
+
+
+def _find(paths: Sequence[Path]) -> Iterator[tuple[str, Files, str]]:
+    """Each picture's full name, the files it is in, and its name there."""
+    for path in paths:
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            files = Files(path)
+            yield from ((f"{path}/{name}", files, name) for name in files.pictures())
+        elif path.is_file():
+            yield str(path), Files(path.parent), path.name
+        else:
+            raise UserError(f"{path} does not exist; give a picture file, a folder or a zip")
