@@ -1,0 +1,158 @@
+"""What README, documentation and notebooks show is run, as it stands there but for sizes that make it quick."""
+
+import importlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY, SMALL, call, options_for
+from vae_zoo import models, runs
+
+DOCS = REPOSITORY / "docs"
+PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
+BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+NAMED = re.compile(r"# (\w+\.(?:py|yaml))\n")  # a block that begins so is a file of this name
+RUNNABLE = ("bash", "python", "yaml")
+
+
+def blocks(page):
+    """The snippets of a page that can be run, in order: language and text."""
+    found = [m for m in BLOCK.finditer(page.read_text()) if m["language"] in RUNNABLE and not m["reason"]]
+    return [(match["language"], match["text"]) for match in found]
+
+
+def name(page):
+    return str(page.relative_to(REPOSITORY))
+
+
+@pytest.fixture
+def place(shapes, doodles, tmp_path, monkeypatch):
+    """A folder like a user's, with the files that the pages name, which is the current folder."""
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
+    for folder in ("data/shapes", "coco", "pictures"):
+        shutil.copytree(shapes, tmp_path / folder)
+    shutil.rmtree(tmp_path / "pictures" / "annotations")
+    shutil.copy(doodles, tmp_path / "data" / "sketches.ndjson")
+    shutil.make_archive(str(tmp_path / "photos_10k2k"), "zip", shapes)
+    digits = {
+        part: np.random.default_rng(0).integers(0, 256, (40, 98), np.uint8) for part in ("train", "valid", "test")
+    }
+    np.savez(tmp_path / "binarized_mnist.npz", **digits)
+    sketches = np.empty(60, object)
+    sketches[:] = [np.ones((8, 3), np.int16) * [n % 7 + 1, 2, 0] for n in range(60)]
+    np.savez(tmp_path / "aaron_sheep.npz", train=sketches, valid=sketches[:20], test=sketches[:20])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def quick(command):
+    """The same command with sizes that make it quick."""
+    words = list(command)
+    if words[0] == "data":
+        return [*words, "--n", "80"]
+    if words[0] == "compare":
+        its_own = {"trainer.max_epochs", *["data.n_val"] * ("--data.val_on_test" in words)}
+        words += [f"--{key}={value}" for key, value in SMALL.items() if key not in its_own]
+        return [*words, *"--configs configs/ae.yaml --likelihoods Gaussian --seeds 0 --epochs 1".split()]
+    if words[0] == "fit":
+        config = words[words.index("--config") + 1]
+        sizes = options_for(config if config.endswith(".yaml") else f"configs/{config}.yaml", trainer__max_epochs=1)
+        if "--data.val_on_test" in words:
+            del sizes[sizes.index("--data.n_val") : sizes.index("--data.n_val") + 2]
+        return words + sizes
+    return words
+
+
+def run_commands(text, monkeypatch):
+    """Run each line that begins with vae-zoo."""
+    lines = [line.partition("#")[0] for line in text.replace("\\\n", " ").splitlines()]
+    for line in (line for line in lines if line.startswith("vae-zoo")):
+        command = shlex.split(line.replace("~/", ""))[1:]
+        if command[0] == "data":
+            out = command[command.index("--out") + 1]
+            shutil.rmtree(out) if command[1] == "shapes" else Path(out).unlink()
+        assert call(*quick(command), monkeypatch=monkeypatch) == 0, line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
+def test_snippets_run_in_the_order_of_the_page(page, place, monkeypatch):
+    """A snippet of Python goes on where the last one ended; one that begins with the name of a file is that file."""
+    variables: dict = {"__name__": page.stem}
+    for language, text in blocks(page):
+        if named := NAMED.match(text):
+            (place / named[1]).write_text(text)
+        if language == "bash":
+            run_commands(text, monkeypatch)
+        elif language == "yaml":
+            assert isinstance(yaml.safe_load(text), dict)
+        elif named:
+            module = importlib.import_module(named[1].removesuffix(".py"))
+            for test in [value for key, value in vars(module).items() if key.startswith("test_")]:
+                test()
+        else:
+            exec(compile(text, name(page), "exec"), variables)
+    figures_page = (DOCS / "figures.md").read_text()
+    for results in place.rglob("results.json"):
+        content = json.loads(results.read_text())
+        keys = [key for key in content if f"`{key}`" not in figures_page]
+        keys += [key for key in (*content["timing"], *content["environment"]) if f"`{key}`" not in figures_page]
+        assert not keys, f"docs/figures.md does not explain {keys} of {results}"
+
+
+def test_what_is_not_run_says_why_and_is_rare():
+    reasons = [match["reason"] for page in PAGES for match in BLOCK.finditer(page.read_text()) if match["reason"]]
+    assert len(reasons) <= 4 and all(len(reason) > 10 for reason in reasons)
+
+
+def test_the_readme_is_read_in_three_minutes():
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 130
+
+
+@pytest.mark.parametrize("page", [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"], ids=name)
+def test_links_lead_somewhere(page):
+    """Those of docs/ are checked when the site is built."""
+    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+    assert links and not [link for link in links if "://" not in link and not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "CONTRIBUTING.md"], ids=name)
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.M))
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+def test_each_model_has_a_yaml():
+    configured = {
+        yaml.safe_load(path.read_text())["model"]["class_path"].rpartition(".")[2]
+        for path in (REPOSITORY / "configs").glob("*.yaml")
+    }
+    assert {model.__name__ for model in models.concrete()} <= configured
+
+
+def test_all_keys_of_results_are_explained():
+    page = (DOCS / "figures.md").read_text()
+    keys = {*runs.Results.__annotations__, *runs.Traits.__annotations__} - {"figures"}
+    assert not [key for key in keys if f"`{key}`" not in page]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", sorted(REPOSITORY.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_run(notebook, tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    content = nbformat.read(notebook, as_version=4)
+    assert not any(cell.get("outputs") for cell in content.cells)  # what is shown is made when it is run
+    NotebookClient(content, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output for cell in content.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in shown)
