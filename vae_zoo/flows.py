@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from vae_zoo.distributions import Autoregressive, Conditional, normal, wide
+from vae_zoo.conditional import Conditional, at_least_float32, diagonal_normal
 from vae_zoo.errors import require
+from vae_zoo.trace import Autoregressive
 
 
 class MaskedLinear(nn.Linear):
@@ -89,7 +90,7 @@ class IAFStep(nn.Module):
 
     def forward(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Return z' (..., D) and log sigma (..., D), whose sum is the log-determinant."""
-        m, s = (wide(part) for part in self.made(z, h).unbind(-2))
+        m, s = (at_least_float32(part) for part in self.made(z, h).unbind(-2))
         sigma = s.sigmoid()
         return sigma * z + (1 - sigma) * m, F.logsigmoid(s)
 
@@ -153,5 +154,5 @@ class FlowPosterior(Conditional):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """Return q(z|x) with batch shape (B,) and event shape (D,)."""
         out = self.encoder(x)  # B, 2 D + H
-        mean, log_variance = wide(out[:, : 2 * self.latent]).chunk(2, -1)  # B D, B D
-        return FlowDistribution(normal(mean, (log_variance / 2).exp()), self.steps, out[:, 2 * self.latent :])
+        mean, log_variance = at_least_float32(out[:, : 2 * self.latent]).chunk(2, -1)  # B D, B D
+        return FlowDistribution(diagonal_normal(mean, (log_variance / 2).exp()), self.steps, out[:, 2 * self.latent :])

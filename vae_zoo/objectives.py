@@ -1,81 +1,81 @@
-"""Objectives: plain functions from log-terms of shape (K, B) to a bound of shape (B,), in nats per image.
+"""Objectives: plain functions of what was drawn to a bound of shape (B,), in nats per image.
 
 Below them the two losses of adversarial training.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
+from torch.distributions import Independent, Normal
 from torch.nn.functional import softplus
 
 from vae_zoo.errors import UserError
+from vae_zoo.trace import Trace
+
+Figures = Mapping[str, Tensor]  # by name, (B,) each
+Objective = Callable[[Trace], Tensor | tuple[Tensor, Figures]]  # (B,), or with further figures to be logged
 
 
-class Terms(NamedTuple):
-    """The log-terms of K posterior draws for each of B images, in nats.
-
-    Attributes:
-        log_px: log p(x|z), (K, B).
-        log_pz: log p(z), (K, B).
-        log_qz: log q(z|x), (K, B).
-        kl: the summands of KL(q(z|x) || p(z)), one for each latent dimension, (B, D): each a KL, in closed form, where
-            q is factorised; of a flow, the mean over the K draws of those of log q - log p. None if there are none.
-    """
-
-    log_px: Tensor
-    log_pz: Tensor
-    log_qz: Tensor
-    kl: Tensor | None = None
-
-    @property
-    def log_w(self) -> Tensor:
-        """The log importance weights log p(x|z) + log p(z) - log q(z|x), (K, B)."""
-        return self.log_px + self.log_pz - self.log_qz
-
-
-def kl(terms: Terms) -> Tensor:
-    """KL(q(z|x) || p(z)), (B,): in closed form where there is one, else the mean of log q(z|x) - log p(z) over K."""
-    if terms.kl is None:
-        return (terms.log_qz - terms.log_pz).mean(0)  # B
-    return terms.kl.sum(-1)  # B
-
-
-def elbo(terms: Terms) -> Tensor:
+def elbo(trace: Trace) -> Tensor:
     """The evidence lower bound E_q[log p(x|z)] - KL(q(z|x) || p(z)), (B,).
 
     Kingma & Welling 2014, eq. 3 (closed-form KL, there eq. 10), or eq. 2 where the KL has no closed form.
     """
-    return terms.log_px.mean(0) - kl(terms)  # B
+    return trace.log_px.mean(0) - trace.kl  # B
 
 
-def weighted_elbo(terms: Terms, beta: float, free_bits: float) -> Tensor:
+def weighted_elbo(trace: Trace, beta: float, free_bits: float) -> Tensor:
     """What a VAE may be trained on instead of the bound, (B,): the KL weighted, and free up to some nats.
 
     E_q[log p(x|z)] - beta KL (Higgins et al. 2017, eq. 4). With free bits the KL is sum_d max(free_bits, mean over the
     batch of KL_d), so that no dimension gains by saying less than that (Kingma et al. 2016, eq. 15).
 
     Args:
-        terms: their `kl` per dimension is needed for free bits.
+        trace: its KL per dimension is needed for free bits.
         beta: weight of the KL; 1 is the bound.
         free_bits: nats per latent dimension; 0 is the bound.
 
     Raises:
         UserError: if there are free bits, and the KL does not fall into dimensions.
     """
-    cost = kl(terms)  # B
+    kl = trace.kl  # B
     if free_bits:
-        if terms.kl is None:
+        if trace.kl_per_dimension is None:
             raise UserError(
-                "free_bits need a KL that falls into dimensions, as that of diagonal normals and flows does"
+                "free_bits need a KL that falls into dimensions, as that of diagonal normals and flows does; "
+                f"the prior is a {type(trace.prior).__name__}: leave free_bits out"
             )
-        cost = terms.kl.mean(0).clamp(min=free_bits).sum()  # the same for each image, so that its mean is itself
-    return terms.log_px.mean(0) - beta * cost  # B
+        # The same for each image, so that its mean is itself.
+        kl = trace.kl_per_dimension.mean(0).clamp(min=free_bits).sum()
+    return trace.log_px.mean(0) - beta * kl  # B
 
 
-def iwae(terms: Terms) -> Tensor:
+def iwae(trace: Trace) -> Tensor:
     """The importance-weighted bound E[log 1/K sum_k w_k], (B,). Burda et al. 2016, eq. 8."""
-    return terms.log_w.logsumexp(0) - math.log(len(terms.log_w))  # B
+    return _log_mean_exp(trace.log_w)  # B
+
+
+def iwae_dreg(trace: Trace) -> Tensor:
+    """The same bound with the doubly reparameterised gradient of the encoder, (B,). Tucker et al. 2019, eq. 8.
+
+    The encoder's gradient is sum_k (w_k / sum_j w_j)^2 (d log w_k / d z_k) (d z_k / d phi): of log q(z|x) only the path
+    through z is kept; there the bound's gradient brings one factor w_k / sum_j w_j, and the hook the other. All else
+    that is derived from the trace's z gets that factor, too, so nothing but this bound can be trained on it.
+
+    Args:
+        trace: its posterior is a diagonal normal, and its codes need gradients.
+    """
+    q = trace.q.base_dist  # type: ignore[attr-defined]  # of Independent
+    fixed = Independent(Normal(q.loc.detach(), q.scale.detach(), validate_args=False), 1, validate_args=False)
+    log_w = trace.log_px + trace.log_pz - fixed.log_prob(trace.z)  # K B
+    weights = log_w.detach().softmax(0).unsqueeze(-1)  # K B 1
+    trace.z.register_hook(lambda gradient: gradient * weights)
+    return _log_mean_exp(log_w)  # B
+
+
+def _log_mean_exp(log_w: Tensor) -> Tensor:
+    return log_w.logsumexp(0) - math.log(len(log_w))
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:

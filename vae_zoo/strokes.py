@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_zoo.distributions import Conditional, wide
+from vae_zoo.conditional import Conditional, at_least_float32
 from vae_zoo.errors import UserError, require
 from vae_zoo.networks import Shape
 
@@ -202,12 +202,14 @@ class StrokeDecoder(Conditional):
         given = torch.cat([last, z[:, None].expand(-1, last.shape[1], -1)], -1)  # N T 5+D
         outputs, state = self.lstm(given, state)
         m = self.mixtures
-        weight, mean, log_sigma, r, pen = wide(self.linear(outputs)).split([m, 2 * m, 2 * m, m, 3], -1)  # N T .
+        weight, mean, log_sigma, r, pen = at_least_float32(self.linear(outputs)).split(
+            [m, 2 * m, 2 * m, m, 3], -1
+        )  # N T .
         mean, log_sigma, r = mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r.clamp(-STRAIGHT, STRAIGHT)
         return Points(weight, mean, log_sigma, r, pen), state
 
-    def draw(self, z: Tensor, temperature: float = 1.0) -> Tensor:
-        """Draw a sketch for each code (N, D): (N, T, 5), T what the longest needs (Ha & Eck 2017, eq. 8).
+    def sample(self, z: Tensor, temperature: float = 1.0) -> Tensor:
+        """Sample a sketch for each code (N, D): (N, T, 5), T what the longest needs (Ha & Eck 2017, eq. 8).
 
         Args:
             z: the codes.

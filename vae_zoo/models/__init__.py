@@ -2,11 +2,12 @@
 
 from vae_zoo.models.aae import AAE
 from vae_zoo.models.ae import AE
-from vae_zoo.models.base import Autoencoder, GenerativeModel, LatentVariableModel
+from vae_zoo.models.base import GenerativeModel
 from vae_zoo.models.cvae import CVAE
 from vae_zoo.models.dcgan import DCGAN
 from vae_zoo.models.iaf import IAFVAE
 from vae_zoo.models.iwae import IWAE
+from vae_zoo.models.latent import Autoencoder, LatentVariableModel
 from vae_zoo.models.sketch_decoder import SketchDecoder
 from vae_zoo.models.sketch_rnn import SketchRNN
 from vae_zoo.models.vae import VAE

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer
 
 from vae_zoo import objectives
+from vae_zoo.conditional import at_least_float32
 from vae_zoo.distributions import (
     Gaussian,
     GaussianPosterior,
@@ -14,10 +14,10 @@ from vae_zoo.distributions import (
     PointPosterior,
     PriorFactory,
     StandardNormal,
-    wide,
 )
 from vae_zoo.errors import require, require_positive
-from vae_zoo.models.base import Alternating, Autoencoder
+from vae_zoo.models.adversarial import AlternatingModel, Turn
+from vae_zoo.models.latent import ReconstructionModel
 from vae_zoo.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -27,9 +27,10 @@ from vae_zoo.networks import (
     EncoderFactory,
     Shape,
 )
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
 
-class AAE(Alternating, Autoencoder):
+class AAE(AlternatingModel, ReconstructionModel):
     """Adversarial autoencoder (Makhzani et al. 2015): a discriminator, not a KL, makes the codes follow the prior.
 
     reconstruction, of encoder and decoder:  min -log p(x|z),  z ~ q(z|x)
@@ -47,11 +48,16 @@ class AAE(Alternating, Autoencoder):
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
         discriminator: called with latent, gives the network to the logit of "a draw of the prior".
-        prior: called with latent, gives p(z).
+        prior: called with latent, shape and posterior, gives p(z).
         stochastic: draw z ~ N(mu(x), diag(sigma(x)^2)); else z = f(x).
-        lr: Adam's learning rate for the reconstruction.
+        lr: learning rate of the reconstruction, unless its optimizer is given one of its own; likewise the others.
         discriminator_lr: that of the discriminator.
         generator_lr: that of the encoder against the discriminator.
+        optimizer: called with the parameters, gives the optimizer of the reconstruction; None is Adam.
+        discriminator_optimizer: that of the discriminator.
+        generator_optimizer: that of the encoder against the discriminator.
+        lr_scheduler: called with each of the optimizers, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedules count, "epoch" or "step".
         gradient_penalty: weight of half the squared slope of the discriminator's logit at draws of the prior (Mescheder
             et al. 2018, eq. 9), which lets the codes settle on the prior where they would circle around it. Not in
             Makhzani et al.: 0 is their paper's.
@@ -74,6 +80,11 @@ class AAE(Alternating, Autoencoder):
         discriminator_lr: float = 1e-3,
         generator_lr: float = 1.5e-4,
         gradient_penalty: float = 30.0,
+        optimizer: OptimizerFactory | None = None,
+        discriminator_optimizer: OptimizerFactory | None = None,
+        generator_optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -84,32 +95,34 @@ class AAE(Alternating, Autoencoder):
         self.posterior = (
             GaussianPosterior(encoder(shape, 2 * latent)) if stochastic else PointPosterior(encoder(shape, latent))
         )
-        self.prior = prior(latent)
+        self.prior = prior(latent, shape, self.posterior)
         self.likelihood = likelihood(decoder(latent, shape))
         self.discriminator = discriminator(latent)
         self.lr, self.discriminator_lr, self.generator_lr = lr, discriminator_lr, generator_lr
         self.gradient_penalty = gradient_penalty
+        self.optimizer, self.discriminator_optimizer = optimizer, discriminator_optimizer
+        self.generator_optimizer, self.lr_scheduler, self.lr_interval = generator_optimizer, lr_scheduler, lr_interval
 
-    def configure_optimizers(self) -> list[Optimizer]:
+    def turns(self) -> list[Turn]:
         """One for each phase: reconstruction, discriminator, generator."""
         encoder = list(self.posterior.parameters())
         return [
-            Adam([*encoder, *self.likelihood.parameters()], lr=self.lr, fused=True),
-            Adam(self.discriminator.parameters(), lr=self.discriminator_lr, fused=True),
-            Adam(encoder, lr=self.generator_lr, fused=True),
+            Turn([*encoder, *self.likelihood.parameters()], self.optimizer, self.lr),
+            Turn(self.discriminator.parameters(), self.discriminator_optimizer, self.discriminator_lr),
+            Turn(encoder, self.generator_optimizer, self.generator_lr),
         ]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Take one step of each optimizer."""
-        x, y = batch
+        trace = self.trace(*batch)
         optimizers: Any = self.optimizers()
         reconstruction, discrimination, generation = optimizers
         encoder = list(self.posterior.parameters())
-        z = self.posterior(x, y).rsample()  # B D
+        z = trace.z.squeeze(0)  # B D
 
-        prior = self.sample_prior(len(x)).requires_grad_()  # B D
+        prior = self.sample_prior(len(z)).requires_grad_()  # B D
         real, fake = self.discriminator(prior), self.discriminator(z.detach())  # B 1, B 1
-        discriminator_loss = objectives.discriminator_loss(wide(real), wide(fake)).mean()
+        discriminator_loss = objectives.discriminator_loss(at_least_float32(real), at_least_float32(fake)).mean()
         (slope,) = torch.autograd.grad(real.sum(), prior, create_graph=True)  # B D
         penalty = self.gradient_penalty / 2 * slope.square().sum(-1).mean()
         discrimination.zero_grad()
@@ -117,14 +130,14 @@ class AAE(Alternating, Autoencoder):
         self.step_uncounted(discrimination)
 
         code = z.detach().requires_grad_()  # so that the discriminator's parameters get no gradient from this phase
-        generator_loss = objectives.generator_loss(wide(self.discriminator(code))).mean()
+        generator_loss = objectives.generator_loss(at_least_float32(self.discriminator(code))).mean()
         (towards_prior,) = torch.autograd.grad(generator_loss, code)  # B D
         # Both gradients of the encoder before either of its updates: a step would change the weights below the graph.
         generation.zero_grad()
         self.manual_backward(z, towards_prior, retain_graph=True)
         adversarial = [parameter.grad for parameter in encoder]
 
-        loss = -self.likelihood(z, y).log_prob(x).mean()
+        loss = -trace.log_px.mean()
         reconstruction.zero_grad()
         self.manual_backward(loss)
         correct = torch.cat([real > 0, fake < 0]).float()

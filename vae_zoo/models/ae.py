@@ -4,11 +4,13 @@ from torch import Tensor
 
 from vae_zoo.distributions import Gaussian, LikelihoodFactory, PointPosterior, StandardNormal
 from vae_zoo.errors import require, require_positive
-from vae_zoo.models.base import Autoencoder
+from vae_zoo.models.base import JointModel
+from vae_zoo.models.latent import ReconstructionModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
 
-class AE(Autoencoder):
+class AE(JointModel, ReconstructionModel):
     """Autoencoder (Hinton & Salakhutdinov 2006): the floor for the reconstruction error.
 
     loss = -log p(x | z = f(x)), which is half the squared error, up to a constant, for the default Gaussian.
@@ -21,11 +23,16 @@ class AE(Autoencoder):
         encoder: called with (shape, latent), gives the network f.
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
-        lr: Adam's learning rate.
+        lr: learning rate, unless the optimizer is given one of its own.
+        optimizer: called with the parameters, gives the optimizer; None is Adam.
+        lr_scheduler: called with the optimizer, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedule counts, "epoch" or "step".
 
     Raises:
         UserError: if the networks cannot make images of `shape`, or a number is too small.
     """
+
+    regularised = False
 
     def __init__(
         self,
@@ -35,6 +42,9 @@ class AE(Autoencoder):
         decoder: DecoderFactory = ConvDecoder,
         likelihood: LikelihoodFactory = Gaussian,
         lr: float = 1e-3,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -43,11 +53,11 @@ class AE(Autoencoder):
         self.posterior = PointPosterior(encoder(shape, latent))
         self.prior = StandardNormal(latent)
         self.likelihood = likelihood(decoder(latent, shape))
-        self.lr = lr
+        self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return -log p(x | f(x)), averaged over the batch, in nats."""
-        x, y = batch
-        loss = -self.likelihood(self.posterior(x, y).rsample(), y).log_prob(x).mean()
+        trace = self.trace(*batch)
+        loss = -trace.log_px.mean()
         self.log_training(loss=loss, reconstruction=-loss)
         return loss

@@ -1,20 +1,18 @@
 """The conditional variational autoencoder (Sohn et al. 2015)."""
 
-import torch
-from torch import Tensor
-
 from vae_zoo.distributions import (
+    ConditionedOnLabel,
     Gaussian,
     GaussianPosterior,
-    Labelled,
-    LabelledNormal,
+    LabelPrior,
     LikelihoodFactory,
+    PriorFactory,
     StandardNormal,
-    check_labels,
 )
-from vae_zoo.errors import UserError, require, require_positive
-from vae_zoo.models.base import EvidenceModel, inference
+from vae_zoo.errors import require, require_positive
+from vae_zoo.models.latent import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape, check_shape
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
 
 class CVAE(EvidenceModel):
@@ -35,17 +33,22 @@ class CVAE(EvidenceModel):
         decoder: called with (latent + label_width, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z, y).
         label_width: numbers of a label's embedding for the decoder.
-        learned_prior: learn a diagonal normal p(z|y) for each label, in place of N(0, I).
+        learned_prior: learn a diagonal normal p(z|y) for each label, in place of `prior`.
         samples: draws of z per image in training; the bound is averaged over them.
         beta: weight of the KL in the loss.
         free_bits: nats per latent dimension that cost nothing in the loss (Kingma et al. 2016, eq. 15).
         warmup: epochs in which the weight of the KL rises to beta, in equal steps, as it is from then on.
-        lr: Adam's learning rate.
+        lr: learning rate, unless the optimizer is given one of its own.
+        optimizer: called with the parameters, gives the optimizer; None is Adam.
+        lr_scheduler: called with the optimizer, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedule counts, "epoch" or "step".
 
     Raises:
         UserError: if the networks cannot make images of `shape`, or a number is too small; at a call, if the labels
             are missing or out of range.
     """
+
+    conditional = True
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class CVAE(EvidenceModel):
         encoder: EncoderFactory = ConvEncoder,
         decoder: DecoderFactory = ConvDecoder,
         likelihood: LikelihoodFactory = Gaussian,
+        prior: PriorFactory = StandardNormal,
         label_width: int = 16,
         learned_prior: bool = False,
         samples: int = 1,
@@ -62,6 +66,9 @@ class CVAE(EvidenceModel):
         free_bits: float = 0.0,
         warmup: int = 0,
         lr: float = 1e-3,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -70,23 +77,9 @@ class CVAE(EvidenceModel):
         require_positive(lr=lr)
         channels, height, width = check_shape(shape)
         q = GaussianPosterior(encoder((channels + 1, height, width), 2 * latent))
-        self.posterior = Labelled(q, labels, (1, height, width))
-        self.prior = LabelledNormal(latent, labels) if learned_prior else StandardNormal(latent)
-        self.likelihood = Labelled(likelihood(decoder(latent + label_width, shape)), labels, (label_width,))
-        self.labels, self.samples, self.lr = labels, samples, lr
+        self.posterior = ConditionedOnLabel(q, labels, (1, height, width))
+        self.prior = LabelPrior(latent, labels) if learned_prior else prior(latent, shape, self.posterior)
+        self.likelihood = ConditionedOnLabel(likelihood(decoder(latent + label_width, shape)), labels, (label_width,))
+        self.labels, self.samples = labels, samples
         self.beta, self.free_bits, self.warmup = beta, free_bits, warmup
-
-    def features(self, x: Tensor) -> Tensor:
-        """Refuse: the encoder is given the label, so that the codes need not hold it.
-
-        Raises:
-            UserError: always.
-        """
-        raise UserError("CVAE's encoder is given the label, so a classifier of its codes would say nothing")
-
-    @inference
-    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw images of the labels y (n,), or of labels drawn uniformly, (n, C, H, W) in [0, 1]."""
-        if y is None:
-            y = torch.randint(self.labels, (n,), device=self.device)
-        return super().sample(n, check_labels(y, self.labels, n))
+        self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval

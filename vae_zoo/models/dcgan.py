@@ -2,24 +2,27 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
 from vae_zoo import objectives
-from vae_zoo.distributions import wide
+from vae_zoo.conditional import at_least_float32
 from vae_zoo.errors import require, require_positive
-from vae_zoo.models.base import Alternating, Measured, inference
+from vae_zoo.models.adversarial import AlternatingModel, Turn
+from vae_zoo.models.base import Evaluated, ImageModel, WithoutCodes, WithoutDensity, inference
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator, Shape
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
 WON = 0.99  # a discriminator that is so sure for a whole epoch teaches the generator nothing
 
 
-class DCGAN(Alternating):
+class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
     """Deep convolutional GAN (Radford et al. 2015; Goodfellow et al. 2014, section 3).
 
     discriminator:  min -E_x log D(x) - E_z log(1 - D(G(z))),  z uniform on [-1, 1]^latent
@@ -32,15 +35,21 @@ class DCGAN(Alternating):
         shape: (C, H, W) of the images; H = W is a power of two, at least 16.
         latent: numbers of noise per image.
         width: channels of both networks' largest map; 128 at 64 x 64 pixels is the paper's.
-        generator_lr: Adam's learning rate of the generator.
-        discriminator_lr: that of the discriminator.
-        beta1: Adam's decay of the mean gradient, of both.
+        generator_lr: learning rate of the generator, unless its optimizer is given one of its own.
+        discriminator_lr: likewise of the discriminator.
+        beta1: decay of the mean gradient in Adam, which both have where they are given no optimizer.
+        generator_optimizer: called with the parameters, gives the generator's optimizer; None is Adam with `beta1`.
+        discriminator_optimizer: likewise the discriminator's.
+        lr_scheduler: called with each of the optimizers, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedules count, "epoch" or "step".
 
     Raises:
         UserError: if the images are of another size, or a number is too small.
     """
 
     monitor = None  # neither loss says how good the samples are
+    tiny = {"shape": (3, 16, 16), "latent": 5, "width": 4}
+    _belief: Tensor
 
     def __init__(
         self,
@@ -50,6 +59,10 @@ class DCGAN(Alternating):
         generator_lr: float = 2e-4,
         discriminator_lr: float = 2e-4,
         beta1: float = 0.5,
+        generator_optimizer: OptimizerFactory | None = None,
+        discriminator_optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -61,11 +74,17 @@ class DCGAN(Alternating):
         self.discriminator = DCGANDiscriminator(shape, width)
         self.latent, self.beta1 = latent, beta1
         self.generator_lr, self.discriminator_lr = generator_lr, discriminator_lr
+        self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
+        self.lr_scheduler, self.lr_interval = lr_scheduler, lr_interval
+        self.register_buffer("_belief", torch.zeros(3), persistent=False)  # sums of D(x) and D(G(z)), and batches
 
-    def configure_optimizers(self) -> list[Optimizer]:
+    def turns(self) -> list[Turn]:
         """One for each side: discriminator, generator."""
-        sides = (self.discriminator, self.discriminator_lr), (self.generator, self.generator_lr)
-        return [Adam(side.parameters(), lr=lr, betas=(self.beta1, 0.999), fused=True) for side, lr in sides]
+        adam = partial(Adam, betas=(self.beta1, 0.999), fused=True)
+        return [
+            Turn(self.discriminator.parameters(), self.discriminator_optimizer or adam, self.discriminator_lr),
+            Turn(self.generator.parameters(), self.generator_optimizer or adam, self.generator_lr),
+        ]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Take one step of each optimizer."""
@@ -81,7 +100,7 @@ class DCGAN(Alternating):
         self.step_uncounted(discrimination)
 
         image = fake.detach().requires_grad_()  # so that the discriminator's parameters get no gradient from this turn
-        with _still(self.discriminator):
+        with _batch_statistics_only(self.discriminator):
             generator_loss = objectives.generator_loss(self._logit(image)).mean()
         (towards_real,) = torch.autograd.grad(generator_loss, image)  # B C H W
         generation.zero_grad()
@@ -90,11 +109,6 @@ class DCGAN(Alternating):
         self._belief += torch.stack([d_x, d_g_z, torch.ones_like(d_x)])
         self.log_training(discriminator_loss=discriminator_loss, generator_loss=generator_loss, d_x=d_x, d_g_z=d_g_z)
         generation.step()
-
-    def on_train_start(self) -> None:
-        """Remember the seed, and begin to sum D(x), D(G(z)) and the number of batches."""
-        super().on_train_start()
-        self._belief = torch.zeros(3, device=self.device)
 
     def on_train_epoch_end(self) -> None:
         """Warn if one side has won."""
@@ -109,24 +123,24 @@ class DCGAN(Alternating):
             return
         rank_zero_warn(f"epoch {self.current_epoch + 1}: D(x) is {d_x:.3f} and D(G(z)) {d_g_z:.3f}: {said}")
 
-    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
+    def evaluate(self, x: Tensor, y: Tensor | None = None) -> Evaluated:
         """Evaluate images (B, C, H, W): D(x), D of as many samples, and both losses.
 
         Here D normalises by its running statistics, of real and generated batches alike, and in training by those of
         each batch, which tell it more: D(x) and D(G(z)) are nearer to each other here.
         """
         real, fake = self._logit(x), self._logit(self._generate(len(x)))  # B, B
-        per_image = {
+        figures = {
             "discriminator_loss": objectives.discriminator_loss(real, fake),
             "generator_loss": objectives.generator_loss(fake),
             "d_x": real.sigmoid(),
             "d_g_z": fake.sigmoid(),
         }
-        return Measured(per_image=per_image, codes=None, draws=None, kl=None, x_hat=None)
+        return Evaluated(figures=figures, trace=None)
 
     @inference
-    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw noise and return its images, (n, C, H, W) in [0, 1]."""
+    def sample(self, n: int, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
+        """Draw noise and return its images, (n, C, H, W) in [0, 1]; there are neither labels nor a temperature."""
         require(1, n=n)
         return self._generate(n)
 
@@ -142,15 +156,15 @@ class DCGAN(Alternating):
     def _generate(self, n: int) -> Tensor:
         """Draw images (n, C, H, W) in [0, 1]; Tanh's range is mapped to theirs here alone."""
         z = next(self.parameters()).new_empty(n, self.latent).uniform_(-1, 1)  # n D
-        return (wide(self.generator(z)) + 1) / 2
+        return (at_least_float32(self.generator(z)) + 1) / 2
 
     def _logit(self, x: Tensor) -> Tensor:
         """The logit of D (B,) of images (B, C, H, W) in [0, 1]."""
-        return wide(self.discriminator(2 * x - 1)).squeeze(1)
+        return at_least_float32(self.discriminator(2 * x - 1)).squeeze(1)
 
 
 @contextmanager
-def _still(network: nn.Module) -> Iterator[None]:
+def _batch_statistics_only(network: nn.Module) -> Iterator[None]:
     """Normalise by the batch and leave the running statistics alone: they are of the network's own turn."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:

@@ -1,10 +1,11 @@
 """The VAE with an inverse autoregressive flow (Kingma et al. 2016)."""
 
-from vae_zoo.distributions import Gaussian, LikelihoodFactory, StandardNormal
+from vae_zoo.distributions import Gaussian, LikelihoodFactory, PriorFactory, StandardNormal
 from vae_zoo.errors import require, require_positive
 from vae_zoo.flows import FlowPosterior
-from vae_zoo.models.base import EvidenceModel
+from vae_zoo.models.latent import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
 
 class IAFVAE(EvidenceModel):
@@ -23,6 +24,7 @@ class IAFVAE(EvidenceModel):
         encoder: called with (shape, 2 * latent + context), gives the network to mu, log sigma^2 and h.
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
+        prior: called with latent, shape and posterior, gives p(z).
         steps: T, steps of the flow; 0 is the VAE with a sampled KL.
         context: width of h.
         hidden: width of a step's hidden layers, at least D.
@@ -31,7 +33,10 @@ class IAFVAE(EvidenceModel):
         beta: weight of the KL in the loss.
         free_bits: nats per latent dimension that cost nothing in the loss (eq. 15).
         warmup: epochs in which the weight of the KL rises to beta, in equal steps, as it is from then on.
-        lr: Adam's learning rate.
+        lr: learning rate, unless the optimizer is given one of its own.
+        optimizer: called with the parameters, gives the optimizer; None is Adam.
+        lr_scheduler: called with the optimizer, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedule counts, "epoch" or "step".
 
     Raises:
         UserError: if the networks cannot make images of `shape`, or a number is too small.
@@ -44,6 +49,7 @@ class IAFVAE(EvidenceModel):
         encoder: EncoderFactory = ConvEncoder,
         decoder: DecoderFactory = ConvDecoder,
         likelihood: LikelihoodFactory = Gaussian,
+        prior: PriorFactory = StandardNormal,
         steps: int = 4,
         context: int = 64,
         hidden: int = 256,
@@ -53,6 +59,9 @@ class IAFVAE(EvidenceModel):
         free_bits: float = 0.0,
         warmup: int = 0,
         lr: float = 1e-3,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -60,7 +69,8 @@ class IAFVAE(EvidenceModel):
         require(0, steps=steps, beta=beta, free_bits=free_bits, warmup=warmup)
         require_positive(lr=lr)
         self.posterior = FlowPosterior(encoder(shape, 2 * latent + context), latent, context, steps, hidden, depth)
-        self.prior = StandardNormal(latent)
+        self.prior = prior(latent, shape, self.posterior)
         self.likelihood = likelihood(decoder(latent, shape))
-        self.samples, self.lr = samples, lr
+        self.samples = samples
         self.beta, self.free_bits, self.warmup = beta, free_bits, warmup
+        self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval

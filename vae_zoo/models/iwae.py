@@ -1,19 +1,18 @@
 """The importance-weighted autoencoder (Burda et al. 2016)."""
 
-from typing import Any, cast
-
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 
 from vae_zoo import objectives
-from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, StandardNormal, normal
+from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, PriorFactory, StandardNormal
 from vae_zoo.errors import require, require_positive
-from vae_zoo.models.base import LatentVariableModel
+from vae_zoo.models.latent import ImageAutoencoder, LatentVariableModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
-from vae_zoo.objectives import Terms
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
+from vae_zoo.trace import Trace
 
 
-class IWAE(LatentVariableModel):
+class IWAE(ImageAutoencoder, LatentVariableModel):
     """Importance-weighted autoencoder (Burda et al. 2016, eq. 8).
 
     log p(x) >= E[log 1/K sum_k w_k],  w_k = p(x|z_k) p(z_k) / q(z_k|x),  z_k ~ q(z|x) independently
@@ -29,15 +28,17 @@ class IWAE(LatentVariableModel):
         encoder: called with (shape, 2 * latent), gives the network to mu and log sigma^2.
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
+        prior: called with latent, shape and posterior, gives p(z).
         samples: K, draws of z per image in training and validation.
         dreg: train the encoder by doubly reparameterised gradients.
-        lr: Adam's learning rate.
+        lr: learning rate, unless the optimizer is given one of its own.
+        optimizer: called with the parameters, gives the optimizer; None is Adam.
+        lr_scheduler: called with the optimizer, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedule counts, "epoch" or "step".
 
     Raises:
         UserError: if the networks cannot make images of `shape`, or a number is too small.
     """
-
-    objective = staticmethod(objectives.iwae)
 
     def __init__(
         self,
@@ -46,28 +47,25 @@ class IWAE(LatentVariableModel):
         encoder: EncoderFactory = ConvEncoder,
         decoder: DecoderFactory = ConvDecoder,
         likelihood: LikelihoodFactory = Gaussian,
+        prior: PriorFactory = StandardNormal,
         samples: int = 5,
         dreg: bool = False,
         lr: float = 1e-3,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         require(1, latent=latent, samples=samples)
         require_positive(lr=lr)
         self.posterior = GaussianPosterior(encoder(shape, 2 * latent))
-        self.prior = StandardNormal(latent)
+        self.prior = prior(latent, shape, self.posterior)
         self.likelihood = likelihood(decoder(latent, shape))
-        self.samples, self.dreg, self.lr = samples, dreg, lr
+        self.samples, self.dreg = samples, dreg
+        self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval
 
-    def terms(self, x: Tensor, y: Tensor | None = None, samples: int = 1) -> Terms:
-        """Draw K = `samples` codes for each image (B, C, H, W) and return the log-terms, each (K, B) in nats."""
-        if not (self.dreg and self.training and torch.is_grad_enabled()):
-            return super().terms(x, y, samples)
-        q = self.posterior(x, y)
-        base, z = cast(Any, q).base_dist, q.rsample(Size([samples]))  # z: K B D
-        # Of log q(z|x) only the path through z is kept; there the bound's gradient brings one factor
-        # w_k / sum_j w_j, and the hook the other.
-        terms, _ = self._score(x, y, normal(base.loc.detach(), base.scale.detach()), z)
-        weights = terms.log_w.detach().softmax(0).unsqueeze(-1)  # K B 1
-        z.register_hook(lambda gradient: gradient * weights)
-        return terms
+    def objective(self, trace: Trace) -> Tensor:
+        """Reduce what was drawn to the bound, (B,) in nats."""
+        doubly = self.dreg and self.training and torch.is_grad_enabled()
+        return objectives.iwae_dreg(trace) if doubly else objectives.iwae(trace)

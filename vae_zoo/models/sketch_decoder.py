@@ -2,13 +2,15 @@
 
 from torch import Tensor
 
-from vae_zoo.errors import require, require_positive, require_share
-from vae_zoo.models.base import Measured, SketchModel, inference
+from vae_zoo.errors import UserError, require, require_positive, require_share
+from vae_zoo.models.base import Evaluated, JointModel, WithoutCodes, inference
+from vae_zoo.models.sketch import SketchModel
 from vae_zoo.networks import Shape
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 from vae_zoo.strokes import ROW, StrokeDecoder, longest
 
 
-class SketchDecoder(SketchModel):
+class SketchDecoder(SketchModel, JointModel, WithoutCodes):
     """The decoder of Sketch-RNN alone (Ha & Eck 2017, section 3.3): p(x) = prod_i p(x_i | x_1 ... x_{i-1}).
 
     loss = -log p(x) / N_max. It has a density, which needs no bound, and no codes.
@@ -18,7 +20,10 @@ class SketchDecoder(SketchModel):
         decoder_width: of the LSTM's state.
         mixtures: M, normals in the mixture of a point's offset.
         recurrent_dropout: probability with which the LSTM drops a new value in training.
-        lr: Adam's learning rate.
+        lr: learning rate, unless the optimizer is given one of its own.
+        optimizer: called with the parameters, gives the optimizer; None is Adam.
+        lr_scheduler: called with the optimizer, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedule counts, "epoch" or "step".
 
     Raises:
         UserError: if a number is out of range.
@@ -31,6 +36,9 @@ class SketchDecoder(SketchModel):
         mixtures: int = 20,
         recurrent_dropout: float = 0.0,
         lr: float = 1e-3,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -38,7 +46,7 @@ class SketchDecoder(SketchModel):
         require_share(recurrent_dropout=recurrent_dropout)
         require_positive(lr=lr)
         self.likelihood = StrokeDecoder(0, decoder_width, mixtures, recurrent_dropout, self.longest)
-        self.lr = lr
+        self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return minus the log-density over N_max, averaged over the batch."""
@@ -47,11 +55,18 @@ class SketchDecoder(SketchModel):
         self.log_training(loss=loss, nll=nll)
         return loss
 
-    def measure(self, x: Tensor, y: Tensor | None = None) -> Measured:
-        """Evaluate sketches (B, T, 5)."""
+    def evaluate(self, x: Tensor, y: Tensor | None = None) -> Evaluated:
+        """Measure sketches (B, T, 5)."""
         nll = -self._log_prob(x)
-        per_image = {"loss": nll / self.longest, "nll": nll}
-        return Measured(per_image=per_image, codes=None, draws=None, kl=None, x_hat=None)
+        return Evaluated(figures={"loss": nll / self.longest, "nll": nll}, trace=None)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Refuse.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("SketchDecoder has no encoder or discriminator, so it has no features")
 
     @inference
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 1) -> Tensor:
@@ -59,10 +74,10 @@ class SketchDecoder(SketchModel):
         return self._log_prob(x)
 
     @inference
-    def sample(self, n: int, y: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-        """Draw `n` sketches (n, T, 5) at a temperature (eq. 8); 1 is the model's own."""
+    def sample(self, n: int, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
+        """Draw `n` sketches (n, T, 5) at a temperature (eq. 8); 1, the default, is the model's own."""
         require(1, n=n)
-        return self.likelihood.draw(self._no_code(n), temperature)
+        return self.likelihood.sample(self._no_code(n), 1.0 if temperature is None else temperature)
 
     def _log_prob(self, x: Tensor) -> Tensor:
         return self.likelihood(self._no_code(len(x))).log_prob(x)

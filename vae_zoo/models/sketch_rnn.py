@@ -1,15 +1,16 @@
 """Sketch-RNN (Ha & Eck 2017)."""
 
 from torch import Tensor
-from torch.distributions import Distribution
 
-from vae_zoo import objectives
-from vae_zoo.distributions import GaussianPosterior, StandardNormal
+from vae_zoo.distributions import GaussianPosterior, PriorFactory, StandardNormal
 from vae_zoo.errors import require, require_positive, require_share
-from vae_zoo.models.base import LatentVariableModel, SketchModel, inference
+from vae_zoo.models.base import inference
+from vae_zoo.models.latent import LatentVariableModel
+from vae_zoo.models.sketch import SketchModel
 from vae_zoo.networks import Shape
-from vae_zoo.objectives import Terms
+from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 from vae_zoo.strokes import ROW, StrokeDecoder, StrokeEncoder, longest
+from vae_zoo.trace import Trace
 
 
 class SketchRNN(SketchModel, LatentVariableModel):
@@ -28,18 +29,23 @@ class SketchRNN(SketchModel, LatentVariableModel):
         mixtures: M, normals in the mixture of a point's offset.
         recurrent_dropout: probability with which an LSTM drops a new value in training (Semeniuta et al. 2016); with it
             the LSTMs loop over time, and training takes longer.
+        prior: called with latent, shape and posterior, gives p(z).
         samples: draws of z per sketch in training.
         kl_weight: w.
         kl_min: KL_min, nats per latent dimension that cost nothing.
         eta_min: the KL's share of its weight at the first step.
         annealing: R, by which the rest shrinks at each step; 0 is the whole weight from the second step on.
-        lr: Adam's learning rate.
+        lr: learning rate, unless the optimizer is given one of its own.
+        optimizer: called with the parameters, gives the optimizer; None is Adam.
+        lr_scheduler: called with the optimizer, gives its schedule; None is a constant learning rate.
+        lr_interval: what the schedule counts, "epoch" or "step".
 
     Raises:
         UserError: if a number is out of range.
     """
 
     likelihood: StrokeDecoder
+    tiny = {**SketchModel.tiny, "latent": 5, "encoder_width": 8}
 
     def __init__(
         self,
@@ -49,12 +55,16 @@ class SketchRNN(SketchModel, LatentVariableModel):
         decoder_width: int = 512,
         mixtures: int = 20,
         recurrent_dropout: float = 0.0,
+        prior: PriorFactory = StandardNormal,
         samples: int = 1,
         kl_weight: float = 0.5,
         kl_min: float = 0.2,
         eta_min: float = 0.01,
         annealing: float = 0.99995,
         lr: float = 1e-3,
+        optimizer: OptimizerFactory | None = None,
+        lr_scheduler: SchedulerFactory | None = None,
+        lr_interval: Interval = "epoch",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -64,33 +74,27 @@ class SketchRNN(SketchModel, LatentVariableModel):
         require_share(recurrent_dropout=recurrent_dropout, eta_min=eta_min, annealing=annealing)
         require_positive(lr=lr)
         self.posterior = GaussianPosterior(StrokeEncoder(2 * latent, encoder_width, recurrent_dropout))
-        self.prior = StandardNormal(latent)
+        self.prior = prior(latent, shape, self.posterior)
         self.likelihood = StrokeDecoder(latent, decoder_width, mixtures, recurrent_dropout, self.longest)
-        self.latent, self.samples, self.lr = latent, samples, lr
+        self.latent, self.samples = latent, samples
+        self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval
         self.kl_weight, self.kl_min, self.eta_min, self.annealing = kl_weight, kl_min, eta_min, annealing
 
-    def objective(self, terms: Terms) -> Tensor:
-        """Reduce the terms to minus the loss, (B,)."""
+    def objective(self, trace: Trace) -> Tensor:
+        """Reduce what was drawn to minus the loss, (B,)."""
         training = self.training and self._trainer is not None  # without a Trainer there are no steps
         eta = 1 - (1 - self.eta_min) * self.annealing**self.global_step if training else 1.0
-        kl = (objectives.kl(terms).mean() / self.latent).clamp(min=self.kl_min)
-        return terms.log_px.mean(0) / self.longest - self.kl_weight * eta * kl
+        kl = (trace.kl.mean() / self.latent).clamp(min=self.kl_min)
+        return trace.log_px.mean(0) / self.longest - self.kl_weight * eta * kl
 
-    def errors(self, x: Tensor, centre: Distribution, drawn: Distribution) -> tuple[dict[str, Tensor], None]:
+    def reconstruction_errors(self, trace: Trace) -> dict[str, Tensor]:
         """Return nothing: two sketches with other numbers of points have no squared distance."""
-        return {}, None
+        return {}
 
     @inference
-    def sample(self, n: int, y: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
-        """Draw `n` sketches (n, T, 5), T <= N_max + 1, from the prior; at temperature 1 the model's own (eq. 8)."""
-        return self.decode(self.sample_prior(n), temperature=temperature)
+    def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
+        """Sample a sketch for each code (B, D), (B, T, 5), T <= N_max + 1, at a temperature (eq. 8).
 
-    @inference
-    def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float = 0.0) -> Tensor:
-        """Draw a sketch for each code (B, D), (B, T, 5): at temperature 0 what is likeliest, point by point."""
-        return self.likelihood.draw(z, temperature)
-
-    @inference
-    def reconstruct(self, x: Tensor, y: Tensor | None = None, *, temperature: float = 0.0) -> Tensor:
-        """Draw sketches (B, T', 5) from the codes of sketches (B, T, 5)."""
-        return self.decode(self.encode(x), temperature=temperature)
+        At 0, the default, it takes what is likeliest, point by point.
+        """
+        return self.likelihood.sample(z, 0.0 if temperature is None else temperature)

@@ -1,0 +1,216 @@
+"""Likelihoods p(x|z) of images. Each owns its decoder and the activation at the decoder's end."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Bernoulli as BernoulliDistribution
+from torch.distributions import Distribution, Independent
+
+from vae_zoo.conditional import Conditional, at_least_float32
+from vae_zoo.errors import require_positive
+
+
+class Likelihood(Conditional):
+    """p(x|z) of images with values in [0, 1], built around a decoder that ends without an activation.
+
+    Attributes:
+        decoder: (N, D) -> (N, C, H, W).
+        code_dims: dimensions of a code: 1, or 3 where it consists of maps (C', H', W').
+        discrete: True for a probability of the 256 pixel values, so that bits per dimension are defined.
+        binary: True for a probability of black and white pixels, no density of grey ones.
+    """
+
+    decoder: nn.Module
+    code_dims: int = 1
+    discrete: bool = False
+    binary: bool = False
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        """Return p(x|z) for codes (..., D): batch shape (...), event shape (C, H, W)."""
+        batch = z.shape[: -self.code_dims]
+        out = self.decoder(z.flatten(0, len(batch) - 1))  # N C H W
+        return self.distribution(at_least_float32(out).unflatten(0, batch))  # ... C H W
+
+    @abstractmethod
+    def distribution(self, out: Tensor) -> Distribution:
+        """Make the distribution over images from the decoder's output (..., C, H, W)."""
+
+
+LikelihoodFactory = Callable[[nn.Module], Likelihood]
+
+
+class Pixels(Distribution):
+    """A distribution over whole images (..., C, H, W), independent pixels: `mean` is an image, `log_prob` is (...)."""
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__(mean.shape[:-3], mean.shape[-3:], validate_args=False)
+        self._mean = mean
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x|z], (..., C, H, W), in [0, 1]."""
+        return self._mean
+
+
+class GaussianPixels(Pixels):
+    """N(mean, sigma^2 I) with one sigma for all pixels: log p = -|x - mean|^2 / 2 sigma^2 - n log(sigma sqrt(2 pi))."""
+
+    def __init__(self, mean: Tensor, log_sigma: Tensor) -> None:
+        super().__init__(mean)
+        self.log_sigma = log_sigma
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of images (..., C, H, W) in nats, (...)."""
+        squares = (value - self._mean).square().sum((-3, -2, -1))  # ...
+        constant = self._event_shape.numel() * (self.log_sigma + math.log(2 * math.pi) / 2)
+        return -squares / 2 * (-2 * self.log_sigma).exp() - constant
+
+
+class Gaussian(Likelihood):
+    """N(x; sigmoid(decoder(z)), sigma^2 I) with a fixed sigma; sigma = 1 makes the loss half the squared error.
+
+    Args:
+        decoder: (N, D) -> (N, C, H, W), no activation at its end.
+        sigma: standard deviation of a pixel, in units of the [0, 1] range.
+
+    Raises:
+        UserError: if sigma is not positive.
+    """
+
+    def __init__(self, decoder: nn.Module, sigma: float = 1.0) -> None:
+        super().__init__()
+        require_positive(sigma=sigma)
+        self.decoder = decoder
+        self.register_buffer("log_sigma", torch.tensor(math.log(sigma)), persistent=False)
+
+    def distribution(self, out: Tensor) -> Distribution:
+        """Make the Gaussian over images from the decoder's output."""
+        return GaussianPixels(out.sigmoid(), self.get_buffer("log_sigma"))
+
+
+class LearnedGaussian(Likelihood):
+    """N(x; sigmoid(decoder(z)), sigma^2 I) with one sigma, a parameter of the model, shared by all pixels.
+
+    Args:
+        decoder: (N, D) -> (N, C, H, W), no activation at its end.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.log_sigma = nn.Parameter(torch.zeros(()))
+
+    def distribution(self, out: Tensor) -> Distribution:
+        """Make the Gaussian over images from the decoder's output."""
+        return GaussianPixels(out.sigmoid(), at_least_float32(self.log_sigma))
+
+
+class OptimalGaussian(Likelihood):
+    """N(x; sigmoid(decoder(z)), sigma^2 I) with the sigma of maximum likelihood (Rybkin et al. 2021, sigma-VAE).
+
+    sigma^2 = mean of (x - mean)^2 over draws, batch and pixels, in training computed from the batch at hand. In
+    evaluation that would let the density look at the image that it scores, so there sigma^2 is the running mean over
+    the last 100 or so training batches, a constant.
+
+    Args:
+        decoder: (N, D) -> (N, C, H, W), no activation at its end.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.register_buffer("variance", torch.ones(()))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def distribution(self, out: Tensor) -> Distribution:
+        """Make the Gaussian over images from the decoder's output."""
+        if self.training:
+            return _OptimalGaussianPixels(out.sigmoid(), self._track)
+        return GaussianPixels(out.sigmoid(), self.get_buffer("variance").log() / 2)
+
+    def _track(self, variance: Tensor) -> None:
+        batches, running = self.get_buffer("batches"), self.get_buffer("variance")
+        batches += 1
+        running += (variance - running) / batches.clamp(max=100)
+
+
+class _OptimalGaussianPixels(Pixels):
+    """Gaussian pixels whose sigma is chosen when the images come."""
+
+    def __init__(self, mean: Tensor, track: Callable[[Tensor], None]) -> None:
+        super().__init__(mean)
+        self._track = track
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        # For the mean over draws the gradient through sigma is zero, here being at its optimum; weighted draws
+        # would pull at a sigma that is none of theirs. At least a quarter of a grey level.
+        variance = (value - self._mean).square().mean().clamp(min=1e-6).detach()
+        self._track(variance)
+        return GaussianPixels(self._mean, variance.log() / 2).log_prob(value)
+
+
+class Bernoulli(Likelihood):
+    """prod_i p_i^x_i (1 - p_i)^(1 - x_i), p = sigmoid(decoder(z)): a likelihood for binary pixels.
+
+    Grey values between 0 and 1 are accepted; then this is the cross entropy and not a density of the image, and a
+    test reports neither bound nor likelihood.
+
+    Args:
+        decoder: (N, D) -> (N, C, H, W), no activation at its end.
+    """
+
+    binary = True
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def distribution(self, out: Tensor) -> Distribution:
+        """Make the Bernoulli over images from the decoder's output, the logits."""
+        return Independent(BernoulliDistribution(logits=out, validate_args=False), 3, validate_args=False)
+
+
+class DiscretisedLogistic(Likelihood):
+    """A probability for each of the 256 values of a pixel: a logistic density summed over bins (Kingma et al. 2016).
+
+    P(x|z) = F(x + 1/510) - F(x - 1/510), F(t) = sigmoid((t - mu) / s), mu = sigmoid(decoder(z)), x = 0, 1/255 ... 1;
+    the end bins reach to minus and plus infinity, so the 256 values sum to one. The scale s is one learned parameter.
+
+    Args:
+        decoder: (N, D) -> (N, C, H, W), no activation at its end.
+    """
+
+    discrete = True
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.log_scale = nn.Parameter(torch.tensor(-2.0))  # a standard deviation of 0.25, like natural images'
+
+    def distribution(self, out: Tensor) -> Distribution:
+        """Make the discretised logistic over images from the decoder's output."""
+        return DiscretisedLogisticPixels(out.sigmoid(), at_least_float32(self.log_scale))
+
+
+class DiscretisedLogisticPixels(Pixels):
+    """A logistic of location `centre` and one scale for all pixels, rounded to k/255 and clipped to [0, 1]."""
+
+    def __init__(self, centre: Tensor, log_scale: Tensor) -> None:
+        scale = log_scale.exp()
+        # The mean of the clipped logistic: the integral of 1 - F over [0, 1].
+        super().__init__(scale * (F.softplus(centre / scale) - F.softplus((centre - 1) / scale)))
+        self.centre, self.scale = centre, scale
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of images (..., C, H, W) of values k/255, in nats, (...)."""
+        above = F.logsigmoid((value + 1 / 510 - self.centre) / self.scale)  # log F(upper edge)
+        below = F.logsigmoid(-(value - 1 / 510 - self.centre) / self.scale)  # log (1 - F(lower edge))
+        # F(u) - F(l) = F(u) (1 - F(l)) (1 - exp((l - u) / s)): no difference of nearly equal numbers.
+        inside = above + below + torch.log(-torch.expm1(-1 / 255 / self.scale))
+        inside = torch.where(value < 0.5 / 255, above, inside)
+        inside = torch.where(value > 254.5 / 255, below, inside)
+        return inside.sum((-3, -2, -1))

@@ -1,0 +1,24 @@
+"""What models of sketches share."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from vae_zoo import drawing
+from vae_zoo.models.base import GenerativeModel
+
+
+class SketchModel(GenerativeModel):
+    """A model of sketches (B, T, 5), see `vae_zoo.strokes`."""
+
+    pixels = False
+    has_temperature = True
+    tiny = {"shape": (20, 5), "decoder_width": 8, "mixtures": 3}
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """Render sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""
+        return drawing.rasterise(x).to(x.device)
+
+    def svg(self, rows: Sequence[Tensor]) -> str:
+        """Render rows of sketches, (B, T, 5) each, as an SVG document."""
+        return drawing.svg(rows)

@@ -1,0 +1,56 @@
+"""Optimizers and learning-rate schedules, each made by a factory that a yaml can describe."""
+
+from collections.abc import Callable, Iterable
+from typing import Literal, cast
+
+from torch.nn import Parameter
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, SequentialLR
+
+OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+Interval = Literal["epoch", "step"]
+
+
+def build_optimizer(
+    factory: OptimizerFactory | None, parameters: Iterable[Parameter], lr: float, clipped: bool
+) -> Optimizer:
+    """Make an optimizer with the learning rate `lr`, or its own if the factory says another than its class has.
+
+    Args:
+        factory: called with the parameters; None is Adam (Kingma & Ba 2015), the other settings at their defaults.
+        parameters: what is trained.
+        lr: the learning rate.
+        clipped: whether gradients are clipped; under bf16-mixed Lightning clips none of a fused optimizer.
+    """
+    parameters = list(parameters)
+    if factory is None:
+        return Adam(parameters, lr=lr, fused=not clipped)
+    optimizer = factory(parameters)
+    try:
+        usual = cast(OptimizerFactory, type(optimizer))(parameters).defaults["lr"]
+    except TypeError:  # a class that must be told its rate has been told
+        return optimizer
+    if optimizer.defaults["lr"] == usual:
+        for settings in (optimizer.defaults, *optimizer.param_groups):
+            settings["lr"] = lr
+    return optimizer
+
+
+def catch_up(scheduler: LRScheduler, count: int) -> None:
+    """Step a schedule until it stands at the epoch or step `count`."""
+    while scheduler.last_epoch < count:
+        scheduler.step()
+
+
+class Phases(SequentialLR):
+    """PyTorch's SequentialLR from factories, so that a yaml can say it: one schedule after the other.
+
+    Args:
+        optimizer: whose learning rate is scheduled.
+        schedulers: called with the optimizer, give the schedules: a linear warm-up and then a cosine, say.
+        milestones: the epochs or steps at which the next one begins, one fewer than there are schedules.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedulers: list[SchedulerFactory], milestones: list[int]) -> None:
+        super().__init__(optimizer, [make(optimizer) for make in schedulers], milestones)

@@ -1,0 +1,108 @@
+"""What was drawn for a batch: the codes, and the distributions that they came from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
+
+
+class Autoregressive(Distribution, ABC):
+    """A distribution over (..., D) whose log-density is a sum over dimensions, each given others."""
+
+    @abstractmethod
+    def log_prob_per_dimension(self, value: Tensor) -> Tensor:
+        """Return the summands of `log_prob`, (..., D)."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density in nats, (...)."""
+        return self.log_prob_per_dimension(value).sum(-1)
+
+
+class Trace:
+    """K codes z for each of B images, with q(z|x), p(z) and p(x|z). What is derived is computed when it is asked for.
+
+    Codes are vectors of D numbers or, of a spatial code, maps; D below stands for either. All logarithms are in nats.
+
+    Args:
+        x: the images, (B, C, H, W), or sketches, (B, T, 5).
+        y: their labels, (B,), if there are any.
+        q: the posterior q(z|x), batch shape (B,).
+        prior: p(z), or p(z|y) with the batch shape (B,).
+        likelihood: called with codes and labels, gives p(x|z).
+        samples: K, draws from q for each image.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor | None,
+        q: Distribution,
+        prior: Distribution,
+        likelihood: Callable[[Tensor, Tensor | None], Distribution],
+        samples: int = 1,
+    ) -> None:
+        self.x, self.y, self.q, self.prior, self.likelihood = x, y, q, prior, likelihood
+        self.z = q.rsample(torch.Size([samples]))  # K B D
+
+    def redraw(self, samples: int) -> "Trace":
+        """Draw K = `samples` new codes for each image from the same distributions."""
+        return Trace(self.x, self.y, self.q, self.prior, self.likelihood, samples)
+
+    @cached_property
+    def px(self) -> Distribution:
+        """p(x|z), batch shape (K, B)."""
+        return self.likelihood(self.z, self.y)
+
+    @cached_property
+    def log_px(self) -> Tensor:
+        """Log p(x|z), (K, B)."""
+        return self.px.log_prob(self.x)
+
+    @cached_property
+    def log_pz(self) -> Tensor:
+        """Log p(z), (K, B)."""
+        return self.prior.log_prob(self.z)
+
+    @cached_property
+    def log_qz(self) -> Tensor:
+        """Log q(z|x), (K, B)."""
+        return self.q.log_prob(self.z)
+
+    @cached_property
+    def log_w(self) -> Tensor:
+        """The log importance weights log p(x|z) + log p(z) - log q(z|x), (K, B)."""
+        return self.log_px + self.log_pz - self.log_qz
+
+    @cached_property
+    def kl_per_dimension(self) -> Tensor | None:
+        """The summands of KL(q(z|x) || p(z)), one for each dimension, (B, D), for a diagonal normal prior; else None.
+
+        Each is in closed form if q is a diagonal normal, too. For an autoregressive q it is the mean over the draws of
+        the summands of log q - log p: their sum estimates the KL, but one by one they may be negative.
+        """
+        match self.q, self.prior:
+            case Independent(base_dist=Normal() as q), Independent(base_dist=Normal() as prior):
+                return kl_divergence(q, prior).flatten(1)  # B D
+            case Autoregressive() as q, Independent(base_dist=Normal() as prior):
+                return (q.log_prob_per_dimension(self.z) - prior.log_prob(self.z)).mean(0)  # B D
+        return None
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """KL(q(z|x) || p(z)), (B,): in closed form where there is one, else the mean of log q - log p."""
+        if self.kl_per_dimension is None:
+            return (self.log_qz - self.log_pz).mean(0)  # B
+        return self.kl_per_dimension.sum(-1)  # B
+
+    @property
+    def centre(self) -> Tensor:
+        """The code that stands for an image, (B, D): the posterior's mean, of a flow its base's mean pushed through."""
+        return self.q.mean
+
+    @cached_property
+    def x_hat(self) -> Tensor:
+        """The images decoded from the centres, (B, C, H, W)."""
+        return self.likelihood(self.centre, self.y).mean
