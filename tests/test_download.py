@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from tests.test_data import module
+from tests.data_sets import module
 from vae_zoo.cli import main
 from vae_zoo.data import download
 

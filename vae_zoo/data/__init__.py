@@ -4,7 +4,18 @@ from vae_zoo.data.binarized_mnist import BinarizedMNIST
 from vae_zoo.data.coco import COCODataModule
 from vae_zoo.data.coco_sketches import COCOSketches
 from vae_zoo.data.frey_faces import FreyFaces
+from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.data.sketches import Sketches
 
-__all__ = ["BinarizedMNIST", "COCODataModule", "COCOSketches", "DataModule", "Facts", "FreyFaces", "Sketches"]
+__all__ = [
+    "BinarizedMNIST",
+    "COCODataModule",
+    "COCOSketches",
+    "DataModule",
+    "Facts",
+    "FreyFaces",
+    "ImageDataModule",
+    "ImageDataset",
+    "Sketches",
+]

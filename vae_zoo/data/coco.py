@@ -96,7 +96,7 @@ class COCODataModule(ImageDataModule):
         beside = self.root.parent if self.root.is_file() else self.root  # a zip cannot be written into
         self.cache_dir = beside / Path(cache_dir).expanduser() if cache_dir else _user_cache()
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
-        self.augment = augment if isinstance(augment, list) else [augment] if augment else []
+        self.augment = augment if isinstance(augment, list) else [] if augment is None else [augment]
         require(1, n_train=n_train, n_test=n_test, image_size=min(self.height, self.width), batch_size=batch_size)
         require(0, n_val=n_val or 0, min_size=min_size, workers=workers or 0, max_unreadable=max_unreadable)
         if val_on_test and n_val:

@@ -62,9 +62,10 @@ class AugmentedDataset(Dataset):
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, list[int]]:
         """Return images (B, H, W, C) uint8, labels (B,) and B seeds."""
-        keys = [(self.order.seed, self.order.epoch, index) for index in indices]
-        seeds = [int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) for key in keys]
-        return *self.data.__getitems__(indices), seeds  # numbers, not a tensor: that would have to come back
+        seeds = np.random.default_rng((self.order.seed, self.order.epoch)).integers(2**63, size=len(self))
+        return *self.data.__getitems__(indices), seeds[
+            indices
+        ].tolist()  # no tensor: it would go to the device and back
 
 
 def augmented(x: Tensor, transforms: Sequence[Transform], seeds: Sequence[int]) -> Tensor:

@@ -1,0 +1,125 @@
+"""Augmentation of the training images: off, on, image by image, and the same again in a resumed run."""
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torchvision.transforms import v2
+
+from tests.data_sets import images, module
+from vae_zoo.data.images import augmented
+from vae_zoo.errors import UserError
+
+FLIP = v2.RandomHorizontalFlip()
+
+
+def train_batches(data, epoch=0, seed=0):
+    torch.manual_seed(seed)
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+
+
+def test_without_a_transform_nothing_changes(shapes):
+    for off in (None, []):
+        for (x, y), (plain, labels) in zip(
+            train_batches(module(shapes, augment=off)), train_batches(module(shapes)), strict=True
+        ):
+            assert torch.equal(x, plain) and torch.equal(y, labels)
+
+
+def test_only_training_batches_change(shapes):
+    data, plain = module(shapes, augment=v2.RandomHorizontalFlip(1.0)), module(shapes)
+    for part in ("val", "test"):
+        assert torch.equal(images(data, part)[0], images(plain, part)[0])
+    for part in ("train", "val", "test"):
+        assert torch.equal(next(data.batches(part, 9))[0], next(plain.batches(part, 9))[0])
+    for (x, y), (before, labels) in zip(train_batches(data), train_batches(plain), strict=True):
+        assert torch.equal(x, before.flip(-1)) and torch.equal(y, labels)
+        assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_each_image_has_draws_of_its_own_that_differ_between_epochs_and_seeds(shapes, resident):
+    data, plain = module(shapes, augment=[FLIP], resident=resident), module(shapes)
+
+    def flips(seed, epoch):
+        pairs = zip(train_batches(data, epoch, seed), train_batches(plain, epoch, seed), strict=True)
+        decided = []
+        for (x, _), (before, _) in pairs:
+            flipped, kept = ((x == other).flatten(1).all(1) for other in (before.flip(-1), before))
+            assert (flipped ^ kept).all()
+            assert 0 < flipped.sum() < len(x)
+            decided += flipped.tolist()
+        return decided
+
+    assert flips(0, 1) == flips(0, 1)
+    assert flips(0, 1) != flips(0, 2) != flips(1, 2)
+
+
+def test_an_images_draws_do_not_depend_on_the_batch_it_is_in(shapes):
+    by_batch_size = []
+    for size in (5, 40):
+        batches = train_batches(module(shapes, augment=[FLIP], batch_size=size))
+        by_batch_size.append(torch.cat([x for x, _ in batches]))
+    assert torch.equal(*by_batch_size)
+
+
+def test_a_flip_of_half_the_images_and_several_transforms_in_order():
+    x = torch.rand(2_000, 1, 2, 2)
+    flipped = (augmented(x, [FLIP], range(2_000)) != x).flatten(1).any(1)
+    assert flipped.float().mean().item() == pytest.approx(0.5, abs=0.04)
+    twice = augmented(x, [v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0)], range(2_000))
+    assert torch.equal(twice, x.flip(-1, -2))
+    assert torch.equal(x, augmented(x, [v2.Compose([v2.RandomHorizontalFlip(1.0)] * 2)], range(2_000)))
+
+
+def test_what_leaves_the_range_is_clamped_and_another_shape_is_refused():
+    x = torch.rand(8, 3, 6, 4)
+    bright = augmented(x, [v2.Lambda(lambda image: 3 * image - 1)], range(8))
+    assert torch.equal(bright, (3 * x - 1).clamp(0, 1))
+    with pytest.raises(UserError, match=r"data.augment makes images of shape \(3, 3, 3\) from \(3, 6, 4\)"):
+        augmented(x, [v2.RandomCrop(3)], range(8))
+
+
+def test_the_noise_of_a_model_is_the_same_with_augmentation():
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    augmented(torch.zeros(4, 3, 4, 4), [FLIP], range(4))
+    assert torch.equal(torch.rand(3), expected)
+
+
+class Recorder(LightningModule):
+    """Keeps what it is trained on, with noise of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.batches = []
+
+    def training_step(self, batch, index):
+        self.batches.append((self.current_epoch, batch[0].clone()))
+        return self.weight * torch.rand(())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_resumed_run_sees_the_same_batches(shapes, tmp_path):
+    def fit(epochs, ckpt_path=None):
+        torch.manual_seed(7)
+        recorder = Recorder()
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        trainer = Trainer(max_epochs=epochs, default_root_dir=tmp_path, **quiet)
+        trainer.fit(recorder, datamodule=module(shapes, augment=[FLIP, v2.RandomErasing()]), ckpt_path=ckpt_path)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return recorder
+
+    whole = fit(3)
+    fit(1)
+    torch.rand(11)  # whatever happened in between
+    resumed = fit(3, tmp_path / "last.ckpt")
+    later = [(epoch, x) for epoch, x in whole.batches if epoch > 0]
+    assert len(later) == len(resumed.batches) == 6
+    for (epoch, x), (resumed_epoch, resumed_x) in zip(later, resumed.batches, strict=True):
+        assert epoch == resumed_epoch and torch.equal(x, resumed_x)
