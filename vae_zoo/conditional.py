@@ -11,7 +11,15 @@ from vae_zoo.errors import UserError
 
 
 class Conditional(nn.Module, ABC):
-    """A conditional distribution: called with what is given (a label last, and optional), returns a distribution."""
+    """A conditional distribution: called with what is given (a label last, and optional), returns a distribution.
+
+    Attributes:
+        discrete: of a likelihood: it is a probability of the 256 pixel values, so that bits per dimension are defined.
+        binary: of a likelihood: it is a probability of black and white pixels, and no density of grey ones.
+    """
+
+    discrete: bool = False
+    binary: bool = False
 
     def __call__(self, *given: Tensor | None) -> Distribution:
         """Return the distribution given these tensors."""

@@ -225,6 +225,7 @@ class ConditionedOnLabel(Conditional):
         super().__init__()
         require(1, labels=labels)
         self.conditional, self.labels, self.size = conditional, labels, size
+        self.discrete, self.binary = conditional.discrete, conditional.binary
         self.embedding = nn.Embedding(labels, math.prod(size))
 
     def forward(self, given: Tensor, y: Tensor | None = None) -> Distribution:

@@ -20,14 +20,10 @@ class Likelihood(Conditional):
     Attributes:
         decoder: (N, D) -> (N, C, H, W).
         code_dims: dimensions of a code: 1, or 3 where it consists of maps (C', H', W').
-        discrete: True for a probability of the 256 pixel values, so that bits per dimension are defined.
-        binary: True for a probability of black and white pixels, no density of grey ones.
     """
 
     decoder: nn.Module
     code_dims: int = 1
-    discrete: bool = False
-    binary: bool = False
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """Return p(x|z) for codes (..., D): batch shape (...), event shape (C, H, W)."""

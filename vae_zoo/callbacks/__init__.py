@@ -1,8 +1,10 @@
 """Callbacks: optional behaviour around a model's training. None but a schedule changes what is learnt."""
 
-from vae_zoo.callbacks.images import LabelGrid, SampleImages
+from vae_zoo.callbacks.evaluation import Evaluation
+from vae_zoo.callbacks.pictures import LabelGrid, SampleImages
+from vae_zoo.callbacks.run_folder import RunFolder
 from vae_zoo.callbacks.schedule import BurdaSchedule
 from vae_zoo.callbacks.sketches import Drawings
 from vae_zoo.callbacks.timing import Timing
 
-__all__ = ["BurdaSchedule", "Drawings", "LabelGrid", "SampleImages", "Timing"]
+__all__ = ["BurdaSchedule", "Drawings", "Evaluation", "LabelGrid", "RunFolder", "SampleImages", "Timing"]

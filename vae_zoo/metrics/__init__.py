@@ -1,7 +1,40 @@
-"""What `test` reports, the same for every model."""
+"""What is measured, the same for every model: each figure is a class of its own, a torchmetrics Metric."""
 
-from vae_zoo.metrics.codes import active_units, code_mmd
-from vae_zoo.metrics.evaluation import Evaluation, bits_per_dim
-from vae_zoo.metrics.images import Inception, fid, kid
+from vae_zoo.metrics.base import MeanFigure, Measure
+from vae_zoo.metrics.codes import ActiveUnits, CodeMMD, active_units, code_mmd
+from vae_zoo.metrics.density import ELBO, KL, NLL, BitsPerDim, bits_per_dim
+from vae_zoo.metrics.distances import FID, KID, Inception, fid, kid
+from vae_zoo.metrics.reconstruction import MSE, PSNR, SSIM, ExplainedVariance, MSEOfMeanImage, MSESampled, ssim
 
-__all__ = ["Evaluation", "Inception", "active_units", "bits_per_dim", "code_mmd", "fid", "kid"]
+# In the order of results.json. One that needs what another finds stands after it.
+DEFAULTS: tuple[type[Measure], ...] = (
+    *(MSE, MSESampled, MSEOfMeanImage, ExplainedVariance, PSNR, SSIM, CodeMMD),
+    *(ELBO, KL, ActiveUnits, NLL, BitsPerDim),
+)
+
+__all__ = [
+    "DEFAULTS",
+    "ELBO",
+    "FID",
+    "KID",
+    "KL",
+    "MSE",
+    "NLL",
+    "PSNR",
+    "SSIM",
+    "ActiveUnits",
+    "BitsPerDim",
+    "CodeMMD",
+    "ExplainedVariance",
+    "Inception",
+    "MSEOfMeanImage",
+    "MSESampled",
+    "MeanFigure",
+    "Measure",
+    "active_units",
+    "bits_per_dim",
+    "code_mmd",
+    "fid",
+    "kid",
+    "ssim",
+]

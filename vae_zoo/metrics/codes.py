@@ -1,10 +1,71 @@
 """Figures of a model's codes."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from vae_zoo.metrics.base import NO_CODES, Measure
+from vae_zoo.models import Autoencoder, GenerativeModel
+from vae_zoo.models.base import Evaluated
+
 ACTIVE = 0.01
 SCALES = (0.1, 0.5, 1.0, 2.0, 10.0)
+
+
+class ActiveUnits(Measure):
+    """Latent dimensions whose posterior mean varies over the data by more than .01 (Burda et al. 2016, section 5.2).
+
+    Of a flow it counts the centres, which are the base's mean pushed through, and not the expectation.
+    """
+
+    name = "active_units"
+    in_validation = True
+    codes: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("codes", [], dist_reduce_fx="cat")
+
+    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
+        """Collect a batch's centres."""
+        if trace := evaluated["trace"]:
+            self.codes.append(trace.centre.flatten(1))
+
+    def compute(self) -> float | str:
+        """Return their number."""
+        return active_units(gathered(self.codes)) if len(self.codes) else NO_CODES
+
+
+class CodeMMD(Measure):
+    """The distance of the codes from the prior, see `code_mmd`: of a draw from each posterior and as many of p(z)."""
+
+    name = "code_mmd"
+    codes: list[Tensor]
+    draws: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("codes", [], dist_reduce_fx="cat")
+        self.add_state("draws", [], dist_reduce_fx="cat")
+
+    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
+        """Collect a batch's draws, and draw from the prior."""
+        if (trace := evaluated["trace"]) and isinstance(model, Autoencoder):
+            self.codes.append(trace.z[0].flatten(1))
+            self.draws.append(model.sample_prior(len(x), y).flatten(1))
+
+    def compute(self) -> float | str:
+        """Return the unbiased squared MMD."""
+        if not len(self.codes):
+            return NO_CODES
+        codes, draws = gathered(self.codes), gathered(self.draws)
+        return code_mmd(codes, draws) if len(codes) > 1 else "it needs two images"
+
+
+def gathered(state: Any) -> Tensor:
+    """Return a list state as one tensor on the CPU: a list of batches, or one tensor of all processes' images."""
+    return (state if isinstance(state, Tensor) else torch.cat(state)).cpu()
 
 
 def active_units(codes: Tensor) -> int:

@@ -27,28 +27,11 @@ from vae_zoo.errors import UserError
 from vae_zoo.hyperparameters import plain
 from vae_zoo.networks import ConvDecoder, ConvEncoder
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory, build_optimizer, catch_up
+from vae_zoo.runs import Traits
 from vae_zoo.trace import Trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Traits(TypedDict):
-    """What a model is and has, as results.json tells it.
-
-    Attributes:
-        density: it has log p(x).
-        conditional: its density is of x given a label, which compares with no log p(x).
-        regularised: its training makes the codes follow the prior; without that its reconstruction error is a floor.
-        encodes: it has codes, and so reconstructs.
-        pixels: it makes images; else it makes sketches.
-    """
-
-    density: bool
-    conditional: bool
-    regularised: bool
-    encodes: bool
-    pixels: bool
 
 
 class Evaluated(TypedDict):
@@ -88,7 +71,11 @@ class GenerativeModel(LightningModule, ABC):
 
     Attributes:
         monitor: the figure that is lowest at the best checkpoint; None if no figure says which is best.
-        density, conditional, regularised, encodes, pixels: see `Traits`.
+        density: whether it has log p(x).
+        conditional: whether that is of x given a label, which compares with no log p(x).
+        regularised: whether its training makes the codes follow the prior; else its reconstruction error is a floor.
+        encodes: whether it has codes, and so reconstructs.
+        pixels: whether it makes images; else it makes sketches.
         has_temperature: whether `sample` and `reconstruct` take ``temperature=``.
         labels: how many labels there are, which its methods then need; 0 if it takes none.
         tiny: arguments of the constructor that make a model for a test of seconds.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vae_zoo import drawing
+from vae_zoo import rendering
 from vae_zoo.models.base import GenerativeModel
 
 
@@ -17,8 +17,8 @@ class SketchModel(GenerativeModel):
 
     def pictures(self, x: Tensor) -> Tensor:
         """Render sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""
-        return drawing.rasterise(x).to(x.device)
+        return rendering.rasterise(x).to(x.device)
 
     def svg(self, rows: Sequence[Tensor]) -> str:
         """Render rows of sketches, (B, T, 5) each, as an SVG document."""
-        return drawing.svg(rows)
+        return rendering.svg(rows)

@@ -1,8 +1,7 @@
 """Pictures of the training: the same images reconstructed, and samples from the same noise, at chosen epochs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn.functional import pad
 from torchvision.utils import make_grid, save_image
 
+from vae_zoo.callbacks.run_folder import run_of
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 
@@ -21,22 +20,20 @@ FONT = ImageFont.load_default(12)
 
 
 class EpochPictures(Callback, ABC):
-    """Writes a picture after chosen epochs, to the run's folder and to TensorBoard, and leaves random states alone.
+    """Writes pictures after chosen epochs, to the run's folder and to TensorBoard, and leaves random states alone.
 
-    Attributes:
+    Args:
         epochs: after how many epochs; 0 is before any training. The last epoch is always added.
         seed: of the noise.
-        prefix: of the files' names.
     """
 
-    epochs: set[int]
-    seed: int
-    prefix: str
-    _written: int
+    def __init__(self, epochs: Iterable[int], seed: int) -> None:
+        self.epochs, self.seed = set(epochs), seed
+        self._written = -1
 
     @abstractmethod
-    def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
-        """Return by name, in the order from top to bottom, the picture's parts, each (3, H, W) on the CPU."""
+    def render(self, trainer: Trainer, model: GenerativeModel) -> Iterator[tuple[str, Tensor | str]]:
+        """Yield by kind pictures (3, H, W) on the CPU, or SVG documents."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write epoch 0, unless the run is a resumed one."""
@@ -44,7 +41,7 @@ class EpochPictures(Callback, ABC):
             self._write(trainer, pl_module, 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the chosen epochs and the last one, before the checkpoint: who has that one has the pictures."""
+        """Write the chosen epochs and the last one; before the checkpoint, so that a resumed run has them."""
         if trainer.current_epoch + 1 in {*self.epochs, trainer.max_epochs}:
             self._write(trainer, pl_module, trainer.current_epoch + 1)
 
@@ -54,8 +51,8 @@ class EpochPictures(Callback, ABC):
             self._write(trainer, pl_module, trainer.current_epoch)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
-        folder = output_folder(trainer)
-        if folder is None:
+        run = run_of(trainer)
+        if run is None:
             return
         if not isinstance(pl_module, GenerativeModel):
             raise TypeError(f"{type(self).__name__} needs a vae_zoo model, got {type(pl_module).__name__}")
@@ -63,32 +60,34 @@ class EpochPictures(Callback, ABC):
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
             torch.manual_seed(self.seed)
-            grids = self.grids(trainer, pl_module)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                for name, grid in grids.items():
-                    logger.experiment.add_image(f"images/{name}", grid, trainer.global_step)
-        path = folder / "images" / f"{self.prefix}{epoch:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        width = max(grid.shape[-1] for grid in grids.values())
-        whole = torch.cat([pad(grid, (0, width - grid.shape[-1]), value=1.0) for grid in grids.values()], -2)
-        save_image(whole, path.with_suffix(".partial"), format="png")
-        path.with_suffix(".partial").replace(path)  # one that is there is whole
+            for kind, picture in self.render(trainer, pl_module):
+                path = run.picture(kind, epoch, ".svg" if isinstance(picture, str) else ".png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_suffix(".partial")
+                if isinstance(picture, str):
+                    temporary.write_text(picture)
+                else:
+                    save_image(picture, temporary, format="png")
+                    for logger in trainer.loggers:
+                        if isinstance(logger, TensorBoardLogger):
+                            logger.experiment.add_image(f"images/{kind}", picture, trainer.global_step)
+                temporary.replace(path)  # one that is there is whole
 
 
 class SampleImages(EpochPictures):
-    """Write ``images/epoch_0005.png`` to the run's folder and the same grids to TensorBoard.
+    """Write ``images/reconstructions_0005.png`` and ``samples_0005.png``, and the same to TensorBoard.
 
-    The picture has pairs of rows, originals over their reconstructions (test images, always the same), and below them
-    samples from the prior (always the same noise). A model without an encoder has the samples alone. No random state
-    of the training is touched.
+    The one has pairs of rows, originals over their reconstructions (test images, always the same); the other samples
+    from the prior (always the same noise). A model without an encoder has the samples alone. No random state of the
+    training is touched.
 
     Args:
         epochs: after how many epochs; 0 is before any training. The last epoch is always added.
         columns: images in a row.
         reconstructions: how many images to reconstruct.
-        samples: how many samples to draw.
+        generated: how many images to sample.
         seed: of the noise.
+        samples: the former name of `generated`, which yamls of earlier runs have.
 
     Raises:
         UserError: if there would be no image.
@@ -99,25 +98,21 @@ class SampleImages(EpochPictures):
         epochs: Iterable[int] = (0, 5, 50, 100),
         columns: int = 8,
         reconstructions: int = 16,
-        samples: int = 32,
+        generated: int = 32,
         seed: int = 0,
+        samples: int | None = None,
     ) -> None:
-        self.epochs, self.columns, self.seed, self.prefix = set(epochs), columns, seed, "epoch_"
-        self.reconstructions, self.samples = reconstructions, samples
-        self._written = -1
-        require(1, columns=columns, reconstructions=reconstructions, samples=samples)
+        super().__init__(epochs, seed)
+        self.columns, self.reconstructions, self.generated = columns, reconstructions, samples or generated
+        require(1, columns=columns, reconstructions=reconstructions, generated=self.generated)
 
-    def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
-        """Return the reconstructions, where there are any, and the samples."""
-        pictures = pl_module.pictures
-        samples = grid(pictures(pl_module.sample(self.samples)).split(self.columns))
-        if not isinstance(pl_module, Autoencoder):
-            return {"samples": samples}
-        x, y = (part[: self.reconstructions] for part in fixed_batch(trainer, pl_module))
-        return {
-            "reconstructions": reconstruction_grid(pictures(x), pictures(pl_module.reconstruct(x, y)), self.columns),
-            "samples": samples,
-        }
+    def render(self, trainer: Trainer, model: GenerativeModel) -> Iterator[tuple[str, Tensor]]:
+        """Yield the samples, and the reconstructions where there are any."""
+        yield "samples", grid(model.pictures(model.sample(self.generated)).split(self.columns))
+        if isinstance(model, Autoencoder):
+            x, y = (part[: self.reconstructions] for part in fixed_batch(trainer, model))
+            rows = pairs(model.pictures(x), model.pictures(model.reconstruct(x, y)), self.columns)
+            yield "reconstructions", grid(rows)
 
 
 class LabelGrid(EpochPictures):
@@ -138,31 +133,31 @@ class LabelGrid(EpochPictures):
     def __init__(
         self, epochs: Iterable[int] = (0, 5, 50, 100), labels: int = 10, columns: int = 8, seed: int = 0
     ) -> None:
-        self.epochs, self.labels, self.columns, self.seed, self.prefix = set(epochs), labels, columns, seed, "labels_"
-        self._written = -1
+        super().__init__(epochs, seed)
+        self.labels, self.columns = labels, columns
         require(1, labels=labels, columns=columns)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a model that takes no labels."""
-        if not hasattr(pl_module, "labels"):
+        if not isinstance(pl_module, GenerativeModel) or not pl_module.labels:
             raise UserError(f"LabelGrid needs a model that takes labels, such as CVAE, got {type(pl_module).__name__}")
 
-    def grids(self, trainer: Trainer, pl_module: GenerativeModel) -> dict[str, Tensor]:
-        """Return the one grid."""
-        names = getattr(getattr(trainer, "datamodule", None), "labels", None)
-        names = (names or [str(i) for i in range(int(pl_module.hparams["labels"]))])[: self.labels]
+    def render(self, trainer: Trainer, model: GenerativeModel) -> Iterator[tuple[str, Tensor]]:
+        """Yield the one grid."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        names = data.facts.label_names if data else [str(label) for label in range(model.labels)]
         rows = []
-        for label, name in enumerate(names):
+        for label, name in enumerate(names[: self.labels]):
             torch.manual_seed(self.seed)  # the same noise in each row
-            y = torch.full((self.columns,), label, device=pl_module.device)
-            rows.append((name, pl_module.pictures(pl_module.sample(self.columns, y))))
-        return {"labels": captioned(rows)}
+            y = torch.full((self.columns,), label, device=model.device)
+            rows.append((name, model.pictures(model.sample(self.columns, y))))
+        yield "labels", captioned(rows)
 
 
 def fixed_batch(trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
     """Return the first test images, or the first training ones where no data module has any."""
-    datamodule = getattr(trainer, "datamodule", None)
-    loader: Any = datamodule.test_dataloader() if datamodule else trainer.train_dataloader
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    loader: Any = data.test_dataloader() if data else trainer.train_dataloader
     return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
 
 
@@ -181,22 +176,11 @@ def _caption(text: str, width: int, height: int) -> Tensor:
     return torch.from_numpy(np.asarray(field).copy()).permute(2, 0, 1) / 255
 
 
-def output_folder(trainer: Trainer) -> Path | None:
-    """The folder to write to: the logger's; None where there is no logger, and on all processes but the first."""
-    folder = trainer.log_dir  # all processes must ask for it, since the first one tells the others
-    return Path(folder) if folder and trainer.loggers and trainer.is_global_zero else None
-
-
 def grid(rows: Sequence[Tensor], width: int = 0) -> Tensor:
     """Lay rows of images, (B, C, H, W) each, below each other in one picture (3, H, W) on the CPU; gaps are white."""
     width = max(width, *map(len, rows))
     filled = [torch.cat([row, row.new_ones(width - len(row), *row.shape[1:])]) for row in rows]
     return make_grid(torch.cat(filled), width, pad_value=1).cpu()
-
-
-def reconstruction_grid(x: Tensor, x_hat: Tensor, columns: int = 8) -> Tensor:
-    """Lay images (B, C, H, W) over their reconstructions, `columns` to a row, in one picture (3, H, W) on the CPU."""
-    return grid(pairs(x, x_hat, columns))
 
 
 def pairs(x: Tensor, x_hat: Tensor, columns: int) -> list[Tensor]:

@@ -1,6 +1,9 @@
-"""Distances between two sets of images, here of test images and samples, each set given by its features."""
+"""FID and KID: distances between the test images and as many samples, each set given by its features."""
 
 import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +11,10 @@ from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from vae_zoo.errors import UserError
+from vae_zoo.metrics.base import Measure, precision
+from vae_zoo.metrics.codes import gathered
+from vae_zoo.models import GenerativeModel
+from vae_zoo.models.base import Evaluated
 
 SUBSET = 1_000  # images in each of KID's 100 subsets
 OWN = "or give evaluation.features a network of your own"
@@ -41,6 +48,69 @@ class Inception(nn.Module):
         """Return the features (B, 2048) of images (B, 3, H, W) in [0, 1]."""
         # Rounded as in a picture that is saved; torchmetrics would cut off, and make samples half a grey level darker.
         return self.network((255 * x).round().to(torch.uint8))
+
+
+class _Distance(Measure):
+    """A distance between the features of the test images and those of as many samples.
+
+    Args:
+        features: any module, (B, 3, H, W) in [0, 1] -> (B, F); grey images come as three equal channels. None is
+            `Inception`: a download, and the only choice that papers' figures compare with.
+    """
+
+    real: list[Tensor]
+    fake: list[Tensor]
+
+    # With `nn.Module | None`, or types in place of the dots, --help would list all modules of torch, 700 lines.
+    def __init__(self, features: Callable[..., Any] | None = None) -> None:
+        super().__init__()
+        self.features = features
+        self.add_state("real", [], dist_reduce_fx="cat")
+        self.add_state("fake", [], dist_reduce_fx="cat")
+
+    def begin(self, model: GenerativeModel, data: Any) -> None:
+        """Load Inception, if there is no other network."""
+        if self.features is None:
+            self.features = Inception(f"evaluation.{self.name}")
+        if isinstance(self.features, nn.Module):
+            self.features.eval().to(model.device)
+
+    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
+        """Collect the features of a batch, and of as many samples."""
+        assert self.features is not None
+        with precision(model):
+            samples = model.sample(len(x), y if model.labels else None)
+        for state, images in ((self.real, model.pictures(x)), (self.fake, model.pictures(samples))):
+            state.append(self.features(images.float().expand(-1, 3, -1, -1)).flatten(1))  # B F
+
+    def compute(self) -> float | str:
+        """Return the distance."""
+        real, fake = gathered(self.real), gathered(self.fake)
+        return self.distance(real, fake) if len(real) > 1 else "it needs two images"
+
+    @abstractmethod
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        """Return the distance between two sets of features, (N, F) each."""
+
+
+class FID(_Distance):
+    """Squared Frechet distance between the test images and samples, see `fid`. It falls with their number."""
+
+    name = "fid"
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        """Return the distance between two sets of features, (N, F) each."""
+        return fid(real, fake)
+
+
+class KID(_Distance):
+    """Kernel distance between the test images and samples, see `kid`."""
+
+    name = "kid"
+
+    def distance(self, real: Tensor, fake: Tensor) -> float:
+        """Return the distance between two sets of features, (N, F) each."""
+        return kid(real, fake)
 
 
 def fid(real: Tensor, fake: Tensor) -> float:

@@ -1,0 +1,213 @@
+"""Measure a model at each validation and at the test, and write results.json."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torchmetrics import CatMetric
+
+from vae_zoo.callbacks import charts
+from vae_zoo.callbacks.environment import environment, git_revision, global_seed
+from vae_zoo.callbacks.run_folder import run_of
+from vae_zoo.callbacks.timing import Timing, summarise
+from vae_zoo.errors import UserError, require
+from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, MeanFigure, Measure
+from vae_zoo.models import GenerativeModel
+from vae_zoo.models.base import Evaluated
+from vae_zoo.runs import Results
+
+TIMINGS = ("seconds_per_epoch", "images_per_second", "data_wait_share", "peak_memory_mb", "train_seconds")
+
+
+class Evaluation(Callback):
+    """Measure the figures in the list, and write ``results.json`` to the run's folder after a test.
+
+    The model's own figures that are not in the list, such as what its objective returns beside the bound, are added to
+    it. A figure that a model does not have is null, with the reason beside it. At each validation and test TensorBoard
+    gets a chart of the KL per latent dimension; at the test an embedding of the codes and the hyper-parameters with the
+    final figures.
+
+    Args:
+        nll_samples: importance samples for each `NLL` in the list that does not say its own; 0 leaves it out.
+        fid: short for a `FID` in the list.
+        kid: short for a `KID` in the list.
+        features: of those two, see there.
+        metrics: what is measured; None is all that needs no more than the test images.
+
+    Raises:
+        UserError: if `nll_samples` is negative, or two measures have one name; when a test begins, if a network is
+            needed and cannot be had.
+    """
+
+    # With `nn.Module | None`, or types in place of the dots, --help would list all modules of torch, 700 lines.
+    def __init__(
+        self,
+        nll_samples: int = 100,
+        fid: bool = False,
+        kid: bool = False,
+        features: Callable[..., Any] | None = None,
+        metrics: list[Measure] | None = None,
+    ) -> None:
+        require(0, nll_samples=nll_samples)
+        self.measures = [measure() for measure in DEFAULTS] if metrics is None else list(metrics)
+        self.measures += [measure(features) for measure, asked in ((FID, fid), (KID, kid)) if asked]
+        for measure in self.measures:
+            if isinstance(measure, NLL) and measure.samples is None:
+                measure.samples = nll_samples
+        names = [measure.name for measure in self.measures]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UserError(f"evaluation.metrics: each measure must have another name, got {', '.join(twice)} twice")
+        self._active: list[Measure] = []
+        self._further: dict[str, MeanFigure] = {}
+        self._projector = charts.Projector()
+        self._kl = CatMetric(nan_strategy="disable")
+        self._shape: tuple[int, ...] = ()
+        self._seed: int | None = None
+        self._labels: list[str] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember seed and label names, which checkpoints carry, and write the split's image ids to split.json."""
+        self._seed = global_seed()
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self._labels = list(data.facts.label_names) if data else None
+        if run := run_of(trainer):
+            run.forget_results()  # of an earlier checkpoint, if training goes on
+            if data:
+                run.write_split(data.split)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seed of the training, and the names of its labels."""
+        return {"seed": self._seed, "labels": self._labels}
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last validation."""
+        self._begin(trainer, pl_module, [measure for measure in self.measures if measure.in_validation])
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last validation, and let each process draw codes and samples of its own."""
+        self._begin(trainer, pl_module, self.measures)
+        if trainer.global_rank:  # Lightning gives all processes one seed
+            torch.manual_seed(torch.initial_seed() + trainer.global_rank)
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule, measures: list[Measure]) -> None:
+        self._active, self._further, self._projector = measures, {}, charts.Projector()
+        for metric in (*measures, self._kl):
+            metric.reset()
+            metric.to(pl_module.device)
+        for measure in measures:
+            measure.begin(_model(pl_module), trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measure a batch."""
+        self._update(_model(pl_module), batch, outputs)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measure a batch, and the figures that no measure is of."""
+        x, y = batch
+        self._shape = tuple(x.shape[1:])
+        known = {measure.name for measure in self.measures}
+        for name in outputs["figures"].keys() - known - self._further.keys() - {"loss", "reconstruction"}:
+            self._further[name] = MeanFigure(name).to(pl_module.device)
+        for measure in self._further.values():
+            measure.update(_model(pl_module), x, y, outputs)
+        self._update(_model(pl_module), batch, outputs)
+        if trace := outputs["trace"]:
+            self._projector.add(trace.centre, _model(pl_module).pictures(x), y)
+
+    def _update(self, model: GenerativeModel, batch: tuple[Tensor, Tensor], evaluated: Evaluated) -> None:
+        for measure in self._active:
+            measure.update(model, *batch, evaluated)
+        trace = evaluated["trace"]
+        if trace and "kl" in evaluated["figures"] and trace.kl_per_dimension is not None:
+            self._kl.update(trace.kl_per_dimension)
+
+    def _log_kl(self, trainer: Trainer) -> None:
+        if self._kl.update_called:
+            kl = self._kl.compute()  # of all processes
+            charts.log_kl(trainer, kl if isinstance(kl, Tensor) else torch.cat(kl))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the figures and the KL per dimension."""
+        if not trainer.sanity_checking:
+            for measure in self._active:
+                if not isinstance(found := measure.compute(), str):
+                    pl_module.log(f"val/{measure.name}", float(found))
+            self._log_kl(trainer)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the figures and write results.json."""
+        found = {measure.name: measure.compute() for measure in (*self.measures, *self._further.values())}
+        numbers = {name: float(value) for name, value in found.items() if not isinstance(value, str)}
+        new = {f"test/{name}": v for name, v in numbers.items() if f"test/{name}" not in trainer.callback_metrics}
+        pl_module.log_dict(new)
+        self._log_kl(trainer)
+        run = run_of(trainer)
+        if run is None:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                metrics = {f"hp/{name}": value for name, value in numbers.items()}
+                logger.log_hyperparams(dict(pl_module.hparams), metrics)
+        self._projector.log(trainer)
+        reasons = {name: value for name, value in found.items() if isinstance(value, str)}
+        run.write_results(self._results(trainer, _model(pl_module), numbers, reasons))
+
+    def _results(
+        self, trainer: Trainer, model: GenerativeModel, numbers: dict[str, float], reasons: dict[str, str]
+    ) -> Results:
+        """The content of results.json."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        state = _saved_state(trainer)
+        seed = state.get("Evaluation", {}).get("seed", self._seed)
+        epochs = state.get("Timing", {}).get("epochs", [])
+        samples = [m.samples for m in self.measures if isinstance(m, NLL) and m.estimated and m.name in numbers]
+        return Results(
+            model=type(model).__name__,
+            traits=model.traits,
+            figures={**numbers, **dict.fromkeys(reasons)},
+            reasons=reasons,
+            nll_samples=samples[0] if samples else None,
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            shape=list(model.hparams.get("shape", self._shape)),
+            epochs=len(epochs),
+            seed=seed if seed is not None else global_seed(),
+            split_sha256=data.split_sha256 if data else None,
+            timing={
+                **(summarise(epochs) if epochs else dict.fromkeys(TIMINGS)),
+                "epoch_seconds": [epoch["seconds"] for epoch in epochs],
+            },
+            environment=environment(trainer),
+            git_revision=git_revision(),
+        )
+
+
+def _model(pl_module: LightningModule) -> GenerativeModel:
+    if not isinstance(pl_module, GenerativeModel):
+        raise TypeError(f"Evaluation needs a vae_zoo model, got {type(pl_module).__name__}")
+    return pl_module
+
+
+def _saved_state(trainer: Trainer) -> dict[str, Any]:
+    """The callbacks' states of the tested checkpoint, or of this trainer where it tests what it has just trained."""
+    if trainer.ckpt_path:
+        return torch.load(trainer.ckpt_path, map_location="cpu", weights_only=True)["callbacks"]
+    return {type(c).__name__: c.state_dict() for c in trainer.callbacks if isinstance(c, (Evaluation, Timing))}  # type: ignore[attr-defined]

@@ -1,0 +1,29 @@
+"""Where callbacks write."""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, Trainer
+
+from vae_zoo.runs import Run
+
+
+class RunFolder(Callback):
+    """Says where the run's files go, whatever logger there is; the command adds it.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+
+def run_of(trainer: Trainer) -> Run | None:
+    """Return the run to write to: that of a `RunFolder`, else the logger's folder.
+
+    None where there is neither, and on all processes but the first.
+    """
+    folder = trainer.log_dir  # all processes must ask for it, since the first one tells the others
+    said = next((c.folder for c in trainer.callbacks if isinstance(c, RunFolder)), None)  # type: ignore[attr-defined]
+    where = said or (Path(folder) if folder and trainer.loggers else None)
+    return Run(where) if where and trainer.is_global_zero else None
