@@ -1,5 +1,6 @@
 """Train, measure and compare autoencoder-family image models under identical conditions."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,10 +8,12 @@ from typing import TYPE_CHECKING
 from vae_zoo.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vae_zoo.models import GenerativeModel
 
 __version__ = version("vae_zoo")
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "load_images"]
 
 
 def load(path: str | Path) -> "GenerativeModel":
@@ -32,3 +35,19 @@ def load(path: str | Path) -> "GenerativeModel":
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{path} is not a checkpoint of a vae_zoo model ({type(error).__name__}: {reason})") from error
     return model.eval()
+
+
+def load_images(paths: "str | Path | Sequence[str | Path]", model: "GenerativeModel") -> "Tensor":
+    """Read pictures as a model was trained on them: a batch (N, C, H, W) in [0, 1], on the model's device.
+
+    Args:
+        paths: picture files, folders and zips, or one of them; of folders and zips all pictures in them, sorted.
+        model: whose shape they get: upright, scaled to cover it, the centre kept.
+
+    Raises:
+        UserError: if a path does not exist, a picture cannot be read, there is none, or the model has sketches.
+    """
+    from vae_zoo.data.pictures import read_pictures
+
+    images, _ = read_pictures(paths, model.hparams["shape"])
+    return images.to(model.device)
