@@ -125,12 +125,18 @@ class Run:
 
     def pictures(self, kind: str) -> dict[int, Path]:
         """Return by epoch the pictures of one kind that are there."""
-        return {int(path.stem[-4:]): path for path in sorted(self.picture(kind, 0).parent.glob(f"{kind}_[0-9]*.png"))}
+        return {epoch: path for kind_, epoch, path in self._pictures() if kind_ == kind}
 
     @property
     def kinds(self) -> list[str]:
         """The kinds of pictures that are there."""
-        return sorted({path.stem.rpartition("_")[0] for path in self.picture("", 0).parent.glob("*_[0-9]*.png")})
+        return sorted({kind for kind, _, _ in self._pictures()})
+
+    def _pictures(self) -> Iterator[tuple[str, int, Path]]:
+        """Kind, epoch and file of each picture."""
+        for path in sorted((self.folder / "images").glob("*.png")):
+            if named := re.fullmatch(r"(.+)_(\d{4,})", path.stem):
+                yield named[1], int(named[2]), path
 
     @property
     def exists(self) -> bool:
@@ -258,6 +264,12 @@ class Run:
     def forget_results(self) -> None:
         """Remove results.json, which is an earlier checkpoint's when training goes on."""
         self.results_file.unlink(missing_ok=True)
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """Return the run folders below a folder, among them those whose training did not begin."""
+    files = (Run(folder).config_file, Run(folder).results_file, Run(folder).log_file)
+    return [Run(path) for path in sorted({found.parent for file in files for found in folder.rglob(file.name)})]
 
 
 def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*") -> Path | None:

@@ -4,7 +4,8 @@ import base64
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vae_zoo.compare.figures import ORDER, Group
-from vae_zoo.compare.runs import Point, Run
+from vae_zoo.compare.figures import Group
+from vae_zoo.runs import Point
 
 INK = "#010203"  # stands for the colour of the page's text
 STYLE: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
@@ -22,8 +23,7 @@ STYLE |= {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top"
 COLOURS = ("#8a8a8a", "#3b8ed0", "#e08214", "#35a06c", "#c2569b", "#b59f00", "#8a6fd1", "#c4483a")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vP*X"
-PADDING = 2  # pixels around each image, as torchvision's make_grid draws them
-ROWS = 2  # of tiles in a picture of the wall
+SIDE = 1200  # pixels of the longer side of a picture of the wall, at most; larger ones would make a page of megabytes
 
 
 @matplotlib.rc_context(STYLE)
@@ -38,7 +38,7 @@ def curves(groups: Sequence[Group]) -> str:
         for group in (group for group in groups if group.setting == setting):
             i = looks[group.label]
             look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
-            drawn |= any(math.isfinite(point.mse) for curve in group.curves for point in curve)
+            drawn |= any(math.isfinite(point.value) for curve in group.curves for point in curve)
             for axis, x in zip(row, (lambda p: p.epoch, lambda p: p.seconds), strict=True):
                 _curve(axis, group, x, look, MARKERS[i % len(MARKERS)])
         row[0].set(ylabel=f"validation MSE\n{setting}", xlabel="epoch")
@@ -49,21 +49,15 @@ def curves(groups: Sequence[Group]) -> str:
 
 
 def _looks(groups: Sequence[Group]) -> dict[str, int]:
-    """By label, the number of its colour: a model has the same one in each report, whichever others are in it."""
-    found: dict[str, int] = {}
-    for group in groups:
-        if group.label not in found:
-            found[group.label] = (
-                group.place if group.place not in found.values() else max(*found.values(), len(ORDER)) + 1
-            )
-    return found
+    """By label, the number of its colour: its place among the models, whichever settings it is in."""
+    return {label: i for i, label in enumerate(dict.fromkeys(group.label for group in groups))}
 
 
 def _curve(axis: "matplotlib.axes.Axes", group: Group, x: Callable[[Point], float], look: dict, marker: str) -> None:
     for curve in group.curves if len(group.curves) > 1 else []:
-        axis.plot([x(point) for point in curve], [point.mse for point in curve], **look, linewidth=0.6, alpha=0.6)
+        axis.plot([x(point) for point in curve], [point.value for point in curve], **look, linewidth=0.6, alpha=0.6)
     shared = list(zip(*group.curves, strict=False))  # epochs that all seeds have
-    xs, ys = ([fmean(f(point) for point in at) for at in shared] for f in (x, lambda p: p.mse))
+    xs, ys = ([fmean(f(point) for point in at) for at in shared] for f in (x, lambda p: p.value))
     axis.plot(xs, ys, **look, linewidth=1.8, label=group.label, marker=marker, markevery=max(1, len(xs) // 10))
 
 
@@ -117,43 +111,30 @@ class Tile(NamedTuple):
 
 
 def wall(groups: Sequence[Group]) -> dict[str, list[list[Tile]]]:
-    """Return for reconstructions and for samples a row of tiles for each epoch, of one setting's first seeds."""
+    """Return for each kind of picture a row of tiles for each epoch, of one setting's first seeds."""
     runs = {group.label: group.runs[0] for group in groups}
-    epochs = sorted({epoch for run in runs.values() for epoch in run.pictures()})
-    rows: dict[str, list[list[Tile]]] = {"reconstructions": [], "samples": []}
-    for epoch in epochs:
-        parts = {label: dict(_parts(run, epoch)) for label, run in runs.items()}
-        for kind, texts in (
-            ("reconstructions", "{}: test images over their reconstructions after {} epochs"),
-            ("samples", "{}: samples after {} epochs"),
-        ):
-            tiles = [Tile(epoch, label, texts.format(label, epoch), part.get(kind)) for label, part in parts.items()]
+    rows: dict[str, list[list[Tile]]] = {}
+    for kind in sorted({kind for run in runs.values() for kind in run.kinds}):
+        pictures = {label: run.pictures(kind) for label, run in runs.items()}
+        for epoch in sorted({epoch for found in pictures.values() for epoch in found}):
+            tiles = [
+                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", _url(found.get(epoch)))
+                for label, found in pictures.items()
+            ]
             if any(tile.source for tile in tiles):
-                rows[kind].append(tiles)
-    return {kind: tiles for kind, tiles in rows.items() if tiles}
+                rows.setdefault(kind, []).append(tiles)
+    return rows
 
 
-def _parts(run: Run, epoch: int) -> Iterator[tuple[str, str]]:
-    """Cut the file of an epoch into reconstructions and samples, and keep the first rows of each."""
-    path = run.pictures().get(epoch)
+def _url(path: Path | None) -> str | None:
+    """The picture in a URL; None where there is none, or it is damaged."""
     if path is None:
-        return
+        return None
     try:
-        whole = Image.open(path)
+        small = Image.open(path).convert("RGB")
     except OSError:
-        return  # damaged
-    with whole as picture:
-        settings = run.config["images"]
-        pitch = run.tested["shape"][1] + PADDING
-        samples = math.ceil(settings["samples"] / settings["columns"]) * pitch + PADDING
-        top = picture.height - samples
-        if top:
-            yield "reconstructions", _url(picture.crop((0, 0, picture.width, ROWS * pitch + PADDING)))
-        bottom = min(picture.height, top + ROWS * pitch + PADDING)
-        yield "samples", _url(picture.crop((0, top, picture.width, bottom)))
-
-
-def _url(picture: Image.Image) -> str:
+        return None
+    small.thumbnail((SIDE, SIDE))
     out = io.BytesIO()
-    picture.convert("RGB").save(out, "WEBP", quality=85)
+    small.save(out, "WEBP", quality=85)
     return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"

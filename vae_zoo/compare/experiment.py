@@ -7,23 +7,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vae_zoo.compare import conditions
+from vae_zoo import settings
+from vae_zoo.compare.comparison import Comparison, parse_claims
 from vae_zoo.compare.figures import refuse_differences
-from vae_zoo.compare.runs import Run
 from vae_zoo.errors import UserError, require
+from vae_zoo.runs import Run, find_runs
+from vae_zoo.settings import nearest
 
-LAST = Path("checkpoints") / "last.ckpt"
 POLL = 0.2  # seconds between two looks at the processes
 REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a bar in
 
@@ -35,6 +35,11 @@ class Plan(NamedTuple):
     likelihood: str | None
     seed: int
     folder: Path
+
+    @property
+    def run(self) -> Run:
+        """Its run folder, as it is now."""
+        return Run(self.folder)
 
     def __str__(self) -> str:
         return ", ".join(part for part in (self.config.stem, self.likelihood, f"seed {self.seed}") if part)
@@ -55,9 +60,13 @@ class Experiment:
         out: folder of the comparison.
         jobs: trainings at a time, which share the cores.
         overrides: further options of ``vae-zoo fit`` for all runs, each ``--section.key=value``.
+        resolve: what ``vae-zoo fit`` makes of a yaml and options: all settings, as its config.yaml has them.
+        base: name of the configuration that the others are compared with; None: what the folder says, or the first.
+        claims: what the report is to test, see `vae_zoo.compare.comparison`; None: what the folder says, or nothing.
 
     Raises:
-        UserError: if the conditions are not identical, among the yamls or with what is in the folder.
+        UserError: if the conditions are not identical, among the yamls or with what is in the folder, or a claim is
+            none.
     """
 
     def __init__(
@@ -69,6 +78,10 @@ class Experiment:
         out: Path,
         jobs: int = 1,
         overrides: Sequence[str] = (),
+        *,
+        resolve: Callable[[Path, list[str]], settings.Config],
+        base: str | None = None,
+        claims: Any = None,
     ) -> None:
         require(1, epochs=epochs, jobs=jobs)
         if out.exists() and not out.is_dir():
@@ -76,11 +89,13 @@ class Experiment:
         require(0, seeds=min(seeds))
         self.epochs, self.out, self.jobs, self.overrides = epochs, out, jobs, list(overrides)
         self.console = Console(highlight=False, soft_wrap=True)
-        self.given = {config: conditions.read(config) for config in configs}
         names = [config.stem for config in configs]
         for what, values in (("configs", names), ("seeds", seeds), ("likelihoods", likelihoods)):
             if len(set(values)) < len(values):
                 raise UserError(f"{what}: each must have another name, got {', '.join(map(str, values))}")
+        self.comparison = self._describe(names, base, claims)
+        self.resolve = resolve
+        self.given = {config: resolve(config, []) for config in configs}
         self._refuse_overrides(likelihoods)
         self.plans: list[Plan] = []
         for seed in seeds:  # so that what is finished first can already be compared
@@ -104,6 +119,7 @@ class Experiment:
         except Timeout:
             raise UserError(f"another vae-zoo compare is at work in {self.out}; wait for it, or stop it") from None
         try:
+            self.comparison.write(self.out)
             return self._work()
         except KeyboardInterrupt:
             raise UserError("stopped; the same command goes on from the last epoch of each run") from None
@@ -138,7 +154,7 @@ class Experiment:
                         del running[plan]
                         failed += [plan] if process.returncode else []
                         self._ended(plan, process.returncode)
-                    done = {plan: max(before, Run(plan.folder).epoch) for plan, before in done.items()}
+                    done = {plan: max(before, plan.run.epoch) for plan, before in done.items()}
                     left = self._time_left(done)
                     progress.update(task, completed=sum(done.values()), left=left)
                     if not self.console.is_terminal and time.monotonic() - said > REPORT:
@@ -155,18 +171,18 @@ class Experiment:
         """Say what became of a run."""
         if status == 0:
             self.console.print(f"{plan}: {_summary(plan)}")
-            refuse_differences([Run(p.folder) for p in self.plans if self._finished(p)])
+            refuse_differences([p.run for p in self.plans if self._finished(p)])
             return
         message = _last_line(plan)
         if status == 2:  # it was not understood, and the other runs would not be, either
-            if not Run(plan.folder).exists:
+            if not plan.run.exists:
                 shutil.rmtree(plan.folder)
             raise UserError(message)
-        self.console.print(f"{plan}: failed, see {plan.folder / 'log.txt'}: {message}")
+        self.console.print(f"{plan}: failed, see {plan.run.log_file}: {message}")
 
     def _commands(self, plan: Plan) -> Iterator[list[str]]:
         """Yield one after the other what a run needs: `vae-zoo fit`, then `vae-zoo test`."""
-        checkpoint = plan.folder / LAST
+        checkpoint = plan.run.checkpoint()
         if not checkpoint.is_file():  # cut off in its first epoch
             shutil.rmtree(plan.folder, ignore_errors=True)
         yield [
@@ -177,13 +193,26 @@ class Experiment:
         yield ["test", f"--ckpt_path={checkpoint}"]
 
     def _options(self, plan: Plan) -> list[str]:
+        own = [f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]
+        return [*self._shared_options(plan), *own]
+
+    def _shared_options(self, plan: Plan) -> list[str]:
+        """The options that all seeds have alike."""
         likelihood = [f"--model.likelihood={plan.likelihood}"] if plan.likelihood else []
-        overrides = [option for option in self.overrides if self._takes(plan.config, _argument(option))]
-        return [*likelihood, *overrides, f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]
+        return likelihood + [option for option in self.overrides if self._takes(plan.config, _argument(option))]
 
     def _takes(self, config: Path, argument: str | None) -> bool:
-        """Whether a model takes an argument; a yaml is complete, so it says so."""
-        return argument is None or argument in conditions.arguments(self.given[config], "model")
+        """Whether a model takes an argument."""
+        return argument is None or argument in settings.arguments(self.given[config], "model")
+
+    def _describe(self, names: Sequence[str], base: str | None, claims: Any) -> Comparison:
+        """The comparison, with the configurations that are in the folder already behind these."""
+        there = Comparison.read(self.out)
+        configs = (*names, *(name for name in there.configs if name not in names))
+        if base and base not in configs:
+            raise UserError(f"base: there is no config {base!r} in this comparison{nearest(base, configs)}")
+        tested = there.claims if claims is None else parse_claims(claims, configs)
+        return Comparison(configs, base or there.base or names[0], tested)
 
     def _refuse_overrides(self, likelihoods: Sequence[str]) -> None:
         for option in self.overrides:
@@ -193,7 +222,7 @@ class Experiment:
                 raise UserError(f"{name} is {instead} in a comparison")
             without = [config.stem for config in self.given if not self._takes(config, argument)]
             if len(without) == len(self.given):
-                raise UserError(f"{name}: none of {', '.join(without)} has the argument {argument!r} in its yaml")
+                raise UserError(f"{name}: none of {', '.join(without)} has the argument {argument!r}")
             if without:
                 self.console.print(f"{name} is not given to {', '.join(without)}, which has no such argument")
 
@@ -202,7 +231,7 @@ class Experiment:
         environment = dict(os.environ)
         if self.jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
-        with open(plan.folder / "log.txt", "a") as log:
+        with open(plan.run.log_file, "a") as log:
             print("$ vae-zoo", shlex.join(command), file=log, flush=True)
             return subprocess.Popen(
                 [sys.executable, "-m", "vae_zoo.compare.child", *command],
@@ -214,35 +243,37 @@ class Experiment:
             )
 
     def _finished(self, plan: Plan) -> bool:
-        results = Run(plan.folder).results
-        return results is not None and results.get("epochs") == self.epochs
+        results = plan.run.results
+        return results is not None and results["epochs"] == self.epochs
 
     def _refuse_differences(self) -> None:
-        first: tuple[Plan, conditions.Config] | None = None
-        others = [Run(path.parent) for path in self.out.rglob("config.yaml")]
+        first: tuple[Plan, settings.Config] | None = None
+        others = [run for run in find_runs(self.out) if run.exists]
+        resolved: dict[tuple[Path, str | None], settings.Config] = {}
         for plan in self.plans:
-            config = deepcopy(self.given[plan.config])
-            for option in self._options(plan):
-                conditions.override(config, option)
-            ours = conditions.conditions(config)
-            there = Run(plan.folder)
+            if (like := (plan.config, plan.likelihood)) not in resolved:  # its other seeds are resolved alike
+                resolved[like] = self.resolve(plan.config, self._shared_options(plan))
+            config = resolved[like]
+            ours = settings.conditions(config)
+            there = plan.run
             if there.exists:
-                here, was = (conditions.conditions(each, whole=True) for each in (config, there.config))
-                found = list(conditions.differences(here, was))
+                here, was = (settings.conditions(each, whole=True) for each in (config, there.config))
+                found = list(settings.differences(here, was))
                 if there.epoch > self.epochs:
                     found.append(("epochs", self.epochs, there.epoch))
                 for name, here, was in found:
                     raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
-                trained = there.results or any(there.folder.glob("checkpoints/*.ckpt"))
-                if trained and not self._finished(plan) and not (there.folder / LAST).is_file():
-                    raise UserError(f"{there.folder} has no {LAST} to go on from; remove it to train it anew")
+                trained = there.results_file.is_file() or any(there.checkpoint().parent.glob("*.ckpt"))
+                if trained and not self._finished(plan) and not there.checkpoint().is_file():
+                    last = there.checkpoint().relative_to(there.folder)
+                    raise UserError(f"{there.folder} has no {last} to go on from; remove it to train it anew")
             for other in others:
-                for name, here, was in conditions.differences(ours, conditions.conditions(other.config)):
+                for name, here, was in settings.differences(ours, settings.conditions(other.config)):
                     if not name.startswith("model.likelihood"):
                         raise UserError(f"{name} is {here!r} here, but {was!r} in {other.folder}; choose another --out")
             if first is None:
                 first = plan, ours
-            for name, here, was in conditions.differences(ours, first[1]):
+            for name, here, was in settings.differences(ours, first[1]):
                 if name.split(".")[:2] != ["model", "likelihood"] or plan.likelihood == first[0].likelihood:
                     raise UserError(
                         f"{name} is {here!r} for {plan.config.stem}, but {was!r} for {first[0].config.stem}; a "
@@ -278,12 +309,13 @@ def _argument(option: str) -> str | None:
 
 
 def _summary(plan: Plan) -> str:
-    results = Run(plan.folder).tested
-    mse = "" if results["mse"] is None else f"test MSE {results['mse']:.4f}, "
+    results = plan.run.tested
+    mse = results["figures"].get("mse")
+    said = "" if mse is None else f"test MSE {mse:.4f}, "
     seconds = results["timing"]["seconds_per_epoch"]
-    return f"{mse}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
+    return f"{said}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
 
 
 def _last_line(plan: Plan) -> str:
-    lines = (plan.folder / "log.txt").read_text(errors="replace").split("$ vae-zoo ")[-1].strip().splitlines()[1:]
+    lines = plan.run.log_file.read_text(errors="replace").split("$ vae-zoo ")[-1].strip().splitlines()[1:]
     return lines[-1] if lines else "it said nothing"

@@ -1,80 +1,46 @@
-"""The figures of compared runs, by model, and which of them can be told apart."""
+"""The figures of compared runs, by model."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import NamedTuple
 
-from scipy.stats import ttest_ind
-
-from vae_zoo.compare import conditions
-from vae_zoo.compare.runs import Point, Run
+from vae_zoo import settings
+from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, Column, further
 from vae_zoo.errors import UserError
+from vae_zoo.runs import Point, Run, Traits, find_runs
 
-FLOOR = "AE"  # has no prior to keep to, so it is no competitor, but what the others' MSE is held against
-BASE = "VAE"  # what the others are compared with
-ORDER = (FLOOR, BASE, "IWAE", "IAFVAE", "AAE")  # in tables and charts; others come after them
-SIGNIFICANT = 0.05  # the p below which two models are told apart
 FILES = ("data.root", "data.annotations", "data.test_annotations", "data.image_dir")  # may move; the split tells
-
-
-class Column(NamedTuple):
-    """One figure: its key, its name and unit for people, whether lower or higher is better (-1, 1; 0 neither)."""
-
-    key: str
-    title: str
-    better: int
-    format: str
-
-
-COLUMNS = [
-    Column("mse", "MSE", -1, ".5f"),
-    Column("mse_sampled", "MSE of a draw", -1, ".5f"),
-    Column("psnr", "PSNR, dB", 1, ".2f"),
-    Column("ssim", "SSIM", 1, ".3f"),
-    Column("code_mmd", "code MMD", -1, ".4f"),
-    Column("nll", "NLL, nats", -1, ".1f"),
-    Column("bits_per_dim", "bits/dim", -1, ".3f"),
-    Column("kl", "KL, nats", 0, ".1f"),
-    Column("kl_share", "KL's share of -ELBO, %", 0, ".1f"),
-    Column("active_units", "active units", 0, ".0f"),
-    Column("fid", "FID", -1, ".1f"),
-    Column("kid", "KID", -1, ".4f"),
-    Column("parameters", "parameters", 0, ",.0f"),
-    Column("seconds_per_epoch", "s / epoch", -1, ".2f"),
-    Column("relative_time", f"time, {BASE} = 1", -1, ".2f"),
-    Column("images_per_second", "images / s", 1, ".0f"),
-    Column("peak_memory_mb", "peak memory, MB", -1, ".0f"),
-    Column("time_to_base", f"s to the {BASE}'s final MSE", -1, ".1f"),
-]
+GAUSSIANS = ("Gaussian", "OptimalGaussian")  # likelihoods whose variance is known without the model
 
 
 class Group:
-    """The runs of one model in one setting, one a seed.
+    """The runs of one configuration in one setting, one a seed.
 
     Attributes:
         setting: the likelihood, with its arguments.
+        name: of the configuration.
         label: what the model is called among the others.
-        model: its class.
+        traits: what the model declares.
         figures: for each run, by key; None for what it does not have.
         reasons: by key, why it has none.
     """
 
-    def __init__(self, setting: str, label: str, model: str, runs: Sequence[Run]) -> None:
-        self.setting, self.label, self.model, self.runs = setting, label, model, runs
+    def __init__(self, setting: str, name: str, label: str, runs: Sequence[Run]) -> None:
+        self.setting, self.name, self.label, self.runs = setting, name, label, runs
+        self.traits: Traits = runs[0].tested["traits"]
         self.curves = [run.curve() for run in runs]
         self.figures: list[dict[str, float | None]] = []
         self.reasons: dict[str, str] = {}
 
-    @property
-    def place(self) -> int:
-        """Where the model stands among all."""
-        return ORDER.index(self.model) if self.model in ORDER else len(ORDER)
+    def by_seed(self, key: str) -> dict[int | None, float]:
+        """Return the figure of each seed that has it."""
+        found = zip(self.runs, self.figures, strict=True)
+        return {run.tested["seed"]: value for run, figures in found if (value := figures.get(key)) is not None}
 
     def values(self, key: str) -> list[float]:
-        """Return the figure of each seed that has it, and whose training did not diverge."""
-        return [v for figures in self.figures if (v := figures.get(key)) is not None and math.isfinite(v)]
+        """Return the figures of the seeds that have it."""
+        return list(self.by_seed(key).values())
 
     def complete(self, key: str) -> bool:
         """Whether all seeds have the figure; the mean of some would favour a model that fails now and then."""
@@ -88,15 +54,19 @@ class Group:
         """Return mean and standard deviation over seeds, or what is there instead."""
         values = self.values(column.key)
         if not values:
-            there = any(figures.get(column.key) is not None for figures in self.figures)
-            return "diverged" if there else "n/a"
+            return "diverged" if self.reasons.get(column.key) == "diverged" else "n/a"
         spread = f" ± {stdev(values):{column.format}}" if len(values) > 1 and stdev(values) else ""
         some = "" if self.complete(column.key) else f" ({len(values)} of {len(self.runs)} seeds)"
         return f"{fmean(values):{column.format}}{spread}{some}"
 
 
-def read_groups(folder: Path) -> tuple[list[Group], dict[str, str]]:
+def read_groups(folder: Path, order: Sequence[str] = (), base: str | None = None) -> tuple[list[Group], dict[str, str]]:
     """Read the runs below a folder.
+
+    Args:
+        folder: of the runs.
+        order: names of configurations, which come first and in this order.
+        base: the configuration that the others are compared with.
 
     Returns:
         the tested runs by setting and model, and by name the runs that are left out, with the reason.
@@ -107,9 +77,8 @@ def read_groups(folder: Path) -> tuple[list[Group], dict[str, str]]:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     left_out: dict[str, str] = {}
-    newest: dict[tuple[str, str, int], Run] = {}
-    names = ("config.yaml", "results.json", "log.txt")
-    found = [Run(path) for path in {path.parent for name in names for path in folder.rglob(name)}]
+    newest: dict[tuple[str, str, int | None], Run] = {}
+    found = find_runs(folder)
     longest = max((run.epoch for run in found if run.results), default=0)
     for run in sorted(found, key=lambda run: (run.time, str(run.folder)), reverse=True):
         if reason := _not_comparable(run, longest):
@@ -119,21 +88,29 @@ def read_groups(folder: Path) -> tuple[list[Group], dict[str, str]]:
     if not newest:
         why = "".join(f"; {name}: {reason}" for name, reason in left_out.items())
         raise UserError(f"there is no tested run below {folder}; vae-zoo test writes what is compared{why}")
-    refuse_differences([run for _, run in sorted(newest.items())])
     members: dict[tuple[str, str], list[Run]] = {}
-    for (setting, name, _), run in sorted(newest.items()):
+    for (setting, name, _), run in sorted(newest.items(), key=lambda item: (*item[0][:2], item[0][2] or 0)):
         members.setdefault((setting, name), []).append(run)
+    refuse_differences([run for runs in members.values() for run in runs])
     models = {name: runs[0].tested["model"] for (_, name), runs in members.items()}
-    settings = sorted({setting for setting, _ in members if setting}) or [""]
+    settings_ = sorted({setting for setting, _ in members if setting}) or [""]
     groups = []
     for (own, name), runs in members.items():
         label = models[name] if list(models.values()).count(models[name]) == 1 else f"{models[name]} ({name})"
-        for setting in [own] if own else settings:  # a model without a likelihood is part of every setting
-            groups.append(Group(setting, label, models[name], runs))
-    groups.sort(key=lambda g: (g.setting, g.place, g.label))
-    for setting in settings:
-        _measure([group for group in groups if group.setting == setting])
+        for setting in [own] if own else settings_:  # a model without a likelihood is part of every setting
+            groups.append(Group(setting, name, label, runs))
+    places = {name: place for place, name in enumerate(order)}
+    groups.sort(key=lambda g: (g.setting, places.get(g.name, len(places)), g.name))
+    for setting in settings_:
+        _measure([group for group in groups if group.setting == setting], base)
     return groups, left_out
+
+
+def columns_of(groups: Sequence[Group], base: str | None = None) -> list[Column]:
+    """Return the columns of a table: those that are known, under the base's label, then all further figures."""
+    label = next((group.label for group in groups if group.name == base), "the base")
+    keys = sorted({key for group in groups for figures in group.figures for key in figures} - KNOWN.keys())
+    return [column._replace(title=column.title.replace(BASE, label)) for column in COLUMNS] + list(map(further, keys))
 
 
 def _not_comparable(run: Run, epochs: int) -> str | None:
@@ -144,10 +121,8 @@ def _not_comparable(run: Run, epochs: int) -> str | None:
         run.likelihood  # noqa: B018  reading the settings is the test
     except UserError as error:
         return str(error)
-    if run.results is None:
-        return "it is not finished, or was not tested"
-    if not {"shape", "epochs"} <= run.tested.keys():
-        return "it was tested by an older version: vae-zoo test it again"
+    if run.untested:
+        return run.untested
     return None if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"
 
 
@@ -161,8 +136,8 @@ def refuse_differences(runs: Sequence[Run]) -> None:
     for run in runs:
         like = first.setdefault((run.likelihood, run.name), run)  # seeds of one model have all its arguments alike
         for other, whole in ((runs[0], False), (like, True)):
-            ours, theirs = (conditions.conditions(each.config, whole) for each in (other, run))
-            found = list(conditions.differences(ours, theirs))
+            ours, theirs = (settings.conditions(each.config, whole) for each in (other, run))
+            found = list(settings.differences(ours, theirs))
             if other.tested["split_sha256"]:
                 found = [difference for difference in found if difference[0] not in FILES]
             if not whole:
@@ -176,107 +151,52 @@ def refuse_differences(runs: Sequence[Run]) -> None:
                 )
 
 
-def the_base(groups: Sequence[Group]) -> Group | None:
-    """Return what the others are compared with; of several such models the one named like its class."""
-    found = [group for group in groups if group.model == BASE]
-    return found[0] if len(found) == 1 else next((g for g in found if g.runs[0].name == BASE.lower()), None)
-
-
-def _measure(groups: list[Group]) -> None:
+def _measure(groups: Sequence[Group], base_name: str | None) -> None:
     """Fill the figures of one setting's groups."""
-    base = the_base(groups)
-    finals: dict[int, float] = {}  # by seed
-    for run, curve in zip(base.runs, base.curves, strict=True) if base else ():
-        if seen := [point.mse for point in curve if math.isfinite(point.mse)]:
-            finals[run.tested["seed"]] = seen[-1]
-    for group in sorted(groups, key=lambda group: group is not base):  # the base's seconds are needed for the others
-        for run, curve in zip(group.runs, group.curves, strict=True):
-            figures = {column.key: run.tested.get(column.key) for column in COLUMNS} | run.tested["timing"]
+    base = next((group for group in groups if group.name == base_name), None)
+    for group in groups:
+        for run in group.runs:
+            results = run.tested
+            known = {key: value for key, value in results["timing"].items() if key in KNOWN}
+            figures = {**results["figures"], **known, "parameters": results["parameters"], "kl_share": _kl_share(run)}
             group.figures.append(figures)
+            group.reasons |= results["reasons"]
+        if not group.values("kl_share"):
+            group.reasons["kl_share"] = group.reasons.get("kl") or f"only for the likelihoods {' and '.join(GAUSSIANS)}"
+    no_base = f"there is no run of {base_name} to compare with" if base_name else "no base to compare with: give --base"
+    finals: dict[int | None, float] = {}  # the base's last validation MSE, by seed
+    for run, curve in zip(base.runs, base.curves, strict=True) if base else ():
+        if seen := [point.value for point in curve if math.isfinite(point.value)]:
+            finals[run.tested["seed"]] = seen[-1]
+    for group in groups:
+        for run, curve, figures in zip(group.runs, group.curves, group.figures, strict=True):
+            seconds, typical = figures.get("seconds_per_epoch"), base.mean("seconds_per_epoch") if base else math.nan
+            figures["relative_time"] = seconds / typical if seconds and math.isfinite(typical) else None
             target = finals.get(run.tested["seed"], fmean(finals.values()) if finals else math.nan)
-            figures["time_to_base"] = next((point.seconds for point in curve if point.mse <= target), None)
-            figures["kl_share"] = _kl_share(run)
-        for figures in group.figures:
-            if base and base.values("seconds_per_epoch") and figures["seconds_per_epoch"]:
-                figures["relative_time"] = figures["seconds_per_epoch"] / base.mean("seconds_per_epoch")
-        for column in COLUMNS:
-            for run, curve, figures in zip(group.runs, group.curves, group.figures, strict=True):
-                if figures[column.key] is None:
-                    group.reasons[column.key] = _reason(column.key, run, curve, base)
+            figures["time_to_base"] = next((point.seconds for point in curve if point.value <= target), None)
+            for key in KNOWN:
+                figures.setdefault(key, None)
+            if figures["time_to_base"] is None:
+                group.reasons["time_to_base"] = no_base if base is None else _not_reached(group, curve)
+        if base is None:
+            group.reasons["relative_time"] = no_base
+        for key in KNOWN:
+            group.reasons.setdefault(key, "it was not measured")
+
+
+def _not_reached(group: Group, curve: Sequence[Point]) -> str:
+    if any(math.isfinite(point.value) for point in curve):
+        return "not reached"
+    return group.reasons.get("mse", "no validation MSE, so no curve")
 
 
 def _kl_share(run: Run) -> float | None:
-    """100 KL / (KL + n mse / (2 sigma^2)): of -ELBO without its constant, for a Gaussian likelihood of n pixels."""
-    given = conditions.arguments(run.config, "model").get("likelihood")
-    name, kl, mse = conditions.class_name(given), run.tested["kl"], run.tested["mse_sampled"]
-    if kl is None or name not in ("Gaussian", "OptimalGaussian"):
+    """100 KL / (KL + n mse / (2 sigma^2)), for a Gaussian likelihood of n pixels."""
+    given = settings.arguments(run.config, "model").get("likelihood")
+    kl, mse = (run.tested["figures"].get(key) for key in ("kl", "mse_sampled"))
+    name = settings.class_name(given)
+    if kl is None or mse is None or name not in GAUSSIANS:
         return None
-    sigma = (given.get("init_args") or {}).get("sigma", 1.0) if isinstance(given, dict) else 1.0
+    sigma = float((given.get("init_args") or {}).get("sigma", 1.0)) if isinstance(given, dict) else 1.0
     variance = mse if name == "OptimalGaussian" else sigma**2
     return 100 * kl / (kl + math.prod(run.tested["shape"]) * mse / (2 * variance))
-
-
-def _reason(key: str, run: Run, curve: Sequence[Point], base: Group | None) -> str:
-    results, likelihood = run.tested, (run.likelihood or "").partition("(")[0]
-    if key in ("fid", "kid"):
-        return f"not asked for: --evaluation.{key} true"
-    if key in ("relative_time", "time_to_base") and base is None:
-        return f"there is no {BASE} to compare with"
-    of_pixels = ("mse", "mse_sampled", "psnr", "ssim", "time_to_base")
-    if results["mse"] is None and key in (*of_pixels, "code_mmd", "active_units"):
-        encodes = results["code_mmd"] is not None
-        return "it draws no pixels" if encodes else "it has no encoder"
-    if key == "time_to_base":
-        measured = any(math.isfinite(point.mse) for point in curve)
-        return "not reached" if measured else "no validation MSE, so no curve"
-    if key == "ssim":
-        return "images smaller than SSIM's window of 11 pixels"
-    if key in ("kl", "kl_share") and results["nll"] is not None and results["kl"] is None:
-        return "it has no codes"
-    if key in ("nll", "bits_per_dim", "kl", "kl_share") and results["elbo"] is None and results["nll"] is None:
-        return (
-            "the pixels are grey: a cross entropy is no density" if results["kl"] is not None else "it has no density"
-        )
-    return {
-        "nll": "not asked for: evaluation.nll_samples is 0",
-        "bits_per_dim": "only for a probability of 8-bit pixels" + (likelihood and f", which {likelihood} has not"),
-        "kl_share": "only for a Gaussian likelihood of known variance"
-        + (likelihood and f", which {likelihood} is not"),
-    }.get(key, "it was not measured")
-
-
-class Ranking(NamedTuple):
-    """Groups from best to worst by one figure, which all their seeds have."""
-
-    column: Column
-    groups: list[Group]
-
-    def apart(self, a: Group, b: Group) -> bool:
-        """Whether two models differ by more than chance; where there is one seed only, whether they differ."""
-        values = a.values(self.column.key), b.values(self.column.key)
-        return apart(*values, one_seed=all(len(group.runs) == 1 for group in self.groups))
-
-    def __str__(self) -> str:
-        """``AAE < IWAE ≈ VAE``: ≈ where neighbours cannot be told apart."""
-        words = [self.groups[0].label] if self.groups else []
-        for before, after in zip(self.groups, self.groups[1:], strict=False):
-            words += ["<" if self.apart(before, after) else "≈", after.label]
-        return " ".join(words)
-
-
-def apart(a: Sequence[float], b: Sequence[float], one_seed: bool) -> bool:
-    """Whether two means differ by Welch's t-test, two-sided at 5 %; pairs are not corrected for their number."""
-    differ = fmean(a) != fmean(b)
-    if one_seed:
-        return differ
-    if min(len(a), len(b)) < 2:
-        return False
-    p = float(ttest_ind(a, b, equal_var=False).pvalue) if len({*a}) > 1 or len({*b}) > 1 else 0.0
-    return differ and p < SIGNIFICANT
-
-
-def rank(groups: Sequence[Group], key: str) -> Ranking:
-    """Rank one setting's groups."""
-    column = next(column for column in COLUMNS if column.key == key)
-    having = [group for group in groups if group.complete(key)]
-    return Ranking(column, sorted(having, key=lambda group: -column.better * group.mean(key)))

@@ -8,13 +8,24 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vae_zoo.compare import charts, conditions
-from vae_zoo.compare.figures import COLUMNS, FLOOR, Group, rank, read_groups
-from vae_zoo.compare.verdict import across, claims, verdict
+from vae_zoo import settings
+from vae_zoo.compare import charts
+from vae_zoo.compare.claims import findings
+from vae_zoo.compare.columns import Column
+from vae_zoo.compare.comparison import Claim, Comparison
+from vae_zoo.compare.figures import Group, columns_of, read_groups
+from vae_zoo.compare.ranking import rank
+from vae_zoo.compare.verdict import across, verdict
+from vae_zoo.errors import UserError
+from vae_zoo.settings import nearest
 
 
-def write_report(folder: Path) -> tuple[list[str], list[Path]]:
-    """Compare the runs below a folder and write the report into it; nothing but run folders is read.
+def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list[Path]]:
+    """Compare the runs below a folder and write the report into it; only they and comparison.yaml are read.
+
+    Args:
+        folder: of the runs.
+        base: name of the configuration that the others are compared with; None: as comparison.yaml says.
 
     Returns:
         the verdict, line by line, and the files.
@@ -22,24 +33,29 @@ def write_report(folder: Path) -> tuple[list[str], list[Path]]:
     Raises:
         UserError: if there is nothing to compare, or the runs were not made under identical conditions.
     """
-    groups, left_out = read_groups(folder)
-    settings = {
+    comparison = Comparison.read(folder)
+    groups, left_out = read_groups(folder, comparison.configs, base or comparison.base)
+    if base and base not in (names := {group.name for group in groups}):
+        raise UserError(f"--base {base}: there is no tested run of that name{nearest(base, names)}")
+    by_setting = {
         setting: [g for g in groups if g.setting == setting] for setting in dict.fromkeys(g.setting for g in groups)
     }
+    columns = columns_of(groups, base or comparison.base)
     first = groups[0].runs[0]
     results = first.tested
     content = {
-        "settings": [_setting(name, members) for name, members in settings.items()],
+        "settings": [_setting(*each, columns, comparison.claims) for each in by_setting.items()],
         "across": list(across(groups)),
-        "columns": COLUMNS,
+        "claims": comparison.claims,
+        "columns": columns,
         "curves": charts.curves(groups),
         "bars": charts.bars(groups),
         "left_out": left_out,
         "epochs": results["epochs"],
-        "seeds": sorted({run.tested["seed"] for group in groups for run in group.runs}),
+        "seeds": sorted({run.tested["seed"] or 0 for group in groups for run in group.runs}),
         "split": results["split_sha256"],
         "shape": results["shape"],
-        "on_test": conditions.arguments(first.config, "data").get("val_on_test", False),
+        "on_test": settings.arguments(first.config, "data").get("val_on_test", False),
         "environments": _environments(groups),
         "configs": {g.label: _config(g) for g in groups},
     }
@@ -53,31 +69,32 @@ def write_report(folder: Path) -> tuple[list[str], list[Path]]:
     files = [folder / name for name in ("report.html", "report.md", "results.csv")]
     for file in files[:2]:
         file.write_text(page.get_template(f"{file.name}.j2").render(content), encoding="utf-8")
-    _write_csv(files[2], groups)
+    _write_csv(files[2], groups, columns)
     said = [f"{s['name']}. {line}" for s in content["settings"] for line in s["verdict"]]
     return [*said, *content["across"]], files
 
 
-def _setting(name: str, groups: Sequence[Group]) -> dict[str, Any]:
+def _setting(name: str, groups: Sequence[Group], columns: Sequence[Column], claims: Sequence[Claim]) -> dict[str, Any]:
     notes: list[str] = []
+    best = {column.key: rank(groups, column).best for column in columns if column.better}
     rows = []
     for group in groups:
         cells = []
-        for column in COLUMNS:
-            reason = None if group.values(column.key) else group.reasons.get(column.key)
+        for column in columns:
+            text = group.text(column)
+            reason = group.reasons.get(column.key) if text == "n/a" else None
             if reason and reason not in notes:
                 notes.append(reason)
             note = notes.index(reason) + 1 if reason else None
-            ranked = rank([g for g in groups if g.model != FLOOR], column.key).groups
-            best = len(ranked) > 1 and ranked[0] is group and column.better
-            cells.append({"text": group.text(column), "value": group.mean(column.key), "note": note, "best": best})
+            shaded = best.get(column.key) is group
+            cells.append({"text": text, "value": group.mean(column.key), "note": note, "best": shaded})
         rows.append({"label": group.label, "cells": cells})
     return {
         "name": name or "as configured",
         "rows": rows,
         "notes": notes,
         "verdict": list(verdict(groups)),
-        "claims": list(claims(groups)),
+        "claims": list(findings(claims, groups)),
         "wall": charts.wall(groups),
     }
 
@@ -99,13 +116,13 @@ def _config(group: Group) -> str:
     return yaml.safe_dump(shown, sort_keys=False)
 
 
-def _write_csv(path: Path, groups: Sequence[Group]) -> None:
+def _write_csv(path: Path, groups: Sequence[Group], columns: Sequence[Column]) -> None:
     """One line a run, all figures as they are."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["likelihood", "model", "seed", "epochs", *(column.key for column in COLUMNS), "run"])
+        writer.writerow(["likelihood", "model", "seed", "epochs", *(column.key for column in columns), "run"])
         for group in groups:
             for run, figures in zip(group.runs, group.figures, strict=True):
-                values = [figures[column.key] for column in COLUMNS]
+                values = [figures.get(column.key) for column in columns]
                 where = run.folder.relative_to(path.parent)
                 writer.writerow([group.setting, group.label, run.tested["seed"], run.tested["epochs"], *values, where])

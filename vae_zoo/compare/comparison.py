@@ -1,0 +1,160 @@
+"""What a comparison says beside its runs, ``comparison.yaml``: the order of its models, the base, and claims."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae_zoo import settings
+from vae_zoo.compare.columns import KNOWN
+from vae_zoo.errors import UserError, require
+from vae_zoo.settings import nearest
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """The claim that a figure of the test has this order.
+
+    Args:
+        figure: its key in results.json.
+        order: names of configurations, best first; lowest first where neither side is better.
+        source: who claims it.
+    """
+
+    figure: str
+    order: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class After:
+    """A model after some epochs of its training.
+
+    Args:
+        config: name of the configuration.
+        epoch: how many epochs, 1 or more.
+    """
+
+    config: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class AsGoodAs:
+    """The claim that one model after few epochs is as good as another after many.
+
+    Args:
+        figure: of the validation, without ``val/``.
+        early: the model that is as good.
+        late: what it is as good as.
+        margin: share of the late figure by which the early one may be worse and still count as good as it.
+        source: who claims it.
+    """
+
+    figure: str
+    early: After
+    late: After
+    margin: float
+    source: str
+
+
+Claim = Ordering | AsGoodAs
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, in which order, with what, and to test which claims.
+
+    Args:
+        configs: names of the configurations, in the order of tables and charts.
+        base: the one that the others are compared with.
+        claims: what is to be tested.
+    """
+
+    configs: tuple[str, ...] = ()
+    base: str | None = None
+    claims: tuple[Claim, ...] = ()
+
+    @staticmethod
+    def read(folder: Path) -> "Comparison":
+        """Return what the folder's comparison.yaml says; a folder of other runs has none."""
+        path = folder / "comparison.yaml"
+        given = settings.read(path) if path.is_file() else {}
+        configs = tuple(given.get("configs") or ())
+        return Comparison(configs, given.get("base"), parse_claims(given.get("claims") or (), configs))
+
+    def write(self, folder: Path) -> None:
+        """Write comparison.yaml."""
+        (folder / "comparison.yaml").write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+
+
+def parse_claims(given: Any, configs: Sequence[str]) -> tuple[Claim, ...]:
+    """Read the claims of a yaml.
+
+    Args:
+        given: a list, each with the arguments of `Ordering` or of `AsGoodAs`.
+        configs: names of the configurations that they may be about.
+
+    Raises:
+        UserError: naming the claim and what is wrong with it.
+    """
+    if not isinstance(given, list | tuple):
+        raise UserError(f"claims: it must be a list of claims, got {given!r}")
+    return tuple(_claim(f"claims[{i}]", each, configs) for i, each in enumerate(given))
+
+
+def _claim(where: str, given: Any, configs: Sequence[str]) -> Claim:
+    if isinstance(given, dict) and "order" in given:
+        _check_keys(where, given, Ordering)
+        order = given["order"]
+        if not isinstance(order, list | tuple) or len(order) < 2 or len({*order}) < len(order):
+            raise UserError(f"{where}.order: it must be a list of two or more configs, each once, got {order!r}")
+        for name in order:
+            _check_config(f"{where}.order", name, configs)
+        return Ordering(_figure(where, given), tuple(order), str(given["source"]))
+    _check_keys(where, given, AsGoodAs)
+    early, late = (_after(f"{where}.{key}", given[key], configs) for key in ("early", "late"))
+    margin = given["margin"]
+    if not isinstance(margin, int | float):
+        raise UserError(f"{where}.margin: it must be a number, such as 0.05 for 5 %, got {margin!r}")
+    require(0, **{f"{where}.margin": margin})
+    figure = _figure(where, given)
+    if not KNOWN[figure].better:
+        raise UserError(f"{where}.figure: {figure} is neither better when it is low nor when it is high")
+    return AsGoodAs(figure, early, late, float(margin), str(given["source"]))
+
+
+def _after(where: str, given: Any, configs: Sequence[str]) -> After:
+    _check_keys(where, given, After)
+    _check_config(f"{where}.config", given["config"], configs)
+    if not isinstance(given["epoch"], int):
+        raise UserError(f"{where}.epoch: it must be a whole number, got {given['epoch']!r}")
+    require(1, **{f"{where}.epoch": given["epoch"]})
+    return After(given["config"], given["epoch"])
+
+
+def _check_keys(where: str, given: Any, kind: type) -> None:
+    """Refuse anything but a dict with all of a claim's keys."""
+    names = [field.name for field in fields(kind)]
+    if not isinstance(given, dict):
+        raise UserError(f"{where}: it must have the keys {', '.join(names)}, got {given!r}")
+    for key in given:
+        if key not in names:
+            raise UserError(f"{where}: there is no key {key!r}{nearest(str(key), names)}")
+    for name in names:
+        if given.get(name) is None:
+            raise UserError(f"{where}: {name} is missing; a claim of this kind has {', '.join(names)}")
+
+
+def _check_config(where: str, name: Any, configs: Sequence[str]) -> None:
+    if name not in configs:
+        raise UserError(f"{where}: there is no config {name!r} in this comparison{nearest(str(name), configs)}")
+
+
+def _figure(where: str, given: dict[str, Any]) -> str:
+    figure = given["figure"]
+    if figure not in KNOWN:
+        raise UserError(f"{where}.figure: there is no figure {figure!r}{nearest(str(figure), KNOWN)}")
+    return figure

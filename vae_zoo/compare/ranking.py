@@ -1,0 +1,149 @@
+"""Which models a figure tells apart, as far as chance allows saying so, and in which order they come."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import combinations
+from statistics import fmean, variance
+from typing import NamedTuple, TypeVar
+
+from scipy.stats import t as student
+
+from vae_zoo.compare.columns import COST, DENSITIES, MACHINE, Column
+from vae_zoo.compare.figures import Group
+
+SIGNIFICANT = 0.05  # the p below which two models are told apart, and the level of a one-sided bound
+TOLERANCE = 1e-4  # of a mean: a smaller difference is none, even where seeds have no spread at all
+Seed = int | None
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Difference(NamedTuple):
+    """Of two means, with its standard error (nan where one seed does not tell) and the error's degrees of freedom."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    @property
+    def p(self) -> float:
+        """The p of a two-sided t-test; 1 where one seed does not tell."""
+        if self.mean == 0 or math.isnan(self.error):
+            return 1.0
+        return 2 * float(student.sf(abs(self.mean) / self.error, self.freedom)) if self.error else 0.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lower and the upper one-sided 95 % confidence bound."""
+        width = float(student.ppf(1 - SIGNIFICANT, self.freedom)) * self.error if self.error else self.error
+        return self.mean - width, self.mean + width
+
+
+def difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> Difference:
+    """Return mean(a) - mean(b): by pairs where the seeds are the same, whose noise is shared, else as Welch has it.
+
+    Args:
+        a: by seed.
+        b: by seed.
+    """
+    mean_a, mean_b = fmean(a.values()), fmean(b.values())
+    mean = mean_a - mean_b
+    if abs(mean) <= TOLERANCE * max(abs(mean_a), abs(mean_b)):
+        mean = 0.0
+    if min(len(a), len(b)) < 2:
+        return Difference(mean, math.nan, math.nan)
+    if a.keys() == b.keys():
+        return Difference(mean, math.sqrt(variance([a[seed] - b[seed] for seed in a]) / len(a)), len(a) - 1)
+    u, v = (variance(each.values()) / len(each) for each in (a, b))
+    freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1)) if u + v else 1.0
+    return Difference(mean, math.sqrt(u + v), freedom)
+
+
+def holm(p: Mapping[Key, float]) -> dict[Key, float]:
+    """Return p-values that are corrected for their number (Holm 1979)."""
+    corrected: dict[Key, float] = {}
+    highest = 0.0
+    for i, (key, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
+        highest = corrected[key] = max(highest, min(1.0, (len(p) - i) * value))
+    return corrected
+
+
+class Ranking:
+    """Groups of one setting from best to worst by the mean of a figure, lowest first where neither side is better.
+
+    Args:
+        groups: those of whom not all seeds have the figure are left out.
+        column: the figure.
+    """
+
+    def __init__(self, groups: Sequence[Group], column: Column) -> None:
+        sign = -1 if column.better > 0 else 1
+        having = [group for group in groups if group.complete(column.key)]
+        self.groups = sorted(having, key=lambda group: sign * group.mean(column.key))
+        self.column = column
+        seeds = {group.label: group.by_seed(column.key) for group in self.groups}
+        pairs = combinations(seeds, 2)
+        self._p = holm({frozenset(pair): difference(*(seeds[label] for label in pair)).p for pair in pairs})
+
+    @property
+    def one_seed(self) -> bool:
+        """Whether there is no model with two seeds, so that nothing tells what chance has done."""
+        return all(len(group.runs) == 1 for group in self.groups)
+
+    @property
+    def best(self) -> Group | None:
+        """The model that is told apart from all others and before them, if there is one."""
+        if len(self.groups) < 2:
+            return None
+        first, *others = self.groups
+        return first if all(self.apart(first, group) for group in others) else None
+
+    def apart(self, a: Group, b: Group) -> bool:
+        """Whether two models differ by more than chance, at 5 % over all pairs of this figure."""
+        return self._p[frozenset((a.label, b.label))] < SIGNIFICANT
+
+    def __str__(self) -> str:
+        """``AAE < IWAE ≈ VAE``: with < each model before it is apart from each behind it, with ≈ no two are apart.
+
+        Where neither holds, models stand in brackets, with the pairs that are apart; with one seed, behind commas.
+        """
+        if self.one_seed:
+            return ", ".join(group.label for group in self.groups)
+        blocks: list[list[Group]] = []
+        for i, group in enumerate(self.groups):
+            before, after = self.groups[:i], self.groups[i:]
+            cut = all(self.apart(a, b) for a in before for b in after)
+            blocks += [[group]] if cut else []
+            if not cut:
+                blocks[-1].append(group)
+        return f" {self._before} ".join(map(self._block, blocks))
+
+    @property
+    def _before(self) -> str:
+        return ">" if self.column.better > 0 else "<"
+
+    def _block(self, groups: Sequence[Group]) -> str:
+        """Models that no single cut separates."""
+        apart = [f"{a.label} {self._before} {b.label}" for a, b in combinations(groups, 2) if self.apart(a, b)]
+        labels = [group.label for group in groups]
+        return f"({', '.join(labels)}; apart: {', '.join(apart)})" if apart else " ≈ ".join(labels)
+
+
+def rank(groups: Sequence[Group], column: Column) -> Ranking:
+    """Rank the models of one setting that can be ranked by a figure.
+
+    Not by time or memory on several machines; not conditional densities, which are other ones; nor a model whose
+    codes are free of a prior, but by its cost.
+    """
+    if column.key in MACHINE and len(machines(groups)) > 1:
+        return Ranking([], column)
+    if column.key not in COST:
+        groups = [group for group in groups if group.traits["regularised"]]
+    if column.key in DENSITIES:
+        groups = [group for group in groups if not group.traits["conditional"]]
+    return Ranking(groups, column)
+
+
+def machines(groups: Sequence[Group]) -> list[str]:
+    """Return the machines that the runs are from."""
+    environments = [run.tested["environment"] for group in groups for run in group.runs]
+    return sorted({f"{each.get('device')} ({each.get('threads')} threads)" for each in environments})
