@@ -25,14 +25,12 @@ def plain(name: str, value: Any) -> Any:
         return {key: plain(name, item) for key, item in value.items()}
     if isinstance(value, type):
         return {"class_path": f"{value.__module__}.{value.__qualname__}"}
-    if isinstance(value, functools.partial) and isinstance(value.func, type) and not value.args:
-        return plain(name, value.func) | {"init_args": plain(name, value.keywords)}
-    raise not_plain(name, repr(value))
-
-
-def not_plain(name: str, what: str) -> UserError:
-    """Return the error for an argument that plain values cannot describe."""
-    return UserError(
-        f"argument {name!r} is {what}, which a checkpoint cannot hold; give a class, or "
+    if isinstance(value, functools.partial):
+        if value.func.__module__.partition(".")[0] == "jsonargparse":  # of a loaded checkpoint: its own, then the class
+            value = functools.partial(value.args[-1], **value.keywords)
+        if isinstance(value.func, type) and not value.args:
+            return plain(name, value.func) | {"init_args": plain(name, value.keywords)}
+    raise UserError(
+        f"argument {name!r} is {value!r}, which a checkpoint cannot hold; give a class, or "
         "functools.partial(Class, name=value)"
     )
