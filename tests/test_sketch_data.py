@@ -341,7 +341,7 @@ def test_only_training_sketches_vary(doodles):
 def test_longer_sketches_are_left_out_with_a_word(doodles):
     data = Sketches(str(doodles), max_length=8, n_test=30, n_val=0)
     with pytest.warns(
-        UserWarning, match=r"left out \d+ of 90 sketches, with no line, or with more points than data.max_length"
+        UserWarning, match=r"left out \d+ of 90 sketches, which have no line, or more points than data.max_length"
     ):
         data.setup()
     assert "circle" not in data.labels and data.shape == (8, 5) and data.val_dataloader() == []
@@ -352,7 +352,7 @@ def test_longer_sketches_are_left_out_with_a_word(doodles):
     "change, message",
     [
         ({"path": "nowhere"}, "data.path: .*nowhere does not exist; .* vae-zoo data sketches --out"),
-        ({"max_length": 1}, "there is no train sketch with a line, and with no more points than data.max_length"),
+        ({"max_length": 1}, "no train sketch has a line and at most data.max_length points"),
         (
             {"n_test": 80, "n_val": 20},
             "of 90 drawings in .*sketches.ndjson, 80 to test on and 20 to validate on leave 0 to train",
@@ -381,7 +381,7 @@ def test_a_folder_without_sketches(tmp_path):
         with pytest.raises(UserError, match="cat.npz is not a .npz of sketches"):
             Sketches(str(tmp_path)).setup()
     save_npz(tmp_path / "cat.npz", train=[np.zeros((4, 3))], valid=SAMPLE, test=SAMPLE)
-    with pytest.raises(UserError, match="in the training sketches no pen moves"):
+    with pytest.raises(UserError, match="the training sketches have no extent"):
         Sketches(str(tmp_path)).setup()
 
 

@@ -80,7 +80,7 @@ def open_cache(
     key = json.dumps([VERSION, shape, stamps])
     path = directory / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
     report = path.with_suffix(".json")
-    if not path.exists():  # the pixels are renamed last, so where they are, the report is
+    if not path.exists():  # the pixels are renamed last, after the report
         try:
             directory.mkdir(parents=True, exist_ok=True)
             _build(_Decoder(pictures, shape), path, report, workers)
@@ -94,12 +94,12 @@ def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> 
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = cores if workers is None else workers
     few = len(decoder) < 256  # then starting processes takes longer than it saves
-    # A loader draws a random number: with the global generator, a run that decodes would begin with other weights.
+    # A DataLoader draws a seed, which must not move the global generator on: the weights would depend on the cache.
     own = torch.Generator()
     loader = DataLoader(decoder, batch_size=64, num_workers=0 if few else workers, collate_fn=list, generator=own)
     batches = track(loader, "decoding pictures", console=Console(stderr=True), transient=True, disable=few)
 
-    for left in path.parent.glob("building-*"):  # of a process that was killed
+    for left in path.parent.glob("building-*"):  # left by a process that was killed
         if time.time() - left.stat().st_mtime > 86_400:
             shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix="building-"))

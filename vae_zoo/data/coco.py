@@ -42,8 +42,8 @@ class COCODataModule(ImageDataModule):
         n_train: number of training images.
         n_test: number of test images.
         n_val: number of validation images, taken from what is left; None is 1,000, or all that is left if that is less.
-        val_on_test: validate on the test images, for the curves of a comparison where no image is left. Nothing can
-            then be chosen by the validation: `fit` writes no best.ckpt.
+        val_on_test: validate on the test images, for the curves of a comparison when no image is left. Validation
+            must then choose nothing: `fit` writes no best.ckpt.
         image_size: of the images out: one number for both sides, or height and width, ``[48, 96]``. A picture is
             scaled to cover it, and the centre is kept.
         channels: 3 (RGB) or 1 (grey).
@@ -93,7 +93,7 @@ class COCODataModule(ImageDataModule):
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
         self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.categories, self.min_size, self.seed = categories, min_size, seed
-        beside = self.root.parent if self.root.is_file() else self.root  # a zip cannot be written into
+        beside = self.root.parent if self.root.is_file() else self.root  # nothing is written into a zip
         self.cache_dir = beside / Path(cache_dir).expanduser() if cache_dir else _user_cache()
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
         self.augment = augment if isinstance(augment, list) else [] if augment is None else [augment]

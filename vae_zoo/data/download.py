@@ -1,4 +1,4 @@
-"""Real COCO without its 18 GB: the annotations, and only as many pictures as are wanted."""
+"""Part of COCO: the annotations, and only as many of the 18 GB of pictures as are wanted."""
 
 import http.client
 import io
@@ -26,9 +26,9 @@ ATTEMPTS = 4
 def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int = 16) -> None:
     """Download `n` pictures of COCO train2017, chosen by seed, to ``out/images``, with their instance annotations.
 
-    Pictures come `jobs` at a time, each under a temporary name until it is whole and has been decoded. What is there is
-    not fetched again, so the same command goes on where it was cut off; ``out/annotations/instances_train2017.json``,
-    which makes the folder a data set, is written last.
+    Pictures come `jobs` at a time, each under a temporary name until it is complete and has been decoded. Existing
+    files are not fetched again, so the same command continues an interrupted download;
+    ``out/annotations/instances_train2017.json``, which makes the folder a data set, is written last.
 
     Args:
         out: the folder to make or complete.
@@ -67,7 +67,7 @@ def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int =
 
 
 def _fetch(url: str, path: Path, check: Callable[[bytes], None]) -> None:
-    """Fetch a file, unless it is there, trying again where the network or the content is at fault."""
+    """Fetch a file, unless it exists, and retry if the network or the content is at fault."""
     if path.exists():
         return
     for attempt in range(1, ATTEMPTS + 1):
@@ -94,7 +94,7 @@ def _check_annotations(content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it when it is whole."""
+    """Write a file under a temporary name and rename it when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)

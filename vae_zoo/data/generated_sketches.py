@@ -12,7 +12,7 @@ from vae_zoo.errors import UserError, require
 
 
 def generate_sketches(out: Path, n: int, seed: int = 0) -> None:
-    """Write `n` drawings to a ``.ndjson`` as QuickDraw's simplified ones are: places from 0 to 255.
+    """Write `n` drawings to a ``.ndjson`` in QuickDraw's simplified format: coordinates from 0 to 255.
 
     Equal seeds give equal files; drawing i does not depend on `n`.
 

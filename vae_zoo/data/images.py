@@ -63,9 +63,8 @@ class AugmentedDataset(Dataset):
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, list[int]]:
         """Return images (B, H, W, C) uint8, labels (B,) and B seeds."""
         seeds = np.random.default_rng((self.order.seed, self.order.epoch)).integers(2**63, size=len(self))
-        return *self.data.__getitems__(indices), seeds[
-            indices
-        ].tolist()  # no tensor: it would go to the device and back
+        batch = self.data.__getitems__(indices)
+        return *batch, seeds[indices].tolist()  # a tensor would go to the device and come back
 
 
 def augmented(x: Tensor, transforms: Sequence[Transform], seeds: Sequence[int]) -> Tensor:

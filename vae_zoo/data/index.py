@@ -51,12 +51,12 @@ class PictureIndex:
             ) from None
         names = self.files.names() if root.is_file() else []
         if len({name.split("/")[0] for name in names}) == 1 and any(name.count("/") > 1 for name in names):
-            self.files = self.files.below(names[0].split("/")[0])  # a zip of one folder that holds everything
+            self.files = self.files.below(names[0].split("/")[0])  # a zip whose only entry is a folder
         self.root, self.categories, self.min_size = root, categories, min_size
         self.source = None if image_dir is None else self._named_source(image_dir)
 
     def find_annotations(self) -> tuple[str | None, str | None]:
-        """Return the annotation file and the test annotation file of the usual names, None for each there is not.
+        """Return the annotation file and the test annotation file of the usual names, None for one that does not exist.
 
         Raises:
             UserError: if several files could be meant.
@@ -76,7 +76,7 @@ class PictureIndex:
         """Return the pictures, in an order that does not depend on the machine, and the names of the labels.
 
         Args:
-            annotations: a COCO instances file, relative to the root or absolute; None takes all pictures there are.
+            annotations: a COCO instances file, relative to the root or absolute; None takes all pictures.
 
         Raises:
             UserError: if the file is missing or no COCO file, if there is no picture, or a category is unknown.
@@ -111,7 +111,7 @@ class PictureIndex:
             large = all((image.get(side) or self.min_size) >= self.min_size for side in ("width", "height"))
             if large and (areas or not self.categories):
                 label = max(areas, key=areas.__getitem__, default=NO_LABEL)
-                # A file that is listed twice is one picture: it must not stand in two parts of a split.
+                # A file that is listed twice is one picture, which must not be in two parts of a split.
                 pictures.setdefault(image["file_name"], Picture(image["id"], source, image["file_name"], label))
         return list(pictures.values()), [name for name in dict.fromkeys(names.values()) if name in wanted]
 
@@ -181,7 +181,7 @@ def open_coco(files: Files, annotations: str) -> COCO:
                 f"the file_name {image['file_name']!r}, a text"
             )
     for number, annotation in enumerate(dataset["annotations"]):
-        annotation.setdefault("id", number)  # pycocotools' index asks for it, we do not
+        annotation.setdefault("id", number)  # only pycocotools' index needs it
     coco = COCO()
     coco.dataset = dataset
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress

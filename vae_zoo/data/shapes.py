@@ -38,7 +38,7 @@ def generate_shapes(out: Path, n: int, seed: int = 0) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already; remove it or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))  # renamed when it is whole
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))  # renamed when it is complete
     try:
         (temporary / "images").mkdir()
         (temporary / "annotations").mkdir()

@@ -17,7 +17,7 @@ import numpy as np
 from vae_zoo.data.module import PUBLISHED, Part
 from vae_zoo.errors import UserError
 
-LARGEST = 2**31  # bytes of an array, against a zip file that unpacks to more than the memory holds
+LARGEST = 2**31  # bytes of an array, against a small zip that unpacks to more than fits in memory
 
 
 class Sketch(NamedTuple):
@@ -152,7 +152,7 @@ class _Array:
 
 
 class _Function:
-    """Stands in for a function. A pickle can call it, and change nothing about it."""
+    """Stands in for a function: a pickle can call it, but set no attribute of it."""
 
     __slots__ = ()
 
@@ -177,7 +177,7 @@ class _Encode(_Function):
 class _Unpickler(pickle._Unpickler):
     """Knows the names that a pickled array of arrays has, with stand-ins for them, and no others.
 
-    It is the one written in Python: the one in C allots what a file says that it needs.
+    It derives from the unpickler in Python, since the one in C allocates whatever size a file claims to need.
     """
 
     KNOWN = {

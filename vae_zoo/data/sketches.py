@@ -1,4 +1,4 @@
-"""Data modules of sketches: batches of stroke-5, padded, in which sketches of about one length stand together."""
+"""Data modules of sketches: padded batches of stroke-5, in which sketches have about the same length."""
 
 import math
 import warnings
@@ -40,7 +40,7 @@ def stroke3(x: Tensor) -> list[np.ndarray]:
 
 
 def drop_points(rows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Leave out about this share of the points inside strokes: each stroke keeps both ends, and the sketch its places.
+    """Leave out about this share of the points inside strokes, not their ends; the points that are kept do not move.
 
     Args:
         rows: a sketch (N, 3).
@@ -50,7 +50,7 @@ def drop_points(rows: np.ndarray, share: float, rng: np.random.Generator) -> np.
     inside = (rows[:, 2] == 0) & (np.append(0, rows[:-1, 2]) == 0)
     keep = ~(inside & (rng.random(len(rows)) < share))
     keep[-1] = True
-    begins = np.append(0, np.flatnonzero(keep)[:-1] + 1)  # an offset that is kept has the dropped ones before it added
+    begins = np.append(0, np.flatnonzero(keep)[:-1] + 1)  # dropped offsets are added to the next
     return np.column_stack([np.add.reduceat(rows[:, :2], begins), rows[keep, 2]])
 
 
@@ -75,7 +75,7 @@ class SketchDataset(Dataset):
 
 
 class AugmentedSketches(Dataset):
-    """The same sketches, but a little different in each epoch: what a model is trained on, fetched by lists of indices.
+    """The same sketches, varied anew in each epoch, fetched by lists of indices.
 
     Args:
         data: the sketches.
@@ -133,7 +133,7 @@ class BucketBatchSampler(DistributedSampler):
     def __len__(self) -> int:
         return math.ceil(math.ceil(len(self.dataset) / self.batch_size) / self.num_replicas)
 
-    def __iter__(self) -> Iterator[list[int]]:  # lazily: a resumed run makes the iterator before it tells the epoch
+    def __iter__(self) -> Iterator[list[int]]:  # lazily, as a resumed run sets the epoch later
         rng = np.random.default_rng([self.seed, self.epoch])
         order, size = rng.permutation(len(self.dataset)), POOL * self.batch_size
         batches: list[list[int]] = []
@@ -143,7 +143,7 @@ class BucketBatchSampler(DistributedSampler):
             batches += [pool[i : i + self.batch_size].tolist() for i in range(0, len(pool), self.batch_size)]
         mixed = [batches[i] for i in rng.permutation(len(batches))]
         equal = islice(cycle(mixed), self.rank, len(self) * self.num_replicas, self.num_replicas)
-        yield from equal  # no process waits for another
+        yield from equal  # as many for each process, so that none waits
 
 
 class SketchDataModule(DataModule, ABC):
@@ -152,13 +152,7 @@ class SketchDataModule(DataModule, ABC):
     The standard deviation is that of all offsets of all training sketches, one for both axes (Ha & Eck 2017, section
     3.1). Concrete subclasses read the sketches. The shape is (N_max, 5).
 
-    Args:
-        n_train: how many to train on, None for all that are left; likewise `n_test` and `n_val`, None for a tenth.
-        batch_size: sketches in a batch; the last one of an epoch may be smaller.
-        max_length: N_max, sketches with more points being left out; None is that of the longest training sketch.
-        random_scale: in training, both axes are stretched by factors drawn from 1 - random_scale to 1 + random_scale.
-        drop_points: in training, this share of the points inside strokes is left out.
-        seed: of the split.
+    The arguments are described in the subclasses, where ``--data.help`` looks for them.
 
     Attributes:
         scale: the standard deviation, once set up.
@@ -206,16 +200,14 @@ class SketchDataModule(DataModule, ABC):
         kept = {part: [s for s in sketches if 0 < len(s.rows) <= longest] for part, sketches in parts.items()}
         for part in ("train", "test"):
             if not kept[part]:
-                raise UserError(
-                    f"data: there is no {part} sketch with a line, and with no more points than data.max_length"
-                )
+                raise UserError(f"data: no {part} sketch has a line and at most data.max_length points")
         total = sum(map(len, parts.values()))
         if left_out := total - sum(map(len, kept.values())):
-            why = "with no line, or with more points than data.max_length"
+            why = "which have no line, or more points than data.max_length"
             warnings.warn(f"left out {left_out} of {total} sketches, {why}", stacklevel=2)
         self.scale = float(np.concatenate([sketch.rows[:, :2] for sketch in kept["train"]]).std())
         if not self.scale:
-            raise UserError("data: in the training sketches no pen moves")
+            raise UserError("data: the training sketches have no extent, every offset is the same")
         names = sorted({sketch.label for sketches in kept.values() for sketch in sketches})
         unit = np.array([self.scale, self.scale, 1], np.float32)
         return names, {
