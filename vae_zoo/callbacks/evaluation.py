@@ -124,9 +124,10 @@ class Evaluation(Callback):
         """Measure a batch, and the figures that no measure is of."""
         x, y = batch
         self._shape = tuple(x.shape[1:])
-        known = {measure.name for measure in self.measures}
-        for name in outputs["figures"].keys() - known - self._further.keys() - {"loss", "reconstruction"}:
-            self._further[name] = MeanFigure(name).to(pl_module.device)
+        known = {measure.name for measure in self.measures} | self._further.keys() | {"loss", "reconstruction"}
+        for name in outputs["figures"]:  # in their order, which is that of all processes, and a set's is not
+            if name not in known:
+                self._further[name] = MeanFigure(name).to(pl_module.device)
         for measure in self._further.values():
             measure.update(_model(pl_module), x, y, outputs)
         self._update(_model(pl_module), batch, outputs)
@@ -156,8 +157,8 @@ class Evaluation(Callback):
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures and write results.json."""
         found = {measure.name: measure.compute() for measure in (*self.measures, *self._further.values())}
-        numbers = {name: float(value) for name, value in found.items() if not isinstance(value, str)}
-        new = {f"test/{name}": v for name, v in numbers.items() if f"test/{name}" not in trainer.callback_metrics}
+        numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
+        new = {f"test/{name}": float(v) for name, v in numbers.items() if f"test/{name}" not in trainer.callback_metrics}
         pl_module.log_dict(new)
         self._log_kl(trainer)
         run = run_of(trainer)
@@ -165,25 +166,26 @@ class Evaluation(Callback):
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                metrics = {f"hp/{name}": value for name, value in numbers.items()}
+                metrics = {f"hp/{name}": float(value) for name, value in numbers.items()}
                 logger.log_hyperparams(dict(pl_module.hparams), metrics)
         self._projector.log(trainer)
         reasons = {name: value for name, value in found.items() if isinstance(value, str)}
-        run.write_results(self._results(trainer, _model(pl_module), numbers, reasons))
+        figures = {name: numbers.get(name) for name in found}
+        run.write_results(self._results(trainer, _model(pl_module), figures, reasons))
 
     def _results(
-        self, trainer: Trainer, model: GenerativeModel, numbers: dict[str, float], reasons: dict[str, str]
+        self, trainer: Trainer, model: GenerativeModel, figures: dict[str, float | None], reasons: dict[str, str]
     ) -> Results:
         """The content of results.json."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         state = _saved_state(trainer)
         seed = state.get("Evaluation", {}).get("seed", self._seed)
         epochs = state.get("Timing", {}).get("epochs", [])
-        samples = [m.samples for m in self.measures if isinstance(m, NLL) and m.estimated and m.name in numbers]
+        samples = [m.samples for m in self.measures if isinstance(m, NLL) and m.estimated and m.name not in reasons]
         return Results(
             model=type(model).__name__,
             traits=model.traits,
-            figures={**numbers, **dict.fromkeys(reasons)},
+            figures=figures,
             reasons=reasons,
             nll_samples=samples[0] if samples else None,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
