@@ -1,5 +1,7 @@
 """The models, each constructed with no argument: for images of 3 x 64 x 64 with values in [0, 1], or for sketches."""
 
+import inspect
+
 from vae_zoo.models.aae import AAE
 from vae_zoo.models.ae import AE
 from vae_zoo.models.base import GenerativeModel
@@ -26,3 +28,9 @@ __all__ = [
     "SketchRNN",
     "VAE",
 ]
+
+
+def concrete() -> list[type[GenerativeModel]]:
+    """Return the exported models: the classes that can be constructed."""
+    found = [each for each in globals().values() if inspect.isclass(each) and issubclass(each, GenerativeModel)]
+    return [cls for cls in found if not inspect.isabstract(cls)]

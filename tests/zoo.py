@@ -1,0 +1,77 @@
+"""What the tests of models share: the exported models, and small data for each.
+
+A model that `vae_zoo.models` exports is tested by all common tests, by what it declares, with no edit of any test.
+"""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader, TensorDataset
+
+from vae_zoo import models
+from vae_zoo.data.sketches import stroke5
+from vae_zoo.models.base import ImageModel
+
+MODELS = models.concrete()
+SMALL = dict(ImageModel.tiny)
+JOINT, BY_TURNS = (
+    next(cls for cls in MODELS if cls(**cls.tiny).automatic_optimization is automatic) for automatic in (True, False)
+)
+
+
+def models_that(*bases, takes=None, **declared):
+    """Parametrise over the models of these classes whose constructor takes an argument, and that declare all this."""
+    found = [
+        cls
+        for cls in MODELS
+        if all(issubclass(cls, base) for base in bases)
+        and (takes is None or takes in inspect.signature(cls).parameters)
+        and all(getattr(cls, name) == value for name, value in declared.items())
+    ]
+    return pytest.mark.parametrize("cls", found)
+
+
+every_model = models_that()
+
+
+def small(cls, **changes):
+    """A model of seconds."""
+    return cls(**{**cls.tiny, **changes})
+
+
+def sketches(n=20, seed=0, longest=20):
+    """Sketches of 3 points to fewer than the longest has."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(3, longest, n)
+    return stroke5([np.column_stack([rng.normal(size=(k, 2)), rng.random(k) < 0.3]) for k in sizes])
+
+
+def batch(model, n):
+    """Data for a model, and labels, which one that takes none does not look at."""
+    shape = tuple(model.hparams["shape"])
+    x = torch.rand(n, *shape) if model.pixels else sketches(n, longest=shape[0])
+    return x, torch.arange(n) % (model.labels or 10)
+
+
+def loader_of(model, n=20, size=8):
+    """Data to train a model on: images of one colour each, or sketches."""
+    x, y = batch(model, n)
+    if model.pixels:
+        x = x[..., :1, :1].expand_as(x).clone()
+    return DataLoader(TensorDataset(x, y), size)
+
+
+def loader(n=20, size=8, shape=(3, 16, 16)):
+    """Images of one colour each, and labels that are all 0."""
+    x = torch.rand(n, shape[0], 1, 1).expand(n, *shape).clone()
+    return DataLoader(TensorDataset(x, torch.zeros(n, dtype=torch.int64)), size)
+
+
+def trainer(folder, **changes):
+    """A Trainer on the CPU that says nothing, and writes to this folder if at all."""
+    settings = {"max_epochs": 1, "accelerator": "cpu", "logger": False}
+    settings |= {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    return Trainer(default_root_dir=folder, **settings | changes)
