@@ -56,14 +56,13 @@ def across(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _sentence(ranking: Ranking, task: str) -> str:
-    first, *others = ranking.groups
+    first = ranking.groups[0]
     order = f"{ranking.column.title}: {ranking}."
     if ranking.one_seed:
         return f"{first.label} comes first by its {ranking.column.title}{_ahead(ranking)}. {order}"
     if ranking.best:
         return f"{first.label} {task}{_ahead(ranking)}. {order}"
-    close = [group.label for group in others if not ranking.apart(first, group)]
-    return f"It is open which {task}: {first.label} comes first, but is not told apart from {_and(close)}. {order}"
+    return f"It is open which {task}. {order}"
 
 
 def _ahead(ranking: Ranking) -> str:
@@ -74,7 +73,3 @@ def _ahead(ranking: Ranking) -> str:
         return f", level with {second.label}"
     less = f"{100 * (1 - ours / theirs):.2g} %" if key in IN_PERCENT else f"{theirs - ours:{ranking.column.format}}"
     return f", by {less} over {second.label}"
-
-
-def _and(labels: Sequence[str]) -> str:
-    return f"{', '.join(labels[:-1])} or {labels[-1]}" if len(labels) > 1 else labels[0]

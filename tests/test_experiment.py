@@ -1,0 +1,274 @@
+"""The comparison: which trainings it consists of, whom it refuses, and killing it at any moment and going on."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from tests.conftest import REPOSITORY, SMALL, call, vae_zoo
+from tests.run_folders import CONFIG, change_setting, made_run
+from vae_zoo.compare.comparison import Comparison
+from vae_zoo.compare.experiment import Experiment
+from vae_zoo.errors import UserError
+from vae_zoo.runs import Run
+from vae_zoo.settings import read
+
+
+def resolve(config, options):
+    """What `fit` makes of a yaml and options, as far as these tests go."""
+    resolved = read(config)
+    for option in options:
+        name, value = option.removeprefix("--").split("=", 1)
+        change_setting(resolved, name, yaml.safe_load(value))
+    return resolved
+
+
+def made_config(folder, name, change=()):
+    """A yaml whose settings are those of `made_run`."""
+    config = yaml.safe_load(yaml.safe_dump(CONFIG))
+    config["model"]["class_path"] = name.title()
+    for path, value in dict(change).items():
+        change_setting(config, path, value)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """An experiment of two models, with other arguments where they are given."""
+    configs = [made_config(tmp_path, name) for name in ("base", "slow")]
+
+    def make(*overrides, **changes):
+        usual = {"configs": configs, "likelihoods": ["Gaussian"], "seeds": [0], "epochs": 6, "out": tmp_path / "out"}
+        return Experiment(**usual | changes, overrides=overrides, resolve=resolve)
+
+    return make
+
+
+def test_plans(experiment, tmp_path):
+    """Each configuration with each likelihood and each seed; a model without a likelihood once."""
+    without = made_config(tmp_path, "without")
+    config = read(without)
+    del config["model"]["init_args"]["likelihood"]
+    without.write_text(yaml.safe_dump(config))
+    made = experiment(configs=[tmp_path / "base.yaml", without], likelihoods=["Gaussian", "Optimal"], seeds=[3, 4])
+    folders = [plan.folder.relative_to(tmp_path / "out").as_posix() for plan in made.plans]
+    one = ["Gaussian/base/seed_3", "Optimal/base/seed_3", "without/seed_3"]
+    assert folders == one + [folder.replace("3", "4") for folder in one]
+    assert str(made.plans[0]) == "base, Gaussian, seed 3" and str(made.plans[2]) == "without, seed 3"
+    as_they_are = experiment(likelihoods=[])
+    assert [plan.folder.name for plan in as_they_are.plans] == ["seed_0"] * 2
+    assert as_they_are.plans[0].folder == tmp_path / "out" / "base" / "seed_0"
+
+
+@pytest.mark.parametrize(
+    "overrides, changes, message",
+    [
+        ((), {"epochs": 0}, "epochs must be at least 1, got 0"),
+        ((), {"jobs": 0}, "jobs must be at least 1"),
+        ((), {"seeds": [-1]}, "seeds must be at least 0"),
+        ((), {"seeds": [1, 1]}, "seeds: each must have another name, got 1, 1"),
+        ((), {"likelihoods": ["Gaussian", "Gaussian"]}, "likelihoods: each must have another name"),
+        ((), {"base": "bas"}, "base: there is no config 'bas' in this comparison; did you mean 'base'?"),
+        ((), {"claims": [{"figure": "mse"}]}, r"claims\[0\]: early is missing"),
+        (("--trainer.max_epochs=5",), {}, "--trainer.max_epochs is --epochs in a comparison"),
+        (("--model.likelihood=Bernoulli",), {}, "--model.likelihood is --likelihoods in a comparison"),
+        (("--model.latnet=3",), {}, "none of base, slow has the argument 'latnet'"),
+    ],
+)
+def test_what_cannot_be_compared(overrides, changes, message, experiment):
+    with pytest.raises(UserError, match=message):
+        experiment(*overrides, **changes)
+
+
+def test_an_option_is_given_to_the_models_that_take_it(experiment, tmp_path, capsys):
+    config = read(tmp_path / "slow.yaml")
+    config["model"]["init_args"]["draws"] = 5
+    (tmp_path / "slow.yaml").write_text(yaml.safe_dump(config))
+    made = experiment("--model.draws=7", "--data.batch_size=8")
+    assert "--model.draws is not given to base, which has no such argument" in capsys.readouterr().out
+    given = {plan.config.stem: made._options(plan) for plan in made.plans}
+    assert "--model.draws=7" in given["slow"] and "--model.draws=7" not in given["base"]
+    own = {"--data.batch_size=8", "--model.likelihood=Gaussian", "--seed_everything=0", "--trainer.max_epochs=6"}
+    assert all(own <= {*options} for options in given.values())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model.decoder.width": 48}, "model.decoder.init_args.width is 48 for slow, but 32 for base"),
+        ({"model.lr_scheduler": {"class_path": "OneCycleLR"}}, "model.lr_scheduler is {'class_path': 'OneCycleLR'}"),
+        ({"model.likelihood.sigma": 0.5}, None),  # all are given one
+        ({"model.beta": 4.0}, None),  # a model's own
+        ({"evaluation.metrics": []}, "evaluation.metrics is "),
+    ],
+)
+def test_models_of_other_conditions_are_refused_before_any_training(change, message, experiment, tmp_path):
+    made_config(tmp_path, "slow", change)
+    if message is None:
+        experiment()
+        return
+    with pytest.raises(UserError, match="a comparison has identical conditions: give --") as error:
+        experiment()
+    assert message in str(error.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides, changes, message",
+    [
+        (("--data.image_size=32",), {}, "data.image_size is 32 here, but 64 in .*out/Gaussian/base/seed_0"),
+        (("--model.latent=3",), {}, "model.latent is 3 here, but 64 in"),
+        (("--model.beta=3",), {}, "model.beta is 3 here, but 1.0 in"),
+        (("--data.root=other",), {}, "data.root is 'other' here, but 'data/shapes' in"),
+        ((), {"epochs": 5}, "epochs is 5 here, but 6 in"),
+        ((), {"epochs": 7}, "seed_0 has no checkpoints/last.ckpt to go on from; remove it to train it anew"),
+    ],
+)
+def test_a_folder_is_refused_to_other_conditions(overrides, changes, message, experiment, tmp_path):
+    made_run(tmp_path / "out", "base")
+    with pytest.raises(UserError, match=message):
+        experiment(*overrides, **changes)
+
+
+def test_what_is_finished_is_left_alone(experiment, tmp_path, capsys):
+    for name in ("base", "slow"):
+        made_run(tmp_path / "out", name)
+    claim = {"figure": "mse", "order": ["slow", "base"], "source": "somebody"}
+    assert experiment(base="slow", claims=[claim]).run() == []
+    assert "2 of 2 runs are finished" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").glob("*.yaml")] == ["comparison.yaml"]
+    there = Comparison.read(tmp_path / "out")
+    assert (there.configs, there.base, len(there.claims)) == (("base", "slow"), "slow", 1)
+    # What comes later keeps what is there, and stands before it.
+    made_run(tmp_path / "out", "flow")
+    experiment(configs=[made_config(tmp_path, "flow")]).run()
+    assert Comparison.read(tmp_path / "out") == Comparison(("flow", "base", "slow"), "slow", there.claims)
+    experiment(claims=[]).run()
+    assert Comparison.read(tmp_path / "out").claims == ()
+
+
+def test_the_base_is_the_first_where_none_is_given(experiment, tmp_path):
+    assert experiment().comparison == Comparison(("base", "slow"), "base", ())
+
+
+# ---- with trainings
+
+
+def compare(*arguments, cwd, shapes, **options):
+    """A comparison of seconds, as words."""
+    words = SMALL | {"data.root": shapes, "data.cache_dir": cwd / "cache", "data.n_val": 12} | options
+    del words["trainer.max_epochs"]
+    return ["compare", *arguments, *(word for name, value in words.items() for word in (f"--{name}", str(value)))]
+
+
+def started(words, cwd):
+    command = [str(Path(sys.executable).with_name("vae-zoo")), *map(str, words)]
+    # A shell without job control starts what runs in the background, such as these tests, with Ctrl-C ignored.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)
+
+
+def figures_of(folder):
+    """All that the report is made of but what depends on the clock."""
+    found = {}
+    for path in sorted(folder.rglob("results.json")):
+        results = json.loads(path.read_text())
+        del results["timing"]
+        curve = [(point.epoch, point.mse) for point in Run(path.parent).curve()]
+        assert all(math.isfinite(point.seconds) for point in Run(path.parent).curve())
+        curve.append({picture.name: picture.read_bytes() for picture in path.parent.glob("images/*")})
+        weights = torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        total = sum(weight.double().sum().item() for weight in weights.values())
+        found[str(path.parent.relative_to(folder))] = (results, curve, total)
+    return found
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
+    configs = [str(REPOSITORY / "configs" / f"{name}.yaml") for name in ("vae", "aae")]
+    words = ["--configs", *configs, "--likelihoods", "OptimalGaussian", "--epochs", "8"]
+    whole = compare(*words, "--out", "whole", cwd=tmp_path, shapes=shapes)
+    said = vae_zoo(*whole, cwd=tmp_path).stdout
+    assert "vae, OptimalGaussian, seed 0: test MSE" in said and "report.html" in said
+
+    cut = compare(*words, "--out", "cut", cwd=tmp_path, shapes=shapes)
+
+    def epochs(name):
+        return Run(tmp_path / "cut" / "OptimalGaussian" / name / "seed_0").epoch
+
+    def begun():
+        return (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "split.json").exists()
+
+    kills = [
+        (signal.SIGKILL, begun),  # in the first epoch
+        (signal.SIGKILL, lambda: epochs("vae") >= 3),
+        (signal.SIGINT, lambda: epochs("aae") >= 2),
+    ]
+    for kill, moment in kills:
+        process = started(cut, tmp_path)
+        while not moment():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.01)
+        process.send_signal(kill)
+        said = process.communicate()[0]
+        assert process.returncode != 0 and (kill != signal.SIGINT or "the same command goes on" in said)
+    done = vae_zoo(*cut, cwd=tmp_path).stdout
+    assert "1 of 2 runs are finished" in done
+    ours, theirs = figures_of(tmp_path / "cut"), figures_of(tmp_path / "whole")
+    assert ours == theirs and len(ours) == 2 and len(ours["OptimalGaussian/vae/seed_0"][1]) == 8 + 1
+    # Nothing was trained twice to the end: the logs have a line for each start.
+    log = (tmp_path / "cut" / "OptimalGaussian" / "aae" / "seed_0" / "log.txt").read_text()
+    assert log.count("$ vae-zoo fit") == 2 and log.count("$ vae-zoo test") == 1
+
+    # What is finished is left alone.
+    before = (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "results.json").stat().st_mtime
+    assert "2 of 2 runs are finished" in vae_zoo(*cut, cwd=tmp_path).stdout
+    assert (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "results.json").stat().st_mtime == before
+
+    # More epochs go on from there.
+    more = ["9" if word == "8" else word for word in cut]
+    assert "2 of 2 runs" not in vae_zoo(*more, "--jobs", "2", cwd=tmp_path).stdout
+    assert {results["epochs"] for results, _, _ in figures_of(tmp_path / "cut").values()} == {9}
+    assert "9 epochs" in (tmp_path / "cut" / "report.md").read_text()
+
+    # TensorBoard: all runs under one folder, the same tags, and the final figures among the hyper-parameters.
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "whole"))
+    multiplexer.Reload()
+    assert set(multiplexer.Runs()) >= {"OptimalGaussian/vae/seed_0", "OptimalGaussian/aae/seed_0"}
+    for run in ("OptimalGaussian/vae/seed_0", "OptimalGaussian/aae/seed_0"):
+        tags = multiplexer.GetAccumulator(run).Tags()
+        assert {"val/mse", "timing/seconds_per_epoch", "hp/mse"} <= set(tags["scalars"])
+        metadata = multiplexer.GetAccumulator(run).SummaryMetadata("_hparams_/session_start_info")
+        start = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info
+        assert {"latent", "lr"} <= set(start.hparams)
+
+
+def test_one_crash_does_not_end_the_rest_but_a_misspelt_key_does(shapes, tmp_path, monkeypatch, capfd):
+    """A model that fails is told at the end; a key that no run understands, at once, in its own words."""
+    shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    wrong = Path("configs/vae.yaml").read_text().replace("accelerator: auto", "accelerator: auto\n  max_time: nonsense")
+    Path("configs/broken.yaml").write_text(wrong)
+    words = ["--configs", "configs/broken.yaml", "configs/ae.yaml", "--likelihoods", "Gaussian", "--epochs", "1"]
+    assert call(*compare(*words, cwd=tmp_path, shapes=shapes), monkeypatch=monkeypatch) == 1
+    out, err = capfd.readouterr()
+    assert "broken, Gaussian, seed 0: failed, see comparison/default/Gaussian/broken/seed_0/log.txt" in out
+    assert "ae, Gaussian, seed 0: test MSE" in out and "report.html" in out
+    assert "1 of 2 runs failed; the same command tries them once more" in err
+
+    words = ["--configs", "configs/ae.yaml", "--out", "misspelt", "--epochs", "1"]
+    assert call(*compare(*words, cwd=tmp_path, shapes=shapes, **{"data.n_trian": 3}), monkeypatch=monkeypatch) == 1
+    assert "did you mean 'data.n_train'?" in capfd.readouterr().err
+    assert [path.name for path in Path("misspelt").rglob("*.*")] == [".lock"]
