@@ -1,8 +1,8 @@
 """Callbacks: optional behaviour around a model's training. None but a schedule changes what is learnt."""
 
 from vae_zoo.callbacks.evaluation import Evaluation
+from vae_zoo.callbacks.of_trainer import RunFolder
 from vae_zoo.callbacks.pictures import LabelGrid, SampleImages
-from vae_zoo.callbacks.run_folder import RunFolder
 from vae_zoo.callbacks.schedule import BurdaSchedule
 from vae_zoo.callbacks.sketches import Drawings
 from vae_zoo.callbacks.timing import Timing

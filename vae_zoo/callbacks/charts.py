@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from vae_zoo.callbacks.of_trainer import data_of
+
 PROJECTED = 1_000  # test images whose codes and thumbnails go to TensorBoard's projector
 THUMBNAIL = 32  # pixels, its largest side
 
@@ -53,7 +55,7 @@ class Projector:
         """Write them to TensorBoard."""
         if not self.codes:
             return
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         labels = torch.cat(self.labels)[:PROJECTED].tolist()
         names = data.facts.label_names if data else None
         metadata = [names[label] for label in labels] if names else labels

@@ -11,7 +11,7 @@ from torchmetrics import CatMetric
 
 from vae_zoo.callbacks import charts
 from vae_zoo.callbacks.environment import environment, git_revision, global_seed
-from vae_zoo.callbacks.run_folder import run_of
+from vae_zoo.callbacks.of_trainer import data_of, run_of
 from vae_zoo.callbacks.timing import Timing, summarise
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, MeanFigure, Measure
@@ -71,7 +71,7 @@ class Evaluation(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember seed and label names, which checkpoints carry, and write the split's image ids to split.json."""
         self._seed = global_seed()
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         self._labels = list(data.facts.label_names) if data else None
         if run := run_of(trainer):
             run.forget_results()  # of an earlier checkpoint, if training goes on
@@ -98,7 +98,7 @@ class Evaluation(Callback):
             metric.reset()
             metric.to(pl_module.device)
         for measure in measures:
-            measure.begin(_model(pl_module), trainer.datamodule)  # type: ignore[attr-defined]
+            measure.begin(_model(pl_module), data_of(trainer))
 
     def on_validation_batch_end(
         self,
@@ -158,8 +158,8 @@ class Evaluation(Callback):
         """Log the figures and write results.json."""
         found = {measure.name: measure.compute() for measure in (*self.measures, *self._further.values())}
         numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
-        new = {f"test/{name}": float(v) for name, v in numbers.items() if f"test/{name}" not in trainer.callback_metrics}
-        pl_module.log_dict(new)
+        logged = {f"test/{name}": float(value) for name, value in numbers.items()}
+        pl_module.log_dict({name: logged[name] for name in logged.keys() - trainer.callback_metrics.keys()})
         self._log_kl(trainer)
         run = run_of(trainer)
         if run is None:
@@ -177,7 +177,7 @@ class Evaluation(Callback):
         self, trainer: Trainer, model: GenerativeModel, figures: dict[str, float | None], reasons: dict[str, str]
     ) -> Results:
         """The content of results.json."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         state = _saved_state(trainer)
         seed = state.get("Evaluation", {}).get("seed", self._seed)
         epochs = state.get("Timing", {}).get("epochs", [])

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from vae_zoo.callbacks.run_folder import run_of
+from vae_zoo.callbacks.of_trainer import data_of, run_of
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 
@@ -144,7 +144,7 @@ class LabelGrid(EpochPictures):
 
     def render(self, trainer: Trainer, model: GenerativeModel) -> Iterator[tuple[str, Tensor]]:
         """Yield the one grid."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         names = data.facts.label_names if data else [str(label) for label in range(model.labels)]
         rows = []
         for label, name in enumerate(names[: self.labels]):
@@ -156,7 +156,7 @@ class LabelGrid(EpochPictures):
 
 def fixed_batch(trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
     """Return the first test images, or the first training ones where no data module has any."""
-    data = trainer.datamodule  # type: ignore[attr-defined]
+    data = data_of(trainer)
     loader: Any = data.test_dataloader() if data else trainer.train_dataloader
     return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
 

@@ -1,9 +1,10 @@
-"""Where callbacks write."""
+"""Where callbacks write, and the data that they may ask."""
 
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
 
+from vae_zoo.data.module import DataModule
 from vae_zoo.runs import Run
 
 
@@ -27,3 +28,8 @@ def run_of(trainer: Trainer) -> Run | None:
     said = next((c.folder for c in trainer.callbacks if isinstance(c, RunFolder)), None)  # type: ignore[attr-defined]
     where = said or (Path(folder) if folder and trainer.loggers else None)
     return Run(where) if where and trainer.is_global_zero else None
+
+
+def data_of(trainer: Trainer) -> DataModule | None:
+    """Return the data module; None where a Trainer was given loaders alone."""
+    return trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, and does not declare it
