@@ -35,11 +35,11 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        return platform._processor() or platform.machine()
+        return platform.processor() or platform.machine()
 
 
 def git_revision() -> str | None:
-    """The revision of the source that runs; None where git does not track it, as in site-packages."""
+    """Return the revision of the source that runs; None where git does not track it, as in site-packages."""
     here = Path(__file__)
     track, describe = ["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--exclude=*"]
     try:
