@@ -253,7 +253,7 @@ class Run:
         content = {"model": results["model"], "traits": results["traits"], **figures, "reasons": reasons, **rest}
         _write(self.results_file, content)
 
-    def write_split(self, split: Mapping[str, Any]) -> None:
+    def write_split(self, split: Mapping[Any, list[int | str]]) -> None:
         """Write split.json, the images' ids by part."""
         _write(self.split_file, split, indent=None)
 
@@ -318,7 +318,7 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _write(path: Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
+def _write(path: Path, content: Mapping[Any, Any], indent: int | None = 2) -> None:
     """Write JSON under another name, and rename: whoever reads it finds the whole of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
