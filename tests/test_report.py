@@ -44,8 +44,11 @@ def test_report_files(tmp_path):
     # Nothing is fetched: each source and each link is inside the page.
     for link in re.findall(r'(?: src="|href="|url\()([^")]+)', html):
         assert link.startswith(("data:", "#")), link
+    unasked = {"fid", "kid", "mse_of_mean_image", "explained_variance"}
     for column in COLUMNS:
-        assert column.title.replace(BASE, "Base") in html
+        title = column.title.replace(BASE, "Base").replace("'", "&#39;")
+        assert (f'"button">{title}<' in html) == (column.key not in unasked), column
+    assert {column.key for column in COLUMNS} <= rows[0].keys()  # where scripts look
 
 
 def best_cells(page):

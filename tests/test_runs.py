@@ -17,8 +17,8 @@ def test_results_come_back_as_they_were_written(tmp_path):
     run = made_run(tmp_path, "base", figures={"mean_squared_code": 0.5}, git_revision=None)
     results = Run(run.folder).tested
     assert results.keys() == runs.Results.__required_keys__
-    assert results["figures"]["mean_squared_code"] == 0.5 and results["figures"]["fid"] is None
-    assert results["reasons"]["fid"] == "not asked for" and results["traits"]["density"] is True
+    assert results["figures"]["mean_squared_code"] == 0.5 and results["figures"]["bits_per_dim"] is None
+    assert results["reasons"]["bits_per_dim"] == "only for 8-bit pixels" and results["traits"]["density"] is True
     assert results["git_revision"] is None
     content = json.loads(run.results_file.read_text())
     # Figures stand flat beside the other keys, where scripts look for them.

@@ -17,6 +17,8 @@ BASE = "{base}"  # stands in a title for the model that the others are compared 
 COLUMNS = [
     Column("mse", "MSE", -1, ".5f"),
     Column("mse_sampled", "MSE of a draw", -1, ".5f"),
+    Column("mse_of_mean_image", "MSE of the mean image", 0, ".5f"),
+    Column("explained_variance", "explained variance", 1, ".3f"),
     Column("psnr", "PSNR, dB", 1, ".2f"),
     Column("ssim", "SSIM", 1, ".3f"),
     Column("code_mmd", "code MMD", -1, ".4f"),
@@ -24,7 +26,7 @@ COLUMNS = [
     Column("nll", "NLL, nats", -1, ".1f"),
     Column("bits_per_dim", "bits/dim", -1, ".3f"),
     Column("kl", "KL, nats", 0, ".1f"),
-    Column("kl_share", "KL / (KL + SE/2σ²), %", 0, ".1f"),
+    Column("kl_share", "KL's share, %", 0, ".1f"),
     Column("active_units", "active units", 0, ".0f"),
     Column("fid", "FID", -1, ".1f"),
     Column("kid", "KID", -1, ".4f"),

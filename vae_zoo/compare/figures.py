@@ -174,8 +174,6 @@ def _measure(groups: Sequence[Group], base_name: str | None) -> None:
             figures["relative_time"] = seconds / typical if seconds and math.isfinite(typical) else None
             target = finals.get(run.tested["seed"], fmean(finals.values()) if finals else math.nan)
             figures["time_to_base"] = next((point.seconds for point in curve if point.value <= target), None)
-            for key in KNOWN:
-                figures.setdefault(key, None)
             if figures["time_to_base"] is None:
                 group.reasons["time_to_base"] = no_base if base is None else _not_reached(group, curve)
         if base is None:

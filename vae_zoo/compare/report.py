@@ -41,13 +41,15 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
         setting: [g for g in groups if g.setting == setting] for setting in dict.fromkeys(g.setting for g in groups)
     }
     columns = columns_of(groups, base or comparison.base)
+    asked = {key for group in groups for figures in group.figures for key in figures}
+    shown = [column for column in columns if column.key in asked]
     first = groups[0].runs[0]
     results = first.tested
     content = {
-        "settings": [_setting(*each, columns, comparison.claims) for each in by_setting.items()],
+        "settings": [_setting(*each, shown, comparison.claims) for each in by_setting.items()],
         "across": list(across(groups)),
         "claims": comparison.claims,
-        "columns": columns,
+        "columns": shown,
         "curves": charts.curves(groups),
         "bars": charts.bars(groups),
         "left_out": left_out,
