@@ -1,26 +1,28 @@
-"""The ``vae-zoo`` command: one place that knows all subcommands."""
+"""The ``vae-zoo`` command: each of its commands is a module here, and a line below."""
 
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from vae_zoo import __version__
 from vae_zoo.errors import UserError
 
-# name: (module that runs it, one line of help). Modules are imported when they are needed: torch takes seconds.
+# A command's module is imported when it is needed: torch takes seconds.
 COMMANDS = {
-    "fit": ("train", "train a model"),
-    "validate": ("train", "measure a trained model on the validation images"),
-    "test": ("train", "measure a trained model on the test images and write results.json"),
-    "predict": ("train", "write the test images' codes to codes.npz"),
-    "sample": ("pictures", "draw from a trained model into a PNG, or sketches into an SVG"),
-    "reconstruct": ("pictures", "put images over their reconstructions, in a PNG or SVG"),
-    "interpolate": ("pictures", "put what lies between two images in a PNG or SVG"),
-    "probe": ("probe", "say how well a linear classifier tells labels from a model's features"),
-    "compare": ("compare", "train models under identical conditions, then report"),
-    "report": ("compare", "compare the runs in a folder: report.html, report.md, results.csv"),
-    "data": ("data", "draw an embedded data set, or download a part of COCO"),
+    "fit": "train a model",
+    "validate": "measure a trained model on the validation images",
+    "test": "measure a trained model on the test images and write results.json",
+    "predict": "write the test images' codes to codes.npz",
+    "sample": "sample from a trained model into a PNG, or sketches into an SVG",
+    "reconstruct": "put images over their reconstructions, in a PNG or SVG",
+    "interpolate": "put what lies between two images in a PNG or SVG",
+    "probe": "say how well a linear classifier tells labels from a model's features",
+    "compare": "train models under identical conditions, then report",
+    "report": "compare the runs in a folder: report.html, report.md, results.csv",
+    "data": "make the embedded data sets, or download a part of COCO",
 }
 
 
@@ -29,26 +31,60 @@ class UsageError(UserError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return the exit status: 1 for what could not be done, 2 for what was not understood."""
+    """Run a command line.
+
+    Returns:
+        the exit status: 1 for what could not be done, 2 for what was not understood, 130 after Ctrl-C.
+    """
     parser = argparse.ArgumentParser(
         prog="vae-zoo",
         description="Train, measure and compare autoencoder-family image models.",
         epilog="vae-zoo COMMAND --help tells a command's options.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16, width=100),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vae_zoo {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (_, line) in COMMANDS.items():
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
+    for name, line in COMMANDS.items():
         commands.add_parser(name, help=line, add_help=False)
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = parser.parse_args(given[:1]).command
-    module = importlib.import_module(f"vae_zoo.cli.{COMMANDS[command][0]}")
     try:
-        module.run(command, given[1:])
-    except UsageError as error:
-        print(f"vae-zoo {command}: {error}", file=sys.stderr)
-        return 2
+        with importable_from_here():
+            importlib.import_module(f"vae_zoo.cli.{command}").run(given[1:])
+    except KeyboardInterrupt as interrupt:
+        print(f"\nvae-zoo {command}: {interrupt.args[0] if interrupt.args else 'stopped'}", file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as error:
+        print(f"vae-zoo {command}: {_missing(error)}", file=sys.stderr)
+        return 1
     except (UserError, OSError) as error:  # what a file or a folder refuses, its error names
         print(f"vae-zoo {command}: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     return 0
+
+
+@contextmanager
+def importable_from_here() -> Iterator[None]:
+    """Let a yaml name classes of modules in the current folder, after all that is installed."""
+    before, here = list(sys.path), str(Path.cwd())
+    if not {here, ""} & set(sys.path):
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    """Name a missing optional package and the command that installs it.
+
+    Raises:
+        ModuleNotFoundError: if it is this package that is broken.
+    """
+    if (error.name or "").startswith("vae_zoo."):
+        raise error
+    if error.name is None:  # raised by a library, whose message has the command
+        return " ".join(str(error).split())
+    package = error.name.partition(".")[0]
+    return f"the package {package} is not installed: pip install {package.replace('_', '-')}"

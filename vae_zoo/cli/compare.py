@@ -1,35 +1,28 @@
-"""``vae-zoo compare`` and ``vae-zoo report``."""
+"""``vae-zoo compare``: train models under identical conditions."""
 
 import argparse
-import os
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_zoo.cli import UsageError
-from vae_zoo.cli.usage import nearest
-from vae_zoo.compare import conditions
+from vae_zoo.cli.report import report
+from vae_zoo.cli.shipped import find_config
 from vae_zoo.compare.experiment import Experiment
-from vae_zoo.compare.report import write_report
 from vae_zoo.errors import UserError
+from vae_zoo.settings import nearest, read
 
-FOUR = [Path("configs") / f"{name}.yaml" for name in ("vae", "iwae", "iaf", "aae")]
+FOUR = ["vae", "iwae", "iaf", "aae"]
 INSTEAD = {"--seed_everything": "--seeds", "--run_dir": "--out"}
 SECTIONS = ("model", "data", "trainer", "images", "evaluation", "compile")
 
 
-def run(command: str, arguments: Sequence[str]) -> None:
-    """Run ``vae-zoo compare`` or ``vae-zoo report``."""
-    if command == "report":
-        parser = argparse.ArgumentParser(prog="vae-zoo report", allow_abbrev=False)
-        parser.add_argument("folder", type=Path, help="folder with runs in it, such as a comparison's, or runs")
-        _report(parser.parse_args(arguments).folder)
-        return
+def run(arguments: Sequence[str]) -> None:
+    """Train and test all runs, and report."""
     experiment = parse(arguments)
     failed = experiment.run()
     if len(failed) < len(experiment.plans):
-        _report(experiment.out)
+        report(experiment.out)
     if failed:
         raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them once more")
 
@@ -44,8 +37,9 @@ def parse(arguments: Sequence[str]) -> Experiment:
         "--compile, are given to all runs.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, help="yaml with these options, such as configs/compare/small.yaml")
-    parser.add_argument("--configs", type=Path, nargs="+", default=FOUR, help="models (default: the four in configs)")
+    parser.add_argument("--config", help="yaml with these options: yours, or compare/small, compare/cpu, compare/full")
+    parser.add_argument("--configs", nargs="+", default=FOUR, help="models' yamls (default: vae iwae iaf aae)")
+    parser.add_argument("--base", metavar="NAME", help="model that the others are compared with (default: the first)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="(default: 0) several give mean and spread")
     parser.add_argument("--epochs", type=int, default=100, help="to train for (default: %(default)s)")
     parser.add_argument(
@@ -60,12 +54,15 @@ def parse(arguments: Sequence[str]) -> Experiment:
     )
     options, rest = parser.parse_known_args(arguments)
     own = set(vars(options)) - {"config"}
-    overrides = []
+    overrides, claims = [], None
     if options.config:
-        given = conditions.read(options.config)
+        given = read(find_config(options.config))
+        claims = given.pop("claims", None)
         for key in given:
             if key not in {*own, *SECTIONS}:
-                raise UsageError(f"{options.config}: there is no key {key!r}{nearest(key, {*own, *SECTIONS})}")
+                raise UsageError(
+                    f"{options.config}: there is no key {key!r}{nearest(key, {*own, *SECTIONS, 'claims'})}"
+                )
         for key in given:
             if given[key] is None:
                 raise UsageError(f"{options.config}: {key} has no value; leave it out for the default")
@@ -73,17 +70,20 @@ def parse(arguments: Sequence[str]) -> Experiment:
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
         options, rest = parser.parse_known_args([*words, *arguments])  # what is typed comes last, and counts
     overrides += list(_joined(rest, [f"--{name}" for name in ("config", *sorted(own))]))
+    from vae_zoo.cli.options import resolve  # here: --help need not wait for torch
+
     return Experiment(
-        options.configs, options.likelihoods, options.seeds, options.epochs, options.out, options.jobs, overrides
+        [find_config(config) for config in options.configs],
+        options.likelihoods,
+        options.seeds,
+        options.epochs,
+        options.out,
+        options.jobs,
+        overrides,
+        resolve=resolve,
+        base=options.base,
+        claims=claims,
     )
-
-
-def _report(folder: Path) -> None:
-    verdict, files = write_report(folder)
-    print("\n".join(verdict))
-    for file in files:
-        print(f"{file.suffix[1:]:13} {os.path.relpath(file)}")
-    print(f"TensorBoard   tensorboard --logdir {shlex.quote(os.path.relpath(folder))}")
 
 
 def _words(value: Any) -> list[str]:

@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_zoo.data.doodles import draw_doodles
 from vae_zoo.data.download import COCO, download_coco
-from vae_zoo.data.shapes import draw_shapes
+from vae_zoo.data.generated_sketches import generate_sketches
+from vae_zoo.data.shapes import generate_shapes
 
 
-def run(command: str, arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str]) -> None:
     """Run ``vae-zoo data shapes``, ``sketches`` or ``coco``."""
     parser = argparse.ArgumentParser(prog="vae-zoo data", description="Make a data set.", allow_abbrev=False)
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
@@ -25,11 +25,11 @@ def run(command: str, arguments: Sequence[str]) -> None:
     coco.add_argument("--jobs", type=int, default=16, help="connections at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     if options.kind == "sketches":
-        draw_doodles(options.out, options.n, options.seed)
+        generate_sketches(options.out, options.n, options.seed)
         print(f"{options.n} sketches are in {options.out}; train on them with --data.path {options.out}")
         return
     if options.kind == "shapes":
-        draw_shapes(options.out, options.n, options.seed)
+        generate_shapes(options.out, options.n, options.seed)
     else:
         download_coco(options.out, options.n, options.seed, options.url, options.jobs)
     print(f"{options.n} pictures are in {options.out}; train on them with --data.root {options.out}")

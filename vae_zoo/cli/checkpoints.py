@@ -1,0 +1,82 @@
+"""Checkpoints: written whole, and held against the command line and the data that they are used with."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from vae_zoo.data.module import Facts
+from vae_zoo.errors import UserError
+from vae_zoo.settings import class_name, differences
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Rename a checkpoint into place when it is whole: a training that is killed while it saves leaves the last one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save under another name in the same folder, and rename."""
+        super().save_checkpoint(checkpoint, f"{path}.partial", storage_options)
+        os.replace(f"{path}.partial", path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint file holds, on the CPU; it is not executed."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def trained_labels(saved: dict[str, Any]) -> list[str] | None:
+    """Return the names of the labels that a checkpoint was trained with, None if it does not say."""
+    return saved.get("callbacks", {}).get("Evaluation", {}).get("labels")
+
+
+def finished_epochs(saved: dict[str, Any]) -> int:
+    """Return how many epochs a checkpoint has seen to their end, 0 if it is of weights alone."""
+    loop = saved.get("loops", {}).get("fit_loop")
+    return loop["epoch_progress"]["current"]["processed"] if loop else 0
+
+
+def refuse_another_model(given: Namespace, saved: dict[str, Any], facts: set[str]) -> None:
+    """Refuse a model other than the checkpoint's, which Lightning would take without a word.
+
+    Args:
+        given: the model on the command line.
+        saved: what the checkpoint holds.
+        facts: the arguments that come from the data.
+
+    Raises:
+        UserError: that names the first argument that differs.
+    """
+    hparams = saved["hyper_parameters"]
+    here = {"class": class_name(given.class_path), **given.init_args.as_dict()}
+    there = {"class": class_name(hparams["_class_path"]), **hparams}
+    for name in facts:
+        here.pop(name, None)
+    for path, ours, theirs in differences(here, there, "model"):
+        raise UserError(
+            f"{path} is {ours!r} here, but {theirs!r} in the checkpoint; leave it out, or train a new model"
+        )
+
+
+def refuse_other_data(facts: Facts, saved: dict[str, Any]) -> None:
+    """Refuse data of another shape or with other labels than the checkpoint's model was trained on.
+
+    Raises:
+        UserError: that names both.
+    """
+    hparams = saved["hyper_parameters"]
+    if "shape" in hparams and tuple(hparams["shape"]) != tuple(facts.shape):
+        raise UserError(
+            f"the checkpoint was trained on data of shape {tuple(hparams['shape'])}, these have {tuple(facts.shape)}; "
+            "set --data.image_size and --data.channels, or --data.max_length, as they were"
+        )
+    if "labels" not in hparams:
+        return
+    here, names = list(facts.label_names), trained_labels(saved)
+    there = names or [str(i) for i in range(hparams["labels"])]
+    if there != here if names else len(there) != len(here):
+        raise UserError(
+            f"the checkpoint was trained with the labels {', '.join(there)}; the data have {', '.join(here)}"
+        )

@@ -1,0 +1,56 @@
+"""``vae-zoo fit``: train a model."""
+
+from collections.abc import Sequence
+
+from vae_zoo.cli.checkpoints import finished_epochs
+from vae_zoo.cli.lightning import ZooCLI, short
+from vae_zoo.cli.process import quiet
+from vae_zoo.errors import UserError
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Train, or go on with a training, and say where things are."""
+    with quiet():
+        cli = ZooCLI("fit", arguments)
+        last = cli.run_folder.checkpoint()
+        epochs, asked = finished_epochs(cli.saved), cli.trainer.max_epochs
+        if cli.saved and asked is not None and 0 <= asked <= epochs:
+            cli.say("finished", f"{epochs} epochs are trained, and trainer.max_epochs is {asked}; a larger one goes on")
+        else:
+            _fit(cli)
+        cli.say("run folder", cli.run_folder.folder)
+        cli.say("images", cli.run_folder.picture("", 0).parent)
+        root = cli.run_folder.folder if cli.run_dir else cli.run_folder.folder.parents[1]
+        cli.say("TensorBoard", f"tensorboard --logdir {short(root)}")
+        if last.exists():
+            cli.say("test it", f"vae-zoo test --ckpt_path {short(last)}")
+
+
+def _fit(cli: ZooCLI) -> None:
+    with cli.running():
+        _refuse(cli)
+        try:
+            cli.trainer.fit(cli.model, datamodule=cli.datamodule, **cli.arguments)
+        except SystemExit:
+            if cli.trainer.interrupted:  # by Ctrl-C
+                raise KeyboardInterrupt(_how_to_go_on(cli)) from None
+            raise
+
+
+def _refuse(cli: ZooCLI) -> None:
+    """Refuse what the model cannot be trained with."""
+    model = type(cli.model).__name__
+    if not cli.model.automatic_optimization:
+        for name, off in (("gradient_clip_val", 0), ("accumulate_grad_batches", 1)):
+            if cli.config.trainer[name] not in (None, off):
+                raise UserError(f"trainer.{name}: {model} steps its optimizers itself; leave it out")
+    if "labels" in cli.model.hparams and cli.datamodule.facts.labels < 2:
+        raise UserError(f"the data have no labels, which {model} needs")
+
+
+def _how_to_go_on(cli: ZooCLI) -> str:
+    run = cli.run_folder
+    if not run.checkpoint().exists():
+        return "stopped before the end of the first epoch, so there is nothing to go on with"
+    config, last = short(run.config_file), short(run.checkpoint())
+    return f"stopped; go on from the last epoch with\n  vae-zoo fit --config {config} --ckpt_path {last}"

@@ -1,0 +1,250 @@
+"""LightningCLI with this package's run folders, callbacks and errors; fit, validate, test and predict begin with it."""
+
+import argparse
+import glob
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch._functorch import config as functorch_config
+
+import vae_zoo
+from vae_zoo.callbacks import RunFolder, Timing
+from vae_zoo.cli import options
+from vae_zoo.cli.checkpoints import (
+    WholeCheckpoints,
+    finished_epochs,
+    read_checkpoint,
+    refuse_another_model,
+    refuse_other_data,
+)
+from vae_zoo.cli.loggers import CodeWriter, MetricsCSV
+from vae_zoo.cli.process import keep_freed_memory
+from vae_zoo.data.module import DataModule
+from vae_zoo.errors import UserError, require
+from vae_zoo.models import GenerativeModel
+from vae_zoo.networks import Network
+from vae_zoo.runs import RUNS, Run, find_checkpoint, new_run, of_checkpoint
+
+
+class SaveConfig(SaveConfigCallback):
+    """Write config.yaml to the run folder, whatever the logger is. A run that goes on writes it anew."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the file."""
+        path = Run(Path(trainer.default_root_dir)).config_file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+
+
+class OwnArguments(_InstantiatorFn):
+    """Keep a fact of the data from the hyper-parameters of a model that does not take it.
+
+    jsonargparse gives a model no argument that its constructor lacks; Lightning's instantiator would list it all the
+    same, and a checkpoint would not load.
+    """
+
+    def __call__(
+        self, class_type: type[Any], *args: Any, applied_instantiation_links: dict[str, Any], **kwargs: Any
+    ) -> Any:
+        """Construct the model."""
+        taken = {key: value for key, value in applied_instantiation_links.items() if key.rpartition(".")[2] in kwargs}
+        return super().__call__(class_type, *args, applied_instantiation_links=taken, **kwargs)
+
+
+class ZooCLI(LightningCLI):
+    """LightningCLI with a folder for each run and the callbacks that fill it.
+
+    Attributes:
+        run_folder: the run.
+        saved: the checkpoint that is gone on from or measured; empty if there is none.
+        arguments: of the Trainer's method, but for model and data.
+    """
+
+    model: GenerativeModel
+    datamodule: DataModule
+
+    def __init__(self, command: str, arguments: Sequence[str]) -> None:
+        self.command = command
+        super().__init__(
+            GenerativeModel,
+            DataModule,
+            save_config_callback=SaveConfig if command == "fit" else None,
+            save_config_kwargs={"save_to_log_dir": False},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            # The optimizer is the model's own argument: one given beside it would replace the two of an AAE.
+            auto_configure_optimizers=False,
+            args=list(arguments),
+            run=False,
+        )
+        self.arguments = {name: self.config_init[name] for name in self._method_arguments}
+
+    def setup_parser(self, *_: Any) -> None:
+        """Make the command's parser."""
+        self.parser, self._method_arguments = options.make_parser(self.command)
+
+    def parse_arguments(self, parser: options.Parser, args: list[str]) -> None:  # type: ignore[override]
+        """Find the checkpoint, and the run folder that it lies in."""
+        self.config = config = options.parse(parser, _config_of_run(self.command, args))
+        if config.seed_everything is not True:
+            require(0, seed_everything=config.seed_everything)
+        given = config.ckpt_path or (None if self.command == "fit" else "last")
+        self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
+        where = _pattern(self.run_dir) if self.run_dir else RUNS / self._name / "*"
+        checkpoint = find_checkpoint(given, where) if given else None
+        if self.command == "fit" and self.run_dir and not checkpoint and Run(self.run_dir).checkpoint().exists():
+            raise UserError(
+                f"run_dir {self.run_dir} has a run in it; give --ckpt_path auto to go on with it, or another folder"
+            )
+        self.saved: dict[str, Any] = {}
+        if checkpoint:
+            vae_zoo.load(checkpoint)  # a file that is no checkpoint fails here, in one sentence
+            self.saved = read_checkpoint(checkpoint)
+            refuse_another_model(config.model, self.saved, options.FACTS)
+        config.ckpt_path = str(checkpoint) if checkpoint else None
+        self.resumed = of_checkpoint(checkpoint) if checkpoint else None
+        if self.command == "predict":  # several processes would each have a part of the codes
+            config.trainer.devices, config.trainer.num_nodes, config.trainer.strategy = 1, 1, "auto"
+
+    def before_instantiate_classes(self) -> None:
+        """Replace the instantiator of models."""
+        self.parser.add_instantiator(OwnArguments(cli=self, key="model"), GenerativeModel)
+
+    def instantiate_classes(self) -> None:
+        """Instantiate data, model and trainer.
+
+        Raises:
+            UserError: which jsonargparse wraps in a page of types.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause and not isinstance(cause, UserError | ModuleNotFoundError):
+                cause = cause.__cause__ or cause.__context__
+            raise cause or error from None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Add the loggers and callbacks that a run always has."""
+        config = self.config_init.trainer
+        if str(config.precision).endswith("true") and "32" not in str(config.precision):
+            raise UserError(f"trainer.precision {config.precision}: it is 32-true, or bf16-mixed for more speed")
+        self.is_new = not self.resumed and not (self.run_dir and self.run_dir.exists())
+        self.run_folder = Run(self.run_dir.resolve()) if self.run_dir else self.resumed or new_run(self._name)
+        kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
+        callbacks = [*_listed(config.callbacks), RunFolder(self.run_folder.folder)]
+        if config.enable_progress_bar is not False and not config.fast_dev_run:
+            callbacks.append(RichProgressBar(refresh_rate=10))
+        callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
+        if config.enable_checkpointing is not False:
+            folder = self.run_folder.checkpoint().parent
+            if self.model.monitor and not self.datamodule.facts.validates_on_test:
+                monitor = self.model.monitor
+                callbacks.append(ModelCheckpoint(folder, "best", monitor=monitor, save_on_train_epoch_end=False))
+            callbacks.append(
+                ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+            )
+        if not config.plugins:
+            kwargs["plugins"] = [WholeCheckpoints()]
+        if self.command == "predict":
+            callbacks.append(CodeWriter(self.run_folder.codes_file))
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+            self._remove_if_new()
+            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse a checkpoint that does not fit the data; compile the networks, if asked to."""
+        if self.saved:
+            refuse_other_data(self.datamodule.facts, self.saved)
+        if not self.datamodule.facts.ragged:
+            keep_freed_memory()
+        if self.config.compile:
+            for module in self.model.modules():
+                if isinstance(module, Network) and not module.twice_differentiable:
+                    module.compile()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the Trainer inside of this; the folder of a run that is refused before its first step is removed."""
+        # A model trained by turns goes back twice through a graph, whose buffers must stay.
+        donated = functorch_config.donated_buffer and self.model.automatic_optimization
+        try:
+            with functorch_config.patch(donated_buffer=donated):
+                yield
+        except UserError:
+            if not self.trainer.global_step:
+                self._remove_if_new()
+            raise
+
+    def say(self, what: str, text: object) -> None:
+        """Print a line in one process; a path as one would type it here."""
+        if self.trainer.is_global_zero:
+            print(f"{what:13} {short(text) if isinstance(text, Path) else text}")
+
+    @property
+    def _name(self) -> str:
+        """The name that a model's runs go by: its module's, ``vae`` for ``vae_zoo.models.vae.VAE``."""
+        module, _, name = self.config.model.class_path.rpartition(".")
+        return vars(sys.modules[module])[name].__module__.rpartition(".")[2]
+
+    def _loggers(self, given: Any) -> list[Logger] | bool:
+        if given is False:
+            return False
+        folder = self.run_folder.folder
+        fit, purge = self.command == "fit", self.saved["global_step"] + 1 if self.saved else None
+        loggers = _listed(None if given is True else given) or [
+            TensorBoardLogger(
+                folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge if fit else None
+            )
+        ]
+        return [*loggers, MetricsCSV(folder, finished_epochs(self.saved) if self.saved else 0)] if fit else loggers
+
+    def _remove_if_new(self) -> None:
+        if self.is_new and not int(os.environ.get("LOCAL_RANK", 0)):
+            shutil.rmtree(self.run_folder.folder, ignore_errors=True)
+
+
+def short(path: Path) -> str:
+    """Return a path as one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _listed(value: Any) -> list[Any]:
+    """What may be one, several or none, as a new list."""
+    return [] if value is None else [*value] if isinstance(value, list | tuple) else [value]
+
+
+def _pattern(folder: Path | str) -> Path:
+    """A folder as a pattern that fits nothing else."""
+    return Path(glob.escape(str(folder)))
+
+
+def _config_of_run(command: str, arguments: Sequence[str]) -> list[str]:
+    """Without a --config, use the one that the checkpoint was trained with."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for names in (("-c", "--config"), ("--ckpt_path",), ("--run_dir",)):
+        parser.add_argument(*names, nargs="?")
+    given, rest = parser.parse_known_args(arguments)
+    helps = any(word == "-h" or "help" in word.partition("=")[0].lstrip("-").split(".") for word in rest)
+    if command == "fit" or given.config or helps:
+        return list(arguments)
+    where = _pattern(given.run_dir) if given.run_dir else RUNS / "*" / "*"
+    checkpoint = find_checkpoint(given.ckpt_path or "last", where)
+    run = of_checkpoint(checkpoint) if checkpoint else None
+    if checkpoint and not (run and run.exists):
+        vae_zoo.load(checkpoint)
+        raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; say with --config what to test it on")
+    assert checkpoint and run
+    return [f"--config={run.config_file}", *arguments, f"--ckpt_path={checkpoint}"]

@@ -1,0 +1,60 @@
+"""What a training wants of its process: few and plain warnings, which is undone, and memory that is kept."""
+
+import ctypes
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+LOGGERS = tuple(map(logging.getLogger, ("lightning.pytorch", "lightning.fabric")))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show a warning as one line, without those that say nothing to a user; leave Ctrl-C as it was."""
+    levels = [logger.level for logger in LOGGERS]
+    interrupt = signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come whole from memory
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")  # a resumed run
+        warnings.filterwarnings("ignore", message=".*Total length of .* is zero.*")  # no image left to validate on
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.showwarning = _show
+        for logger in LOGGERS:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(LOGGERS, levels, strict=True):
+                logger.setLevel(level)
+            with suppress(ValueError):  # only a main thread has signals
+                signal.signal(signal.SIGINT, interrupt)  # which Lightning turns off at the first
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that is freed, for the next step.
+
+    It would give tensors above 32 MB back to the kernel, which maps and clears them anew in each step: an IWAE's with 5
+    draws then takes 1.2 times as long on a CPU. Not for batches that differ in shape: what is kept does not fit the
+    next one, and Sketch-RNN takes 1.8 times the memory for .95 of the time.
+    """
+    with suppress(OSError, AttributeError):  # another C library has other ways
+        mmap_max, trim_threshold = -4, -1  # of mallopt(3)
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,27 @@
+"""``vae-zoo report``: compare the runs in a folder."""
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from vae_zoo.compare.report import write_report
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Write the report."""
+    parser = argparse.ArgumentParser(prog="vae-zoo report", description="Compare runs.", allow_abbrev=False)
+    parser.add_argument("folder", type=Path, help="folder with runs in it, such as a comparison's, or runs")
+    parser.add_argument("--base", metavar="NAME", help="model that the others are compared with (default: the first)")
+    options = parser.parse_args(arguments)
+    report(options.folder, options.base)
+
+
+def report(folder: Path, base: str | None = None) -> None:
+    """Write a report, and say what it says and where it is."""
+    verdict, files = write_report(folder, base)
+    print("\n".join(verdict))
+    for file in files:
+        print(f"{file.suffix[1:]:13} {os.path.relpath(file)}")
+    print(f"TensorBoard   tensorboard --logdir {shlex.quote(os.path.relpath(folder))}")

@@ -1,0 +1,17 @@
+"""``vae-zoo sample``: from a trained model to a PNG, or an SVG of sketches."""
+
+from collections.abc import Sequence
+
+import torch
+
+from vae_zoo.cli.pictures import add_temperature, begin, make_parser, temperature, write
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Sample, and write the picture."""
+    parser = make_parser("sample", "Sample from a trained model.")
+    add_temperature(parser)
+    options = parser.parse_args(arguments)
+    model, _, label = begin(options)
+    y = None if label is None else torch.full((options.n,), label)
+    write(model.sample(options.n, y, **temperature(options, model)).split(options.columns), options, model)

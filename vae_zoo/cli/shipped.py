@@ -1,0 +1,45 @@
+"""The yamls that come with the package, by their names: ``vae``, ``paper/iwae_mnist``, ``compare/small``."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import vae_zoo
+from vae_zoo.errors import UserError
+
+CONFIGS = Path(vae_zoo.__file__).parent / "configs"
+
+
+def shipped(folder: str = ".") -> list[str]:
+    """Return the names of the yamls in a folder of those that come with the package."""
+    return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in (CONFIGS / folder).glob("*.yaml"))
+
+
+def find_config(given: str | Path) -> Path:
+    """Turn a path, or the name of a yaml that comes with the package, into a path: ``vae``, ``configs/vae.yaml``.
+
+    Raises:
+        UserError: if there is neither.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return path
+    name = path.relative_to("configs") if path.is_relative_to("configs") else path
+    own = CONFIGS / name.with_suffix(".yaml")
+    if name.suffix in ("", ".yaml") and not name.is_absolute() and own.is_file():
+        return own
+    names = [*shipped(), *shipped("compare"), *shipped("paper")]
+    raise UserError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(names)}")
+
+
+def find_configs(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield the words of a command line, with a path for what each ``--config`` gives."""
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in ("--config", "-c"):
+            yield word
+        elif equals:
+            yield f"{name}={find_config(value)}"
+        else:
+            yield word
+            yield from (str(find_config(value)) for value in [next(words, None)] if value is not None)
