@@ -1,6 +1,6 @@
 """Fixtures: the real data where it is there, small drawn data sets, and the command run as a user types it."""
 
-import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +9,9 @@ import pytest
 import torch
 import yaml
 
-from vae_zoo import data as vae_zoo_data
-from vae_zoo import models
 from vae_zoo.cli import main
-from vae_zoo.data.doodles import draw_doodles
-from vae_zoo.data.shapes import draw_shapes
+from vae_zoo.data.generated_sketches import generate_sketches
+from vae_zoo.data.shapes import generate_shapes
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -39,11 +37,9 @@ def options(**changes):
 
 
 def options_for(config, **changes):
-    """`options`, but of those for model and data only what the classes in the yaml take."""
+    """`options`, but of those for model and data only what stands in the yaml, which is complete."""
     given = yaml.safe_load(Path(config).read_text())
-    takes = {}
-    for section, module in (("data", vae_zoo_data), ("model", models)):
-        takes[section] = inspect.signature(getattr(module, given[section]["class_path"])).parameters
+    takes = {section: given[section]["init_args"] for section in ("data", "model")}
     words = options(**changes)
     kept = []
     for option, value in zip(words[::2], words[1::2], strict=True):
@@ -61,10 +57,15 @@ def vae_zoo(*arguments, cwd, check=True, timeout=300):
     return done
 
 
-def call(*arguments, monkeypatch):
+def call(*arguments, monkeypatch=None):
     """The command in this process, seconds faster than in a new one."""
-    monkeypatch.setattr("sys.argv", ["vae-zoo", *map(str, arguments)])
-    return main()
+    return main([*map(str, arguments)])
+
+
+def only_run(folder):
+    """The one run below a folder."""
+    (run,) = folder.glob("runs/*/version_*")
+    return run
 
 
 def shared(name):
@@ -78,7 +79,7 @@ def shared(name):
 def shapes(tmp_path_factory):
     """A drawn COCO data set of 80 pictures."""
     folder = tmp_path_factory.mktemp("data") / "shapes"
-    draw_shapes(folder, 80, seed=1)
+    generate_shapes(folder, 80, seed=1)
     return folder
 
 
@@ -86,8 +87,25 @@ def shapes(tmp_path_factory):
 def doodles(tmp_path_factory):
     """A file of 90 drawn sketches."""
     path = tmp_path_factory.mktemp("sketches") / "sketches.ndjson"
-    draw_doodles(path, 90, seed=1)
+    generate_sketches(path, 90, seed=1)
     return path
+
+
+@pytest.fixture(scope="session")
+def trained(shapes, tmp_path_factory):
+    """A VAE fitted and tested by the command, and its folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    arguments = options(data__root=shapes, trainer__max_epochs=6, images__epochs="[0,5,50]")
+    fit = vae_zoo("fit", "--config", "vae", *arguments, cwd=folder)
+    test = vae_zoo("test", cwd=folder)  # the newest run, with the settings that it was trained with
+    return folder, fit, test
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run that a test may change."""
+    shutil.copytree(trained[0], tmp_path / "copy")
+    return only_run(tmp_path / "copy")
 
 
 @pytest.fixture(scope="session", autouse=True)
