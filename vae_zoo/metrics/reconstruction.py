@@ -78,14 +78,18 @@ class ExplainedVariance(_OfReconstructions):
         """Add a batch's two errors."""
         mse, of_mean = (evaluated["figures"].get(name) for name in ("mse", "mse_of_mean_image"))
         if mse is None or of_mean is None:
-            self.reason = without_pixels(model) or "evaluation.metrics has no MSEOfMeanImage before it"
+            no_yardstick = "evaluation.metrics has no MSEOfMeanImage before it, or that has no number"
+            self.reason = without_pixels(model) or no_yardstick
             return
         self.error += mse.sum()
         self.total += of_mean.sum()
+        self.images += len(x)
 
     def compute(self) -> float | str:
         """Return the share."""
-        return 1 - (self.error / self.total).item() if self.total else self.reason
+        if self.images and not self.total:
+            return "the images do not vary: each is the mean training image"
+        return 1 - (self.error / self.total).item() if self.images else self.reason
 
 
 class PSNR(_OfReconstructions):
