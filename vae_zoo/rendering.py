@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_zoo.strokes import lengths
 
 MARGIN = 0.08  # of the side, left free around a sketch
-FINER = 4  # a picture is drawn so many times as large, and then made smaller, which gives smooth lines
+SUPERSAMPLING = 4  # pictures are rendered so many times as large and then reduced, which smooths the lines
 
 
 def lines(x: Tensor) -> list[np.ndarray]:
@@ -36,10 +36,10 @@ def rasterise(x: Tensor, side: int = 64) -> Tensor:
     """Draw sketches (B, T, 5) in black on white, (B, 1, side, side) in [0, 1], on the CPU."""
     pictures = []
     for sketch in x.cpu():
-        canvas = Image.new("L", (side * FINER, side * FINER), 255)
+        canvas = Image.new("L", (side * SUPERSAMPLING, side * SUPERSAMPLING), 255)
         draw = ImageDraw.Draw(canvas)
-        width = max(1, round(side * FINER / 64))
-        for line in fit(lines(sketch), side * FINER):
+        width = max(1, round(side * SUPERSAMPLING / 64))
+        for line in fit(lines(sketch), side * SUPERSAMPLING):
             draw.line([tuple(point) for point in line], 0, width, joint="curve")
             if len(line) == 1:
                 draw.ellipse([*(line[0] - width / 2), *(line[0] + width / 2)], 0)

@@ -18,7 +18,7 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.networks import Shape
 
 ROW = 5
-STRAIGHT = 10.0  # tanh of it is 1 - 4e-9; the cosh of 90 would overflow
+LARGEST_R = 10.0  # tanh of it is 1 - 4e-9; the cosh of 90 would overflow
 START, END = (0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -57,6 +57,10 @@ class LSTM(nn.LSTM):
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
         """Return the outputs (B, T, width) and the last state h, c, (1, B, width) each."""
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):  # few CPUs have an LSTM of 16 bits
+            h_c = None if state is None else (at_least_float32(state[0]), at_least_float32(state[1]))
+            with torch.autocast("cpu", enabled=False):
+                return self(at_least_float32(x), h_c)
         if not (self.training and self.recurrent_dropout):
             return super().forward(x, state)
         zero = x.new_zeros(len(x), self.hidden_size)
@@ -170,7 +174,7 @@ class StrokeDecoder(Conditional):
         width: of the LSTM's state.
         mixtures: M, normals in the mixture of an offset.
         recurrent_dropout: see `LSTM`.
-        longest: points after which a sketch that is drawn ends in any case.
+        longest: points after which a sampled sketch ends in any case.
     """
 
     def __init__(
@@ -205,7 +209,7 @@ class StrokeDecoder(Conditional):
         weight, mean, log_sigma, r, pen = at_least_float32(self.linear(outputs)).split(
             [m, 2 * m, 2 * m, m, 3], -1
         )  # N T .
-        mean, log_sigma, r = mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r.clamp(-STRAIGHT, STRAIGHT)
+        mean, log_sigma, r = mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r.clamp(-LARGEST_R, LARGEST_R)
         return Points(weight, mean, log_sigma, r, pen), state
 
     def sample(self, z: Tensor, temperature: float = 1.0) -> Tensor:
@@ -213,7 +217,7 @@ class StrokeDecoder(Conditional):
 
         Args:
             z: the codes.
-            temperature: 1 draws from p(x|z), 0 takes what is likeliest at each point.
+            temperature: 1 samples from p(x|z), 0 takes what is likeliest at each point.
         """
         require(0, temperature=temperature)
         end, row = z.new_tensor(END), z.new_tensor(START).expand(len(z), ROW)

@@ -25,7 +25,7 @@ class Drawings(EpochPictures):
         seed: of the noise.
 
     Raises:
-        UserError: if there would be no sketch; before training, if the model draws none.
+        UserError: if there would be no sketch; before training, if the model makes none.
     """
 
     def __init__(

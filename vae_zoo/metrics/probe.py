@@ -11,12 +11,12 @@ from sklearn.preprocessing import StandardScaler
 
 from vae_zoo.errors import UserError, require, require_positive
 
-Labelled = tuple[np.ndarray, np.ndarray]
+LabelledFeatures = tuple[np.ndarray, np.ndarray]
 
 
 def probe(
-    train: Labelled,
-    test: Labelled,
+    train: LabelledFeatures,
+    test: LabelledFeatures,
     few: Sequence[int] = (100, 1000),
     draws: int = 5,
     c: float = 1.0,
