@@ -67,9 +67,10 @@ def iwae_dreg(trace: Trace) -> Tensor:
         trace: its posterior is a diagonal normal, and its codes need gradients.
     """
     q = trace.q.base_dist  # type: ignore[attr-defined]  # of Independent
-    fixed = Independent(Normal(q.loc.detach(), q.scale.detach(), validate_args=False), 1, validate_args=False)
+    dims = trace.z.ndim - 2  # of a code: 1, or 3 of maps
+    fixed = Independent(Normal(q.loc.detach(), q.scale.detach(), validate_args=False), dims, validate_args=False)
     log_w = trace.log_px + trace.log_pz - fixed.log_prob(trace.z)  # K B
-    weights = log_w.detach().softmax(0).unsqueeze(-1)  # K B 1
+    weights = log_w.detach().softmax(0).view(*log_w.shape, *[1] * dims)  # K B 1
     trace.z.register_hook(lambda gradient: gradient * weights)
     return _log_mean_exp(log_w)  # B
 

@@ -258,6 +258,11 @@ class ImageModel(GenerativeModel):
         """
         raise UserError(f"{type(self).__name__} makes pixels, which an .svg has no use for; write a .png")
 
+    def refuse_temperature(self, temperature: float | None) -> None:
+        """Raise a UserError if there is a temperature: models of images have none."""
+        if temperature is not None:
+            raise UserError(f"temperature {temperature}: {type(self).__name__} has none")
+
 
 class JointModel(GenerativeModel):
     """A model all of whose parameters are trained by one optimizer. Concrete subclasses set the attributes.

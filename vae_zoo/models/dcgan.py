@@ -142,6 +142,7 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
     def sample(self, n: int, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
         """Draw noise and return its images, (n, C, H, W) in [0, 1]; there are neither labels nor a temperature."""
         require(1, n=n)
+        self.refuse_temperature(temperature)
         return self._generate(n)
 
     @inference

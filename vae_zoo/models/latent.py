@@ -143,8 +143,7 @@ class ImageAutoencoder(ImageModel, Autoencoder):
     @inference
     def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
         """Return the likelihood's mean, (B, C, H, W) in [0, 1], for codes (B, D)."""
-        if temperature is not None:
-            raise UserError(f"temperature {temperature}: {type(self).__name__} has none")
+        self.refuse_temperature(temperature)
         return self.likelihood(z, y).mean
 
     def reconstruction_errors(self, trace: Trace) -> dict[str, Tensor]:
