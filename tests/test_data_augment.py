@@ -90,6 +90,18 @@ def test_the_noise_of_a_model_is_the_same_with_augmentation():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_device_draws_as_a_cpu_does_and_keeps_its_own_noise():
+    x = torch.rand(16, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    expected = torch.rand(3, device="cuda")
+    torch.manual_seed(0)
+    noisy = [augmented(x.cuda(), [FLIP, v2.GaussianNoise()], range(16)) for _ in range(2)]
+    assert torch.equal(*noisy) and torch.equal(torch.rand(3, device="cuda"), expected)
+    assert torch.equal(augmented(x.cuda(), [FLIP], range(16)).cpu(), augmented(x, [FLIP], range(16)))
+
+
 class Recorder(LightningModule):
     """Keeps what it is trained on, with noise of its own."""
 

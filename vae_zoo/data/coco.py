@@ -194,14 +194,14 @@ class COCODataModule(ImageDataModule):
         requested = sum(parts.values())
         if requested <= available:
             return
-        wishes = " + ".join(f"data.{name} = {n}" for name, n in parts.items() if n)
+        asked = " + ".join(f"data.{name} = {n}" for name, n in parts.items() if n)
         where = str(self.root) + (f", {annotations}" if annotations else "")
         fewer = {name: max(n * available // requested, int(name != "n_val")) for name, n in parts.items() if n}
         if "n_train" in fewer:
             fewer["n_train"] = max(1, available - sum(fewer.values()) + fewer["n_train"])
         proposal = " ".join(f"--data.{name} {n}" for name, n in fewer.items())
         raise UserError(
-            f"more images asked for than there are: {wishes}, of {available} in {where}; "
+            f"more images asked for than there are: {asked}, of {available} in {where}; "
             f"ask for fewer, such as {proposal}"
         )
 

@@ -120,7 +120,7 @@ class ImageDataModule(DataModule, ABC):
         """Batches of the training set, augmented after they are on the device."""
         data = self._dataset("train")
         order: DistributedSampler = DistributedSampler(data, world, rank, shuffle=True, seed=seed)
-        return self._loader(AugmentedDataset(data, order) if self.augment else data, order)
+        return self._loader(data, order)
 
     def in_order(self, part: Part) -> DataLoader:
         """Batches of a part, in order."""
@@ -135,7 +135,8 @@ class ImageDataModule(DataModule, ABC):
             self.parts[part] = data
         return data
 
-    def _loader(self, data: Dataset, order: DistributedSampler | None = None) -> DataLoader:
+    def _loader(self, data: ImageDataset, order: DistributedSampler | None = None) -> DataLoader:
         # A batch is one indexing operation, cheaper than handing it over from a worker process.
-        pin = torch.cuda.is_available() and not self.resident
-        return DataLoader(data, batch_size=self.batch_size, sampler=order, collate_fn=uncollated, pin_memory=pin)
+        pin = torch.cuda.is_available() and not isinstance(data.pixels, Tensor)
+        items = AugmentedDataset(data, order) if order is not None and self.augment else data
+        return DataLoader(items, batch_size=self.batch_size, sampler=order, collate_fn=uncollated, pin_memory=pin)

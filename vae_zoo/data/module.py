@@ -139,6 +139,3 @@ class DataModule(LightningDataModule, ABC):
 def uncollated(batch: Any) -> Any:
     """Return the batch, which has been fetched as one."""
     return batch
-
-
-SplitDataModule = DataModule  # until the commands name the new one
