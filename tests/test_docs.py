@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY, SMALL, call, options_for
+from tests.conftest import REPOSITORY, SMALL, call
 from vae_zoo import models, runs
+from vae_zoo.cli import compare
+from vae_zoo.cli.shipped import find_config
+from vae_zoo.compare.comparison import parse_claims
 
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -53,22 +56,23 @@ def place(shapes, doodles, tmp_path, monkeypatch):
     return tmp_path
 
 
-def quick(command):
-    """The same command with sizes that make it quick."""
-    words = list(command)
+def quick(words):
+    """The same command with sizes that make it quick, as far as the data have them."""
+    sizes = SMALL | {"trainer.max_epochs": 1}
     if words[0] == "data":
         return [*words, "--n", "80"]
     if words[0] == "compare":
-        its_own = {"trainer.max_epochs", *["data.n_val"] * ("--data.val_on_test" in words)}
-        words += [f"--{key}={value}" for key, value in SMALL.items() if key not in its_own]
-        return [*words, *"--configs configs/ae.yaml --likelihoods Gaussian --seeds 0 --epochs 1".split()]
-    if words[0] == "fit":
-        config = words[words.index("--config") + 1]
-        sizes = options_for(config if config.endswith(".yaml") else f"configs/{config}.yaml", trainer__max_epochs=1)
-        if "--data.val_on_test" in words:
-            del sizes[sizes.index("--data.n_val") : sizes.index("--data.n_val") + 2]
-        return words + sizes
-    return words
+        del sizes["trainer.max_epochs"]
+        words = [*words, *"--configs vae --likelihoods Gaussian --seeds 0 --epochs 1".split()]
+    elif words[0] == "fit":
+        given = yaml.safe_load(find_config(words[words.index("--config") + 1]).read_text())
+        known = ["batch_size"] if "--data" in words else given["data"]["init_args"]
+        sizes = {key: size for key, size in sizes.items() if not key.startswith("data.") or key[5:] in known}
+    else:
+        return words
+    if "--data.val_on_test" in words:
+        del sizes["data.n_val"]
+    return words + [f"--{key}={size}" for key, size in sizes.items()]
 
 
 def run_commands(text, monkeypatch):
@@ -79,6 +83,10 @@ def run_commands(text, monkeypatch):
         if command[0] == "data":
             out = command[command.index("--out") + 1]
             shutil.rmtree(out) if command[1] == "shapes" else Path(out).unlink()
+        if command[0] == "compare":
+            compare.parse(command[1:])  # as it is typed, with all that fit would say
+            if "--configs" not in command:
+                continue  # tests of the comparison train; here one with its own models is enough
         assert call(*quick(command), monkeypatch=monkeypatch) == 0, line
 
 
@@ -93,19 +101,19 @@ def test_snippets_run_in_the_order_of_the_page(page, place, monkeypatch):
         if language == "bash":
             run_commands(text, monkeypatch)
         elif language == "yaml":
-            assert isinstance(yaml.safe_load(text), dict)
+            given = yaml.safe_load(text)
+            parse_claims(given.get("claims", []), given.get("configs", []))
         elif named:
             module = importlib.import_module(named[1].removesuffix(".py"))
             for test in [value for key, value in vars(module).items() if key.startswith("test_")]:
                 test()
         else:
             exec(compile(text, name(page), "exec"), variables)
-    figures_page = (DOCS / "figures.md").read_text()
+    explained = {*re.findall(r"`(\w+)`", (DOCS / "figures.md").read_text()), *re.findall(r'"(\w+)"', page.read_text())}
     for results in place.rglob("results.json"):
         content = json.loads(results.read_text())
-        keys = [key for key in content if f"`{key}`" not in figures_page]
-        keys += [key for key in (*content["timing"], *content["environment"]) if f"`{key}`" not in figures_page]
-        assert not keys, f"docs/figures.md does not explain {keys} of {results}"
+        keys = {*content, *content["timing"], *content["environment"]}
+        assert keys <= explained, f"docs/figures.md does not explain {keys - explained} of {results}"
 
 
 def test_what_is_not_run_says_why_and_is_rare():
@@ -126,7 +134,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "CONTRIBUTING.md"], ids=name)
 def test_make_targets_exist(page):
-    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.M))
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.M))  # in a block, or beginning inline code
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=REPOSITORY, check=True, capture_output=True)
 

@@ -21,7 +21,7 @@ conditional
 likelihoods
 distributions
 flows strokes
-drawing
+rendering
 schedules
 models
 metrics
