@@ -66,6 +66,7 @@ def _build(arguments):
     return images(module(folder, cache_dir=directory), "test")[0].sum().item()
 
 
+@pytest.mark.slow
 def test_two_processes_build_at_once(shapes, tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         sums = pool.map(_build, [(str(shapes), str(tmp_path))] * 2, chunksize=1)

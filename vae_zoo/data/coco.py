@@ -54,9 +54,10 @@ class COCODataModule(ImageDataModule):
         cache_dir: where decoded images are kept; by default ``~/.cache/vae_zoo``.
         max_unreadable: up to this share of pictures may be missing or damaged: they are named, and left out.
         resident: keep all pixels on the device, so that a batch never leaves it.
-        augment: transforms of torchvision's v2 (or one), in this order, for the training batches alone: images are
-            floats in [0, 1] on the device, must keep their shape, and what leaves [0, 1] is clamped. Each image has
-            draws of its own, which follow from the global seed, the epoch and the image alone.
+        augment: one or several of ``torchvision.transforms.v2``, applied in this order to training batches alone:
+            images are floats in [0, 1] on the device and must keep their shape, and values are clamped to [0, 1]. Each
+            image has draws of its own, which follow from the global seed, the epoch and the image alone. In a yaml,
+            a range is a list: ``degrees: [-10, 10]``.
         workers: processes that decode pictures the first time, by default one per core.
 
     Raises:
