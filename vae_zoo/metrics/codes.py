@@ -10,6 +10,7 @@ from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.base import Evaluated
 
 ACTIVE = 0.01
+ONE_IMAGE = "it needs two images"
 SCALES = (0.1, 0.5, 1.0, 2.0, 10.0)
 
 
@@ -34,7 +35,10 @@ class ActiveUnits(Measure):
 
     def compute(self) -> float | str:
         """Return their number."""
-        return active_units(gathered(self.codes)) if len(self.codes) else NO_CODES
+        if not len(self.codes):
+            return NO_CODES
+        codes = gathered(self.codes)
+        return active_units(codes) if len(codes) > 1 else ONE_IMAGE
 
 
 class CodeMMD(Measure):
@@ -60,7 +64,7 @@ class CodeMMD(Measure):
         if not len(self.codes):
             return NO_CODES
         codes, draws = gathered(self.codes), gathered(self.draws)
-        return code_mmd(codes, draws) if len(codes) > 1 else "it needs two images"
+        return code_mmd(codes, draws) if len(codes) > 1 else ONE_IMAGE
 
 
 def gathered(state: Any) -> Tensor:

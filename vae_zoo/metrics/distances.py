@@ -12,7 +12,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from vae_zoo.errors import UserError
 from vae_zoo.metrics.base import Measure, precision
-from vae_zoo.metrics.codes import gathered
+from vae_zoo.metrics.codes import ONE_IMAGE, gathered
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
 
@@ -86,7 +86,7 @@ class _Distance(Measure):
     def compute(self) -> float | str:
         """Return the distance."""
         real, fake = gathered(self.real), gathered(self.fake)
-        return self.distance(real, fake) if len(real) > 1 else "it needs two images"
+        return self.distance(real, fake) if len(real) > 1 else ONE_IMAGE
 
     @abstractmethod
     def distance(self, real: Tensor, fake: Tensor) -> float:
