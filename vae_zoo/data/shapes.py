@@ -116,6 +116,3 @@ def _area(polygon: Polygon) -> float:
     following = polygon[1:] + polygon[:1]
     twice = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(polygon, following, strict=True))
     return round(abs(twice) / 2, 2)
-
-
-draw_shapes = generate_shapes  # until the command and the notebooks name the new one
