@@ -14,6 +14,8 @@ from vae_zoo.data.generated_sketches import generate_sketches
 from vae_zoo.data.shapes import generate_shapes
 
 REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+CONFIG = str(REPOSITORY / "configs" / "vae.yaml")
 SHARED = REPOSITORY.parent / "shared" / "data"
 
 # A run of seconds: options for any config.
@@ -28,6 +30,8 @@ SMALL = {
     "trainer.enable_progress_bar": "false",
     "evaluation.nll_samples": 3,
 }
+
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=[config.stem for config in CONFIGS])
 
 
 def options(**changes):

@@ -36,17 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 1 for what could not be done, 2 for what was not understood, 130 after Ctrl-C.
     """
+    commands = "\n".join(f"  {name:12}{line}" for name, line in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="vae-zoo",
-        description="Train, measure and compare autoencoder-family image models.",
+        usage="vae-zoo COMMAND [OPTION ...]",
+        description=f"Train, measure and compare autoencoder-family image models.\n\ncommands:\n{commands}",
         epilog="vae-zoo COMMAND --help tells a command's options.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16, width=100),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vae_zoo {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
-    for name, line in COMMANDS.items():
-        commands.add_parser(name, help=line, add_help=False)
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help=argparse.SUPPRESS)
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = parser.parse_args(given[:1]).command
     try:
@@ -87,4 +87,5 @@ def _missing(error: ModuleNotFoundError) -> str:
     if error.name is None:  # raised by a library, whose message has the command
         return " ".join(str(error).split())
     package = error.name.partition(".")[0]
-    return f"the package {package} is not installed: pip install {package.replace('_', '-')}"
+    install = f"pip install {package.replace('_', '-')}"
+    return f"there is no module {package}; {install}, or, if it is yours, run this in its folder"

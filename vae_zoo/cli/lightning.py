@@ -43,7 +43,7 @@ class SaveConfig(SaveConfigCallback):
         """Write the file."""
         path = Run(Path(trainer.default_root_dir)).config_file
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+        self.parser.save(self.config, path, skip_unset=False, overwrite=True, multifile=False)
 
 
 class OwnArguments(_InstantiatorFn):

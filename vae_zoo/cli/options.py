@@ -163,4 +163,4 @@ def resolve(config: Path, options: Sequence[str]) -> dict[str, Any]:
         UsageError: if they are not understood.
     """
     parser, _ = make_parser("fit")
-    return yaml.safe_load(parser.dump(parse(parser, [f"--config={config}", *options]), skip_none=False))
+    return yaml.safe_load(parser.dump(parse(parser, [f"--config={config}", *options]), skip_unset=False))

@@ -11,7 +11,7 @@ import torch
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.data.module import DataModule, Part
 from vae_zoo.errors import UserError, require
-from vae_zoo.metrics.probe import Labelled, probe
+from vae_zoo.metrics.probe import LabelledFeatures, probe
 from vae_zoo.models import GenerativeModel
 from vae_zoo.runs import of_checkpoint
 
@@ -56,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     print(f"wrote         {folder.probe_file}")
 
 
-def _features(model: GenerativeModel, data: DataModule, part: Part, size: int) -> Labelled:
+def _features(model: GenerativeModel, data: DataModule, part: Part, size: int) -> LabelledFeatures:
     """The features (N, F) and labels (N,) of a part."""
     batches = data.batches(part, size)
     with torch.no_grad():

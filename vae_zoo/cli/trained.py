@@ -1,6 +1,7 @@
 """What the commands for a trained model share: its checkpoint, the model, and the data of its run."""
 
 import argparse
+import importlib
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -21,6 +22,9 @@ def load_trained(given: str) -> tuple[GenerativeModel, Path]:
     """Return the model that ``--ckpt_path`` names, and its file."""
     checkpoint = find_checkpoint("last" if given == "auto" else given)
     assert checkpoint
+    run = of_checkpoint(checkpoint)
+    if run and run.exists:  # a class of one's own must be there: a checkpoint by itself gets no code to run
+        importlib.import_module(run.config["model"]["class_path"].rpartition(".")[0] or "vae_zoo.models")
     return vae_zoo.load(checkpoint), checkpoint
 
 

@@ -1,0 +1,138 @@
+"""What a user may get wrong."""
+
+import re
+
+import pytest
+
+from tests.conftest import CONFIG, call, config_that, only_run, options, vae_zoo
+
+
+@pytest.mark.parametrize(
+    "change, status, message",
+    [
+        (["--model.latnt", "3"], 2, "there is no key 'model.latnt'; did you mean 'model.latent'?"),
+        (["--data.rot", "x"], 2, "did you mean 'data.root'?"),
+        (["--trainer.max_epoch", "3"], 2, "did you mean 'trainer.max_epochs'?"),
+        (["--images.epoch", "[1]"], 2, "did you mean 'images.epochs'?"),
+        (["--evalution.nll_samples", "3"], 2, "did you mean 'evaluation'?"),
+        (["--model.likelihood.sgma", "3"], 2, "did you mean 'model.likelihood.sigma'?"),
+        (["--model", "VEA"], 2, "model: there is no 'VEA'; did you mean 'VAE'?"),
+        (["--model.likelihood", "Bernouli"], 2, "there is no 'Bernouli'; did you mean 'Bernoulli'?"),
+        (["--data", "CocoDataModule"], 2, "there is no 'CocoDataModule'; did you mean 'COCODataModule'?"),
+        (["--model.latent", "many"], 2, "model.latent: many is not a whole number"),
+        (["--model.warmup", "2.5"], 2, "model.warmup: 2.5 is not a whole number"),
+        (["--model.beta", "abc"], 2, "model.beta: abc is not a number"),
+        (["--data.resident", "maybe"], 2, "data.resident: maybe is not true or false"),
+        (["--model.encoder.width=x"], 2, "model.encoder.width: x is not a whole number"),
+        (["--model.likelihood.sigma", "-1"], 1, "sigma must be positive, got -1"),
+        (["--data.image_size", "50"], 1, "50 x 50 .* multiple of 16, such as 48 x 48 or 64 x 64"),
+        (["--data.root", "nowhere"], 1, "data.root: .*nowhere does not exist; give --data.root"),
+        (["--data.n_train", "1000"], 1, "more images asked for than there are"),
+        (["--model.latent", "0"], 1, "latent must be at least 1, got 0"),
+        (["--model.lr", "-1"], 1, "lr must be positive, got -1"),
+        (["--model.encoder.depth", "-1"], 1, "depth must be at least 1, got -1"),
+        (["--trainer.precision", "bf16-true"], 1, "trainer.precision bf16-true: it is 32-true, or bf16-mixed"),
+        (["--seed_everything", "-4"], 1, "seed_everything must be at least 0, got -4"),
+        (["--data.annotations", "nowhere.json"], 1, "nowhere.json does not exist"),
+        (["--data.workers", "-1"], 1, "workers must be at least 0, got -1"),
+        (["--trainer.accelerator", "bogus"], 1, "trainer: .*invalid accelerator name: .*Available names are"),
+        (["--ckpt_path", "nowhere.ckpt"], 1, "nowhere.ckpt: there is no such checkpoint file"),
+        (["--ckpt_path", "last"], 1, "there is no trained model in runs/vae"),
+        (["--ckpt_path", CONFIG], 1, "vae.yaml is not a checkpoint of a vae_zoo model"),
+        (["--config", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["--model.encoder", "MLPDecoder"], 1, "shape must be .* got 128; is an encoder in a decoder's place"),
+        (["--trainer.callbacks", "LabelGrid"], 1, "LabelGrid needs a model that takes labels, such as CVAE, got VAE"),
+        (["--model.free_bits", "-1"], 1, "free_bits must be at least 0, got -1"),
+    ],
+)
+def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    given = ["fit", "--config", CONFIG, *options(data__root=shapes), *change]
+    assert call(*given) == status
+    said = capsys.readouterr().err
+    assert re.search(message, said, re.S), said
+    (line,) = [line for line in said.splitlines() if line.startswith("vae-zoo")]
+    assert len(line) < 600 and "Traceback" not in said
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("latent: 64", "latnt: 64", "there is no key 'model.latnt'; did you mean 'model.latent'?"),
+        ("sigma: 1.0", "sgma: 1.0", "there is no key 'model.likelihood.sgma'; did you mean 'model.likelihood.sigma'?"),
+        ("class_path: VAE", "class_path: VEA", "model: there is no 'VEA'; did you mean 'VAE'?"),
+        ("max_epochs: 100", "max_epoch: 100", "there is no key 'trainer.max_epoch'; did you mean"),
+        ("trainer:", "trianer:", "there is no key 'trianer'; did you mean 'trainer'?"),
+        ("model:", "model: [", "bad.yaml is not a configuration file"),
+        (None, "", "bad.yaml is not a configuration file: it holds no settings"),
+        ("init_args:", "initargs:", "did you mean 'model.init_args'?"),
+    ],
+)
+def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    good = (CONFIG).read_text()
+    (tmp_path / "bad.yaml").write_text(good.replace(old, new) if old else new)
+    assert call("fit", "--config", "bad.yaml", "--data.root", shapes) == 2
+    said = capsys.readouterr().err
+    assert "bad.yaml" in said and message in said and "Traceback" not in said
+
+
+def test_mistakes_with_the_settings_of_a_run(run, monkeypatch, capsys):
+    """Its config.yaml names classes by the package that exports them."""
+    monkeypatch.chdir(run.parents[2])
+    assert call("test", "--evaluation.nll_sampels", 5) == 2
+    assert "there is no key 'evaluation.nll_sampels'; did you mean 'evaluation.nll_samples'?" in capsys.readouterr().err
+    assert call("test", "--model.beeta", 2) == 2
+    assert "there is no key 'model.beeta'; did you mean 'model.beta'?" in capsys.readouterr().err
+
+
+def test_no_argument_at_all(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call("fit") == 2
+    assert "required" in capsys.readouterr().err
+
+
+def test_a_mistake_in_a_shell_leaves_one_line_and_a_status(tmp_path):
+    done = vae_zoo("fit", "--config", CONFIG, "--data.root", "nowhere", cwd=tmp_path, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1 and "nowhere does not exist" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = vae_zoo("fti", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "invalid choice: 'fti'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["sample"], "there is no trained model in runs"),
+        (["test"], "there is no trained model in runs"),
+        (["test", "--ckpt_path", "something"], "something is not a checkpoint of a vae_zoo model"),
+        (["data", "shapes", "--out", "something/below", "--n", "3"], "something"),
+        (["reconstruct", "--ckpt_path", "nowhere.ckpt"], "there is no such checkpoint file"),
+        (["data", "shapes", "--out", ".", "--n", "3"], "is there already"),
+        (["data", "shapes", "--out", "x", "--n", "0"], "n must be at least 1"),
+    ],
+)
+def test_mistakes_with_the_other_commands(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "something").touch()
+    assert call(*arguments) == 1
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["something"]
+
+
+def test_what_the_trainer_refuses_of_a_model_trained_by_turns(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    clip = options(data__root=shapes, trainer__gradient_clip_val=1)
+    assert call("fit", "--config", config_that(automatic_optimization=False), *clip) == 1
+    assert re.search("gradient_clip_val: [A-Z]+ steps its optimizers itself; leave it out", capsys.readouterr().err)
+
+
+def test_reconstruct_names_a_picture_that_cannot_be_read(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    checkpoint = only_run(trained[0]) / "checkpoints" / "last.ckpt"
+    arguments = ["reconstruct", "--ckpt_path", checkpoint, "--images", "broken.jpg"]
+    assert call(*arguments) == 1
+    assert "broken.jpg is not a picture that can be read" in capsys.readouterr().err

@@ -1,0 +1,259 @@
+"""What fit, test, validate and predict leave in a run folder."""
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import vae_zoo as package
+from tests.conftest import CONFIG, REPOSITORY, call, every_config, only_run, options, options_for, shared, vae_zoo
+from vae_zoo.data import COCODataModule
+from vae_zoo.metrics import active_units
+from vae_zoo.models import LatentVariableModel
+
+pytestmark = pytest.mark.slow
+TINY = {"width": 4, "depth": 2}
+
+
+@every_config
+def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, doodles, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = options_for(config, data__root=shapes, data__path=doodles)
+    assert call("fit", "--config", config, *words) == 0
+    run = only_run(tmp_path)
+    assert run.parent.name == config.stem
+    assert call("test", "--ckpt_path", run / "checkpoints" / "last.ckpt") == 0
+    first = json.loads((run / "results.json").read_text())
+    (run / "results.json").unlink()
+    assert call("test", "--ckpt_path", "last") == 0
+    again = json.loads((run / "results.json").read_text())
+    assert again == first
+    a, b = (package.load(run / "checkpoints" / "last.ckpt") for _ in range(2))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        x = a.sample(4)
+        torch.manual_seed(1)
+        assert torch.equal(x, b.sample(4))
+    y = torch.arange(4)
+    if a.encodes:
+        assert torch.equal(a.reconstruct(x, y), b.reconstruct(x, y))
+    assert ((first["mse"] or 0) > 0) == (a.encodes and a.pixels)  # two sketches have no squared distance
+    assert (first["code_mmd"] is not None) == (first["active_units"] is not None) == a.encodes
+    bounded = isinstance(a, LatentVariableModel)
+    assert [first[name] is not None for name in ("elbo", "kl", "nll")] == [bounded, bounded, a.density]
+    assert first["traits"] == a.traits
+    assert all((first[name] is None) == (name in first["reasons"]) for name in ("mse", "elbo", "nll", "code_mmd"))
+
+
+def test_the_run_folder_holds_what_is_promised(trained):
+    run = only_run(trained[0])
+    promised = {"config.yaml", "metrics.csv", "results.json", "split.json", "images", "checkpoints"}
+    assert promised <= {path.name for path in run.iterdir()}
+    split = json.loads((run / "split.json").read_text())
+    assert {part: len(ids) for part, ids in split.items()} == {"train": 48, "val": 12, "test": 20}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    pictures = {f"{kind}_000{epoch}.png" for kind in ("reconstructions", "samples") for epoch in (0, 5, 6)}
+    assert {path.name for path in (run / "images").iterdir()} == pictures
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    validation = [row for row in rows if row["val/mse"]]
+    assert [row["epoch"] for row in validation] == list("012345")
+    for row in validation:
+        elbo, parts = float(row["val/elbo"]), float(row["val/reconstruction"]) - float(row["val/kl"])
+        assert elbo == pytest.approx(parts, rel=1e-6) and elbo == pytest.approx(-float(row["val/loss"]))
+    assert float(validation[-1]["val/loss"]) < float(validation[0]["val/loss"])
+    assert "images" in trained[1].stdout and str(run.name) in trained[1].stdout
+
+
+def test_results_say_what_was_run(trained):
+    results = json.loads((only_run(trained[0]) / "results.json").read_text())
+    assert results["model"] == "VAE" and results["seed"] == 0 and results["nll_samples"] == 3
+    assert 0 < results["mse"] < 0.2 and results["nll"] < -results["elbo"] + 1
+    assert re.fullmatch("[0-9a-f]{64}", results["split_sha256"])
+    assert re.fullmatch("[0-9a-f]{40}(-dirty)?", results["git_revision"] or "0" * 40)
+    timing = results["timing"]
+    assert set(timing) == {
+        "seconds_per_epoch",
+        "images_per_second",
+        "data_wait_share",
+        "peak_memory_mb",
+        "train_seconds",
+        "epoch_seconds",
+    }
+    assert sum(timing["epoch_seconds"]) == pytest.approx(timing["train_seconds"]) and len(timing["epoch_seconds"]) == 6
+    assert results["epochs"] == 6 and results["shape"] == [3, 32, 32]
+    assert timing["images_per_second"] * timing["seconds_per_epoch"] == pytest.approx(48, rel=0.2)
+    assert timing["train_seconds"] > 4 * timing["seconds_per_epoch"]
+
+
+def test_tensorboard_shows_everything(trained):
+    run = only_run(trained[0])
+    scalars, images, histograms = set(), set(), set()
+    for file in run.glob("events.*"):
+        events = EventAccumulator(str(file), {"images": 0}).Reload()
+        tags = events.Tags()
+        scalars |= set(tags["scalars"])
+        images |= set(tags["images"])
+        histograms |= set(tags["histograms"])
+    for stage in ("train", "val"):
+        assert {f"{stage}/{name}" for name in ("loss", "reconstruction", "kl")} <= scalars
+    assert {"val/elbo", "val/mse", "val/active_units", "test/mse", "test/nll", "hp/mse", "hp/nll"} <= scalars
+    assert {"timing/seconds_per_epoch", "timing/images_per_second", "timing/data_wait_share"} <= scalars
+    assert "latent/kl_histogram" in histograms
+    assert any(b"_hparams_/session_start_info" in file.read_bytes() for file in run.glob("events.*"))
+    assert {"images/reconstructions", "images/samples", "latent/kl_per_dimension"} <= images
+    projector = (run / "projector_config.pbtxt").read_text()
+    assert "test_codes" in projector
+    (labels,) = run.glob("*/test_codes/metadata.tsv")
+    names = labels.read_text().split()
+    assert len(names) == 20 and set(names) <= {"circle", "square", "triangle", "pentagon", "star"}
+
+
+def test_active_units_are_of_the_validation_set(trained, shapes):
+    run = only_run(trained[0])
+    units = [row["val/active_units"] for row in csv.DictReader((run / "metrics.csv").open())]
+    data = COCODataModule(str(shapes), n_train=48, n_test=20, n_val=12, image_size=32)
+    data.setup()
+    x = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.val_dataloader()])
+    codes = package.load(run / "checkpoints" / "last.ckpt").encode(x)
+    assert float([unit for unit in units if unit][-1]) == active_units(codes)
+
+
+def test_best_is_the_best_on_validation(trained):
+    run = only_run(trained[0])
+    rows = [row for row in csv.DictReader((run / "metrics.csv").open()) if row["val/loss"]]
+    best = min(rows, key=lambda row: float(row["val/loss"]))
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == int(best["epoch"])
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 5
+
+
+def test_validate_and_predict(trained, tmp_path):
+    folder, _, _ = trained
+    before = (only_run(folder) / "config.yaml").read_text()
+    assert "val/mse" in vae_zoo("validate", cwd=folder).stdout
+    vae_zoo("predict", cwd=folder)
+    codes = np.load(only_run(folder) / "codes.npz")
+    assert codes["z"].shape == (20, 64) and codes["label"].shape == (20,)
+    assert set(codes["label"]) <= {"circle", "square", "triangle", "pentagon", "star"}
+    assert (only_run(folder) / "config.yaml").read_text() == before
+    assert len(list(csv.DictReader((only_run(folder) / "metrics.csv").open()))) > 6
+
+
+def test_a_part_can_be_predicted_and_a_picture_can_have_any_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parents[2])
+    assert call("predict", "--trainer.devices", "2") == 0
+    assert np.load(run / "codes.npz")["z"].shape == (20, 64)  # of one process, that has them all
+    assert call("predict", "--trainer.limit_predict_batches", "1") == 0
+    codes = np.load(run / "codes.npz")
+    assert codes["z"].shape == (16, 64) and codes["label"].shape == (16,)
+    assert call("sample", "--n", "2", "--out", "picture") == 0
+    assert Image.open("picture").format == "PNG"
+
+
+def test_decoding_the_pictures_does_not_change_the_run(shapes, tmp_path, monkeypatch):
+    """The run that makes the cache begins with the weights of one that finds it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("decodes", "finds"):
+        words = options(data__root=shapes, data__cache_dir=tmp_path / "cache", run_dir=name)
+        assert call("fit", "--config", CONFIG, *words) == 0
+    a, b = (package.load(f"{name}/checkpoints/last.ckpt").state_dict() for name in ("decodes", "finds"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_validation_on_the_test_images(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = options(data__root=shapes, run_dir="mine", data__val_on_test="true")
+    del words[words.index("--data.n_val") : words.index("--data.n_val") + 2]
+    assert call("fit", "--config", REPOSITORY / "configs" / "ae.yaml", *words) == 0
+    assert not Path("mine/checkpoints/best.ckpt").exists()  # it would be chosen by the test images
+    assert json.loads(Path("mine/split.json").read_text())["val"] == []
+    assert call("test", "--run_dir", "mine") == 0
+    with open("mine/metrics.csv", newline="") as file:
+        last = [float(row["val/mse"]) for row in csv.DictReader(file) if row["val/mse"]][-1]
+    assert json.loads(Path("mine/results.json").read_text())["mse"] == pytest.approx(last, rel=1e-5)
+    words = options(data__root=shapes, data__val_on_test="true")
+    assert call("fit", "--config", CONFIG, *words) == 1
+    assert "data.val_on_test validates on the test images, so leave out data.n_val, got 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("likelihood", ["LearnedGaussian", "OptimalGaussian", "Bernoulli", "DiscretisedLogistic"])
+def test_a_likelihood_is_chosen_by_its_name(likelihood, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = CONFIG
+    small = options(data__root=shapes, trainer__max_epochs=1)
+    assert call("fit", "--config", config, "--model.likelihood", likelihood, *small) == 0
+    assert call("test") == 0
+    results = json.loads((only_run(tmp_path) / "results.json").read_text())
+    bits = results["bits_per_dim"]
+    assert (bits is not None) == (likelihood == "DiscretisedLogistic")
+    assert (results["nll"] is None) == (likelihood == "Bernoulli")  # of grey pixels: no density
+    assert math.isfinite(results["nll"] or 0) and 0 < results["mse"] < 0.3
+    loaded = package.load(only_run(tmp_path) / "checkpoints" / "last.ckpt")
+    assert type(loaded.likelihood).__name__ == likelihood
+
+
+@every_config
+def test_bfloat16_and_compile(config, shapes, doodles, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny = {f"model__{network}__{key}": value for network in ("encoder", "decoder") for key, value in TINY.items()}
+    where = {"data__root": shapes, "data__path": doodles}
+    arguments = options_for(config, trainer__precision="bf16-mixed", compile="true", **where, **tiny)
+    assert call("fit", "--config", config, *arguments) == 0
+    rows = list(csv.DictReader((only_run(tmp_path) / "metrics.csv").open()))
+    name = "val/loss" if "val/loss" in rows[0] else "val/generator_loss"
+    losses = [float(row[name]) for row in rows if row[name]]
+    assert len(losses) == 2 and all(map(math.isfinite, losses))
+    assert losses[1] < losses[0] or name != "val/loss"  # a game's losses need not fall
+    model = package.load(only_run(tmp_path) / "checkpoints" / "last.ckpt")
+    assert model.sample(2).dtype == torch.float32  # compiling changed no name
+    assert call("test") == 0
+
+
+@every_config
+def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
+    root = shared("coco_open")
+    monkeypatch.chdir(tmp_path)
+    sizes = {"data__n_train": 70, "data__n_test": 25, "data__n_val": 15, "data__image_size": 64}
+    arguments = options_for(config, data__root=root, **sizes)
+    if "data.root" not in " ".join(arguments):  # the same pictures' outlines
+        arguments = [word if word != "70" else "60" for word in arguments]  # of 110 pictures, 108 have outlines
+        arguments += ["--data", "COCOSketches", "--data.root", root]
+    assert call("fit", "--config", config, *arguments) == 0
+    assert call("test") == 0
+    results = json.loads((only_run(tmp_path) / "results.json").read_text())
+    assert results["mse"] is None or 0.02 < results["mse"] < 0.12
+    assert not list(root.rglob("*.npy"))  # nothing is written beside the user's pictures
+
+
+@pytest.mark.parametrize("model, strategy", [("vae", "auto"), ("aae", "ddp")])
+def test_two_processes_fit_and_test(model, strategy, shapes, tmp_path):
+    both = options(data__root=shapes, trainer__devices=2, trainer__max_epochs=1, trainer__strategy=strategy)
+    vae_zoo("fit", "--config", REPOSITORY / "configs" / f"{model}.yaml", *both, cwd=tmp_path)
+    assert len(list(csv.DictReader((only_run(tmp_path) / "metrics.csv").open()))) > 0
+    vae_zoo("test", cwd=tmp_path)
+    results = json.loads((only_run(tmp_path) / "results.json").read_text())
+    assert results["mse"] > 0 and (results["nll"] is None) == (model == "aae")
+
+
+def test_results_carry_the_seed_of_the_training(shapes, tmp_path):
+    arguments = options(data__root=shapes, seed_everything=3, trainer__max_epochs=1)
+    vae_zoo("fit", "--config", CONFIG, *arguments, cwd=tmp_path)
+    vae_zoo("test", "--seed_everything", 0, cwd=tmp_path)
+    assert json.loads((only_run(tmp_path) / "results.json").read_text())["seed"] == 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_config
+def test_fit_on_a_gpu(config, shapes, doodles, tmp_path):
+    gpu = {"trainer__accelerator": "gpu", "trainer__precision": "bf16-mixed", "data__resident": "true"}
+    vae_zoo("fit", "--config", config, *options_for(config, data__root=shapes, data__path=doodles, **gpu), cwd=tmp_path)
+    vae_zoo("test", cwd=tmp_path)
+    assert json.loads((only_run(tmp_path) / "results.json").read_text())["timing"]["peak_memory_mb"] > 0

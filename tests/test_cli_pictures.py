@@ -1,0 +1,104 @@
+"""sample, reconstruct and interpolate, and their labels."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vae_zoo as package
+from tests.conftest import REPOSITORY, call, only_run, options, vae_zoo
+
+pytestmark = pytest.mark.slow
+
+
+def test_sample_and_reconstruct_write_pictures(trained, shapes, tmp_path):
+    checkpoint = only_run(trained[0]) / "checkpoints" / "best.ckpt"
+    for seed in (0, 0, 1):
+        vae_zoo(
+            "sample",
+            "--ckpt_path",
+            checkpoint,
+            "--n",
+            10,
+            "--columns",
+            5,
+            "--seed",
+            seed,
+            "--out",
+            "s.png",
+            cwd=tmp_path,
+        )
+        os.rename(tmp_path / "s.png", tmp_path / f"s{seed}{(tmp_path / f's{seed}.png').exists():d}.png")
+        (tmp_path / f"s{seed}.png").touch()
+    a, b, c = (np.asarray(Image.open(tmp_path / name)) for name in ("s00.png", "s01.png", "s10.png"))
+    assert a.shape == (2 * 34 + 2, 5 * 34 + 2, 3)
+    assert (a == b).all() and (a != c).any()
+    vae_zoo(
+        "reconstruct",
+        "--ckpt_path",
+        checkpoint,
+        "--images",
+        shapes / "images",
+        "--n",
+        6,
+        "--out",
+        "r.png",
+        cwd=tmp_path,
+    )
+    assert Image.open(tmp_path / "r.png").size == (6 * 34 + 2, 2 * 34 + 2)
+    vae_zoo("reconstruct", "--n", 16, cwd=trained[0])  # the newest run, its own test images
+    grid = torch.from_numpy(np.asarray(Image.open(trained[0] / "reconstruct.png")).copy())
+    epoch = torch.from_numpy(
+        np.asarray(Image.open(only_run(trained[0]) / "images" / "reconstructions_0006.png")).copy()
+    )
+    difference = (grid.float() - epoch[: len(grid)].float()).abs()
+    assert difference[2:34].max() <= 1  # the same test images as in the run's own pictures
+
+
+def test_labels_come_from_the_data(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    config = REPOSITORY / "configs" / "cvae.yaml"
+    given = ["fit", "--config", config, *options(data__root=shapes, trainer__max_epochs=1)]
+    assert call(*given) == 0
+    model = package.load(only_run(tmp_path) / "checkpoints" / "last.ckpt")
+    assert model.labels == 5 and model.hparams["labels"] == 5
+    assert (only_run(tmp_path) / "images" / "labels_0001.png").is_file()
+    assert call("reconstruct", "--n", 4) == 0  # test images, whose labels are known
+    for arguments in (
+        ["sample", "--n", 3, "--label", "star"],
+        ["reconstruct", "--images", shapes / "images", "--label", 2],
+    ):
+        assert call(*arguments) == 0
+    capsys.readouterr()
+    for arguments, message in (
+        (["sample", "--label", "cat"], "--label cat: the model was trained with the labels "),
+        (["sample", "--label", 5], "--label 5: the model was trained with the labels "),
+        (
+            ["reconstruct", "--images", shapes / "images"],
+            "CVAE needs the pictures' label; give it with --label",
+        ),
+        (
+            ["test", "--data.categories", "[star, circle]", "--data.n_train", 10],
+            "the checkpoint was trained with the labels",
+        ),
+    ):
+        assert call(*arguments) == 1
+        assert message in capsys.readouterr().err
+
+    # A checkpoint that does not carry the names, as one made in a notebook: their number is compared.
+    path = only_run(tmp_path) / "checkpoints" / "last.ckpt"
+    nameless = torch.load(path, weights_only=True)
+    nameless["callbacks"].pop("Evaluation")
+    torch.save(nameless, path)
+    fewer = ["--data.categories", "[star, circle]", "--data.n_train", 10]
+    assert call("test", *fewer) == 1
+    assert "was trained with the labels 0, 1, 2, 3, 4; the data have" in capsys.readouterr().err
+
+
+def test_a_model_without_labels_does_not_learn_of_them(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained[0])
+    assert "labels" not in package.load(only_run(trained[0]) / "checkpoints" / "last.ckpt").hparams
+    assert call("sample", "--label", 1) == 1
+    assert "--label 1: VAE takes no labels" in capsys.readouterr().err
