@@ -47,7 +47,7 @@ class PictureIndex:
         except UserError as error:
             raise UserError(
                 f"data.root: {error}; give --data.root a folder or zip of pictures, "
-                "or make the embedded data set: vae-zoo data shapes --out data/shapes"
+                "or generate the embedded data set: vae-zoo data shapes --out data/shapes"
             ) from None
         names = self.files.names() if root.is_file() else []
         if len({name.split("/")[0] for name in names}) == 1 and any(name.count("/") > 1 for name in names):
