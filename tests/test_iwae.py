@@ -1,8 +1,10 @@
-"""Doubly reparameterised gradients: the same mean, less variance, the same loss."""
+"""IWAE: one encoding and K decodings, and doubly reparameterised gradients of the same mean and less variance."""
 
+import pytest
 import torch
 
 from tests.oracles.linear_gaussian import PIXELS, SIGMA, LinearGaussian
+from tests.zoo import asked, batch, small, traces_of
 from vae_zoo import objectives
 from vae_zoo.distributions import GaussianPosterior
 from vae_zoo.models import IWAE, LatentVariableModel
@@ -31,7 +33,7 @@ def gradients(dreg, samples, repeats=4000):
     bias = model.posterior.encoder[1].bias
     copies = bias.detach().repeat(repeats, 1).requires_grad_()  # a bias for each copy, so that one pass gives them all
     model.posterior.encoder[1].forward = lambda flat: flat @ model.posterior.encoder[1].weight.T + copies
-    bound = objectives.iwae(model.terms(x, samples=samples))
+    bound = model.objective(model.trace(x, samples=samples))
     (gradient,) = torch.autograd.grad(bound.sum(), copies)
     return gradient, bound
 
@@ -49,7 +51,7 @@ def test_dreg_is_the_sum_of_squared_weights_times_the_path_gradient():
     model = Toy(dreg=True, samples=4)
     x, encoder = model.images(1), model.posterior.encoder
     torch.manual_seed(5)
-    (given,) = torch.autograd.grad(objectives.iwae(model.terms(x, samples=4)).sum(), encoder[1].bias)
+    (given,) = torch.autograd.grad(model.objective(model.trace(x, samples=4)).sum(), encoder[1].bias)
     torch.manual_seed(5)
     eps = torch.randn(4, 1, 3, dtype=torch.float64)
     mean, log_variance = encoder(x).chunk(2, -1)
@@ -82,4 +84,32 @@ def test_dreg_without_gradients_is_no_matter():
     with torch.no_grad():
         assert model.training_step((model.images(2), None), 0).isfinite()
     model.eval()
-    assert model.measure(model.images(2))["per_image"]["loss"].isfinite().all()
+    assert model.evaluate(model.images(2))["figures"]["loss"].isfinite().all()
+
+
+def test_one_encoder_pass_and_k_draws_for_the_decoder():
+    model, sizes = small(IWAE, samples=7), []
+    for module in (model.posterior.encoder, model.likelihood.decoder):
+        module.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    model.training_step(batch(model, 4), 0)
+    assert sizes == [4, 28]
+
+
+@pytest.mark.parametrize("dreg, also", [(False, {"log_qz", "log_w"}), (True, set())])
+def test_training_asks_for_the_weights_and_nothing_else(dreg, also):
+    model = small(IWAE, dreg=dreg)
+    traces = traces_of(model)
+    model.training_step(batch(model, 4), 0)
+    assert [asked(trace) for trace in traces] == [{"px", "log_px", "log_pz"} | also]
+
+
+def test_more_samples_make_a_tighter_bound():
+    model = small(IWAE, samples=20)
+    figures = model.evaluate(batch(model, 50)[0])["figures"]
+    assert (figures["loss"] < -figures["elbo"]).all()
+
+
+def test_the_bound_is_that_of_the_draws():
+    model = small(IWAE, samples=7)
+    trace = model.trace(batch(model, 3)[0], samples=7)
+    torch.testing.assert_close(model.objective(trace), objectives.iwae(trace), rtol=0, atol=0)

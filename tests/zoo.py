@@ -75,3 +75,15 @@ def trainer(folder, **changes):
     settings = {"max_epochs": 1, "accelerator": "cpu", "logger": False}
     settings |= {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     return Trainer(default_root_dir=folder, **settings | changes)
+
+
+def traces_of(model):
+    """The traces that a model makes from now on."""
+    seen, trace = [], model.trace
+    model.trace = lambda *given: seen.append(trace(*given)) or seen[-1]
+    return seen
+
+
+def asked(trace):
+    """The names of what was derived from a trace."""
+    return vars(trace).keys() - {"x", "y", "q", "prior", "likelihood", "z"}

@@ -91,7 +91,7 @@ class _Images(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape = tuple(shape)
+        self.shape = tuple(check_shape(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4:

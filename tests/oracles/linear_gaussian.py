@@ -10,8 +10,10 @@ import torch
 from torch.distributions import Distribution, MultivariateNormal
 
 from vae_zoo import objectives
-from vae_zoo.distributions import Conditional, GaussianPixels, Likelihood, StandardNormal, normal
-from vae_zoo.models import LatentVariableModel
+from vae_zoo.conditional import Conditional, diagonal_normal
+from vae_zoo.distributions import Likelihood, StandardNormal
+from vae_zoo.likelihoods import GaussianPixels
+from vae_zoo.models.latent import ImageAutoencoder, LatentVariableModel
 
 PIXELS, LATENT, SIGMA = 6, 3, 0.5
 
@@ -38,12 +40,10 @@ class LinearPosterior(Conditional):
         mean = torch.linalg.solve(self.precision, self.weight.T @ (x.flatten(1) - self.bias).T).T / SIGMA**2
         if self.exact:
             return MultivariateNormal(mean, precision_matrix=self.precision)
-        return normal(mean, self.precision.diagonal().rsqrt().expand_as(mean))
+        return diagonal_normal(mean, self.precision.diagonal().rsqrt().expand_as(mean))
 
 
-class LinearGaussian(LatentVariableModel):
-    objective = staticmethod(objectives.elbo)
-
+class LinearGaussian(ImageAutoencoder, LatentVariableModel):
     def __init__(self, exact, seed=0):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
@@ -54,6 +54,9 @@ class LinearGaussian(LatentVariableModel):
         self.likelihood = LinearLikelihood(weight, bias)
         self.samples, self.lr = 1, 1e-3
         self.marginal = MultivariateNormal(bias, weight @ weight.T + SIGMA**2 * torch.eye(PIXELS, dtype=torch.float64))
+
+    def objective(self, trace):
+        return objectives.elbo(trace)
 
     def images(self, n):
         return self.marginal.sample((n,)).view(n, 1, 1, PIXELS)
