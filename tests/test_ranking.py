@@ -86,6 +86,13 @@ def test_an_order_claims_no_more_than_its_pairs(tmp_path):
     assert str(said) == "(Base, Slow, Flow; apart: Base < Flow)" and said.best is None
 
 
+def test_an_unsteady_model_is_not_before_what_only_its_neighbour_is_before(tmp_path):
+    """ "Base ≈ Slow ≈ Flow < Sharp" would say that Base and Sharp are apart."""
+    steady = [[10.0, 10.01, 9.99], [10.02, 10.01, 10.03], [10.5, 10.51, 10.49]]
+    said = ranking(tmp_path, [[9.0, 11.0, 9.9], *steady])
+    assert str(said) == "(Base, Slow, Flow, Sharp; apart: Slow < Sharp, Flow < Sharp)"
+
+
 def test_an_order_of_blocks(tmp_path):
     said = ranking(tmp_path, [[1.0, 1.02, 0.98], [1.01, 0.99, 1.0], [2.01, 2.03, 1.98], [3.0, 3.02, 2.99]])
     assert str(said) == "Base ≈ Slow < Flow < Sharp"
