@@ -169,7 +169,7 @@ class GenerativeModel(LightningModule, ABC):
         """Step schedules that wait for a figure to stop improving."""
         for config in [] if self.trainer.sanity_checking else self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step(float(self.trainer.callback_metrics[str(config.monitor)]))
+                config.scheduler.step(float(self.trainer.callback_metrics[str(self.monitor)]))
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Do nothing: `on_train_batch_start` and `on_validation_epoch_end` step the schedules."""
@@ -187,7 +187,9 @@ class GenerativeModel(LightningModule, ABC):
         plateau = isinstance(scheduler, ReduceLROnPlateau)
         if plateau and self.monitor is None:
             raise UserError(f"model.lr_scheduler: {type(self).__name__} has no figure that ReduceLROnPlateau can watch")
-        return {"scheduler": scheduler, "interval": self.lr_interval, "monitor": self.monitor}
+        config = {"scheduler": scheduler, "interval": self.lr_interval}
+        # Lightning asks for the figure's name, and of a model that steps its optimizers itself it refuses to have it.
+        return config | ({"monitor": self.monitor} if plateau and self.automatic_optimization else {})
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Evaluated:
         """Log the batch's mean of each figure as val/NAME, weighted by the number of images."""
