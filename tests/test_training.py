@@ -159,7 +159,7 @@ def test_gradient_reaches_the_encoder_through_the_draws(cls):
 
 
 def with_a_further_figure(cls):
-    """The model, whose objective also returns the mean of an image's centre, and a constant."""
+    """The model, whose objective also returns the mean of an image's centre, and seven."""
 
     class Further(cls):
         def objective(self, trace):
