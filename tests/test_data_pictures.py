@@ -19,6 +19,7 @@ def test_pixels_are_the_pictures(shapes):
     x, _ = images(data, "test")
     assert x.shape == (20, 3, 16, 16) and x.dtype == torch.float32 and 0 <= x.min() < x.max() <= 1
     assert x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x, (x * 255).round() / 255)  # to the bit, as the likelihoods of 256 values need it
     for row, id_ in enumerate(data.split["test"]):
         picture = Image.open(shapes / "images" / f"{id_:06d}.jpg")
         side = min(picture.size)
