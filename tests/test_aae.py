@@ -3,22 +3,20 @@
 import copy
 import csv
 import functools
-import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.nn.functional import softplus
-from torch.optim import SGD
+from torch.optim import SGD, Adam, AdamW
 
-from tests.test_models import SMALL, loader, trainer
+from tests.zoo import asked, loader, small, traces_of, trainer
 from vae_zoo.distributions import GaussianMixture
 from vae_zoo.errors import UserError
-from vae_zoo.models import AAE, VAE
+from vae_zoo.models import AAE
 from vae_zoo.networks import Discriminator, Network
 
 TINY = functools.partial(Discriminator, width=8)
@@ -53,9 +51,10 @@ def plain_step(model, x, real, lrs):
     return dict(model.named_parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lrs", [(1e-3, 0.1, 0.1), (1e-3, 0, 0), (0, 0.1, 0), (0, 0, 0.1)])
 def test_a_step_is_the_three_phases_and_each_touches_its_own_parameters(lrs, tmp_path, monkeypatch):
-    model = AAE(**SMALL, discriminator=TINY, stochastic=False, gradient_penalty=3.0).double()
+    model = small(AAE, discriminator=TINY, stochastic=False, gradient_penalty=3.0).double()
     x, real = torch.rand(8, 3, 16, 16, dtype=torch.float64), torch.randn(8, 5, dtype=torch.float64)
     monkeypatch.setattr(model, "sample_prior", lambda n, y=None: real)
     encoder = list(model.posterior.parameters())
@@ -64,7 +63,7 @@ def test_a_step_is_the_three_phases_and_each_touches_its_own_parameters(lrs, tmp
     monkeypatch.setattr(model, "configure_optimizers", lambda: optimizers)
     before, expected = copy.deepcopy(dict(model.named_parameters())), plain_step(model, x, real, lrs)
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, torch.zeros(8).long()), 8)
-    trainer(tmp_path, enable_checkpointing=False, precision="64-true").fit(model, data)
+    trainer(tmp_path, precision="64-true").fit(model, data)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter, expected[name], rtol=1e-9, atol=1e-12)
         part = ("posterior", "likelihood", "discriminator").index(name.split(".")[0])
@@ -72,32 +71,16 @@ def test_a_step_is_the_three_phases_and_each_touches_its_own_parameters(lrs, tmp
         assert torch.equal(parameter, before[name]) is not moves, name
 
 
-def test_counters_mean_batches(tmp_path):
-    """3 batches an epoch and three optimizers: steps, checkpoints, max_steps and the logger's axis are a VAE's."""
-    for cls in (VAE, AAE):
-        folder = tmp_path / cls.__name__
-        logger = CSVLogger(str(folder), name="", version="")
-        every = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=2, save_top_k=-1)
-        fit = trainer(folder, max_epochs=2, logger=logger, callbacks=[every], log_every_n_steps=2)
-        fit.fit(cls(**SMALL), loader())
-        assert fit.global_step == 6
-        assert {path.stem for path in folder.glob("*.ckpt")} == {"step=2", "step=4", "step=6"}
-        rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["train/loss"]]
-        assert [row["step"] for row in rows] == ["1", "3", "5"]
-        short = trainer(folder, max_epochs=9, max_steps=4, enable_checkpointing=False)
-        short.fit(cls(**SMALL), loader())
-        assert short.global_step == 4
-
-
+@pytest.mark.slow
 def test_batch_statistics_move_once_a_batch(tmp_path):
     class Normalised(Network):
         def __init__(self, shape, features):
             super().__init__(nn.Flatten(), nn.LazyLinear(features), nn.BatchNorm1d(features))
             self(torch.rand(2, *shape))
 
-    model = AAE(**SMALL | {"encoder": Normalised})
+    model = small(AAE, encoder=Normalised)
     before = model.posterior.encoder[-1].num_batches_tracked.item()
-    trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(model, loader(16, 8))
+    trainer(tmp_path, max_epochs=2).fit(model, loader(16, 8))
     assert model.posterior.encoder[-1].num_batches_tracked.item() == before + 4
 
 
@@ -111,25 +94,28 @@ class Sign(Network):
             self[0].bias.zero_()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean, accuracy", [(-50.0, 0.75), (50.0, 0.25)])
 def test_discriminator_accuracy_is_logged(mean, accuracy, tmp_path):
     """Half of the prior's draws are positive; the codes are all on one side."""
-    model = AAE(**SMALL, discriminator=Sign, stochastic=False, lr=1e-9, discriminator_lr=1e-9, generator_lr=1e-9)
+    model = small(AAE, discriminator=Sign, stochastic=False, lr=1e-9, discriminator_lr=1e-9, generator_lr=1e-9)
     nn.init.constant_(model.posterior.encoder[-1].bias, mean)
     logger = CSVLogger(str(tmp_path), name="", version="")
-    trainer(tmp_path, logger=logger, log_every_n_steps=1, enable_checkpointing=False).fit(model, loader(4000, 4000))
+    trainer(tmp_path, logger=logger, log_every_n_steps=1).fit(model, loader(4000, 4000))
     (row,) = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["train/loss"]]
     assert float(row["train/discriminator_accuracy"]) == pytest.approx(accuracy, abs=0.03)
     assert float(row["train/loss"]) == pytest.approx(-float(row["train/reconstruction"]))
 
 
+@pytest.mark.slow
 def test_saturated_logits_stay_finite(tmp_path):
-    model = AAE(**SMALL, discriminator=TINY)
+    model = small(AAE, discriminator=TINY)
     nn.init.constant_(model.discriminator[-1].bias, 1e4)
-    trainer(tmp_path, enable_checkpointing=False).fit(model, loader(8, 8))
+    trainer(tmp_path).fit(model, loader(8, 8))
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_codes_come_to_follow_the_prior(tmp_path):
     """What it is for: on codes of a linear encoder, whose spread is 20 times the prior's, the adversary wins."""
 
@@ -140,16 +126,16 @@ def test_codes_come_to_follow_the_prior(tmp_path):
         def on_train_epoch_start(self, trainer, pl_module):
             self.seen.append(pl_module.encode(x).std().item())
 
-    model = AAE(**SMALL, lr=1e-5, generator_lr=3e-3, stochastic=False)
+    model = small(AAE, lr=1e-5, generator_lr=3e-3, stochastic=False)
     nn.init.normal_(model.posterior.encoder[-1].weight, std=1.0)
     x = torch.cat([x for x, _ in loader(256, 64)])
     spread = Spread()
-    trainer(tmp_path, max_epochs=30, enable_checkpointing=False, callbacks=[spread]).fit(model, loader(256, 32))
+    trainer(tmp_path, max_epochs=30, callbacks=[spread]).fit(model, loader(256, 32))
     assert spread.seen[0] > 3 and 0.5 < model.encode(x).std() < 1.6
 
 
 def test_a_scale_of_gradients_that_changes_between_turns_is_refused():
-    model = AAE(**SMALL)
+    model = small(AAE)
     model._trainer = SimpleNamespace(precision="16-mixed", strategy=None)
     with pytest.raises(UserError, match="trainer.precision 16-mixed: a model trained by turns has bf16-mixed"):
         model.setup("fit")
@@ -157,33 +143,38 @@ def test_a_scale_of_gradients_that_changes_between_turns_is_refused():
 
 def test_deterministic_and_stochastic_codes():
     x = torch.rand(3, 3, 16, 16)
-    point, cloud = AAE(**SMALL, stochastic=False), AAE(**SMALL)
+    point, cloud = small(AAE, stochastic=False), small(AAE)
     assert point.posterior.encoder[-1].out_features == 5 and cloud.posterior.encoder[-1].out_features == 10
-    measured = point.measure(x)
-    assert torch.equal(measured["codes"], measured["draws"])
-    assert torch.equal(measured["per_image"]["mse"], measured["per_image"]["mse_sampled"])
-    assert not torch.equal(*(cloud.measure(x)[name] for name in ("codes", "draws")))
+    point, cloud = point.evaluate(x), cloud.evaluate(x)
+    assert torch.equal(point["trace"].centre, point["trace"].z[0])
+    assert torch.equal(point["figures"]["mse"], point["figures"]["mse_sampled"])
+    assert not torch.equal(cloud["trace"].centre, cloud["trace"].z[0])
 
 
-def test_the_prior_may_be_a_mixture_on_a_circle():
-    mixture = functools.partial(GaussianMixture, components=6, radius=5.0, sigma=0.1)
-    model = AAE(**SMALL, prior=mixture)
-    draws = model.sample_prior(6000)
-    assert draws.shape == (6000, 5) and model.sample(4).shape == (4, 3, 16, 16)
-    assert draws[:, :2].norm(dim=1).sub(5).abs().max() < 0.6
-    angles = torch.atan2(draws[:, 1], draws[:, 0]) / (2 * math.pi / 6)
-    assert (angles - angles.round()).abs().max() < 0.15
-    counts = angles.round().long().remainder(6).bincount()
-    assert counts.min() > 850 and counts.max() < 1150
-    assert draws[:, 2:].std() == pytest.approx(1, abs=0.03)
-    # Its density integrates to one over the plane.
-    p = GaussianMixture(2, components=6, radius=5.0, sigma=0.5)()
-    t = torch.linspace(-9, 9, 400)
-    grid = torch.cartesian_prod(t, t)
-    assert p.log_prob(grid).exp().sum() * (t[1] - t[0]) ** 2 == pytest.approx(1, abs=1e-3)
+def test_codes_are_driven_to_the_prior_that_it_is_given():
+    model = small(AAE, prior=functools.partial(GaussianMixture, components=6, radius=5.0, sigma=0.1))
+    assert model.sample_prior(500)[:, :2].norm(dim=1).sub(5).abs().max() < 0.6
+    assert model.sample(4).shape == (4, 3, 16, 16)
+    with pytest.raises(UserError, match="latent must be at least 2, got 1"):
+        small(AAE, latent=1, prior=GaussianMixture)
 
 
-@pytest.mark.parametrize("change, message", [({"latent": 1}, "latent must be at least 2, got 1")])
-def test_a_mixture_that_cannot_be(change, message):
-    with pytest.raises(UserError, match=message):
-        AAE(**SMALL | change, prior=GaussianMixture)
+def test_each_turn_has_an_optimizer_of_its_own():
+    given = {"optimizer": functools.partial(AdamW, lr=0.5), "generator_optimizer": functools.partial(SGD, momentum=0.9)}
+    model = small(AAE, **given, lr=0.1, discriminator_lr=0.2, generator_lr=0.3)
+    reconstruction, discrimination, generation = model.configure_optimizers()
+    assert [type(each) for each in (reconstruction, discrimination, generation)] == [AdamW, Adam, SGD]
+    assert [each.param_groups[0]["lr"] for each in (reconstruction, discrimination, generation)] == [0.5, 0.2, 0.3]
+    encoder, decoder = (list(map(id, part.parameters())) for part in (model.posterior, model.likelihood))
+    parameters = [
+        [id(p) for p in each.param_groups[0]["params"]] for each in (reconstruction, discrimination, generation)
+    ]
+    assert parameters == [encoder + decoder, [id(p) for p in model.discriminator.parameters()], encoder]
+
+
+@pytest.mark.slow
+def test_a_step_asks_for_the_reconstruction_of_the_draws_and_nothing_else(tmp_path):
+    model = small(AAE)
+    traces = traces_of(model)
+    trainer(tmp_path).fit(model, loader(8, 8))
+    assert [asked(trace) for trace in traces] == [{"px", "log_px"}]

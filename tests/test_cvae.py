@@ -3,19 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from torch.distributions import kl_divergence
 
-from tests.test_callbacks import fit
-from tests.test_data import module
-from tests.test_models import SMALL
-from vae_zoo.callbacks import LabelGrid
-from vae_zoo.distributions import StandardNormal, kl_per_dimension, normal
+from tests.zoo import small
+from vae_zoo.conditional import diagonal_normal
+from vae_zoo.distributions import StandardNormal
 from vae_zoo.errors import UserError
-from vae_zoo.models import CVAE, VAE
+from vae_zoo.models import CVAE
 
 
 def test_everything_depends_on_the_label():
-    model, x = CVAE(**SMALL, labels=3), torch.rand(1, 3, 16, 16)
+    model, x = small(CVAE, labels=3), torch.rand(1, 3, 16, 16)
     zero, one = torch.tensor([0]), torch.tensor([1])
     z = model.encode(x, zero)
     assert not torch.equal(z, model.encode(x, one))
@@ -27,7 +25,7 @@ def test_everything_depends_on_the_label():
 
 
 def test_each_image_is_given_its_own_label():
-    model, x = CVAE(**SMALL, labels=3).double(), torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    model, x = small(CVAE, labels=3).double(), torch.rand(3, 3, 16, 16, dtype=torch.float64)
     y = torch.tensor([2, 0, 1])
     for method in (model.encode, model.reconstruct):
         together = method(x, y)
@@ -40,14 +38,14 @@ def test_each_image_is_given_its_own_label():
 
 
 def test_samples_of_labels_and_of_none():
-    model = CVAE(**SMALL, labels=4)
+    model = small(CVAE, labels=4)
     y = torch.tensor([3, 3, 0])
     torch.manual_seed(1)
     given = model.sample(3, y)
     torch.manual_seed(1)
     torch.testing.assert_close(given, model.decode(model.sample_prior(3, y), y))
     drawn = []
-    model.decode = lambda z, y: drawn.append(y)
+    model.decode = lambda z, y, **names: drawn.append(y)
     model.sample(1000)
     assert drawn[0].bincount(minlength=4).min() > 180  # without labels, each is as likely
 
@@ -58,15 +56,15 @@ def test_samples_of_labels_and_of_none():
         (None, "this model needs the labels y of the images"),
         (torch.tensor([0, 5]), r"labels y must lie in 0 ... 4, got 0 ... 5"),
         (torch.tensor([-1, 0]), r"labels y must lie in 0 ... 4, got -1 ... 0"),
-        (torch.tensor([0.0, 1.0]), "labels y must be a tensor of whole numbers .int64., got torch.float32"),
-        (torch.tensor([False, True]), "labels y must be a tensor of whole numbers .int64., got torch.bool"),
+        (torch.tensor([0.0, 1.0]), "labels y must be a tensor of whole numbers .int64., got tensor"),
+        (torch.tensor([False, True]), "labels y must be a tensor of whole numbers .int64., got tensor"),
         (torch.tensor([1]), r"labels y must have the shape \(2,\), one for each image, got \(1,\)"),
         (torch.tensor([[0], [1]]), r"labels y must have the shape .*, got \(2, 1\)"),
     ],
 )
 @pytest.mark.parametrize("learned", [False, True])
 def test_labels_that_are_none(y, message, learned):
-    model, x = CVAE(**SMALL, labels=5, learned_prior=learned), torch.rand(2, 3, 16, 16)
+    model, x = small(CVAE, labels=5, learned_prior=learned), torch.rand(2, 3, 16, 16)
     calls = [lambda: model.encode(x, y), lambda: model.decode(torch.randn(2, 5), y), lambda: model.log_prob(x, y)]
     for call in calls:
         with pytest.raises(UserError, match=message):
@@ -74,10 +72,10 @@ def test_labels_that_are_none(y, message, learned):
 
 
 def test_numbers_of_labels_and_sizes_that_do_not_fit():
-    model = CVAE(**SMALL)
+    model = small(CVAE)
     with pytest.raises(UserError, match=r"labels y must have the shape \(8,\), one for each image, got \(4,\)"):
         model.sample(8, torch.arange(4))
-    with pytest.raises(UserError, match="labels y must be a tensor of whole numbers .int64., got int"):
+    with pytest.raises(UserError, match="labels y must be a tensor of whole numbers .int64., got 3"):
         model.encode(torch.rand(1, 3, 16, 16), 3)
     with pytest.raises(UserError, match="as a batch, got .*; for one image, x.None."):
         model.encode(torch.rand(3, 16, 16), torch.arange(1))
@@ -88,53 +86,32 @@ def test_numbers_of_labels_and_sizes_that_do_not_fit():
 
 
 def test_learned_prior_is_a_normal_for_each_label_and_the_kl_is_to_it():
-    model, x = CVAE(**SMALL, labels=2, learned_prior=True), torch.rand(2, 3, 16, 16)
+    model, x = small(CVAE, labels=2, learned_prior=True), torch.rand(2, 3, 16, 16)
     y = torch.tensor([0, 1])
     q = model.posterior(x, y)
-    torch.testing.assert_close(model.terms(x, y).kl, kl_per_dimension(q, StandardNormal(5)(), None))  # N(0, I) at first
+    torch.testing.assert_close(model.trace(x, y).kl, kl_divergence(q, StandardNormal(5)()))  # N(0, I) at first
     with torch.no_grad():
         model.prior.embedding.weight[1] = torch.tensor([10.0] * 5 + [2 * np.log(3.0)] * 5)
     draws = model.sample_prior(4000, y.repeat(2000))
     assert draws[::2].mean() == pytest.approx(0, abs=0.05) and draws[1::2].mean() == pytest.approx(10, abs=0.1)
     assert draws[1::2].std() == pytest.approx(3, abs=0.1)
-    truth = kl_per_dimension(
-        normal(q.mean[1:], q.stddev[1:]), normal(torch.full((5,), 10.0), torch.full((5,), 3.0)), None
-    )
-    torch.testing.assert_close(model.terms(x, y).kl[1:], truth)
+    p = diagonal_normal(torch.full((5,), 10.0), torch.full((5,), 3.0))
+    truth = kl_divergence(diagonal_normal(q.mean[1:], q.stddev[1:]), p)
+    torch.testing.assert_close(model.trace(x, y).kl[1:], truth)
 
 
-def test_grid_has_a_row_for_each_label_and_one_code_for_each_column(shapes, tmp_path):
-    data, model = module(shapes), CVAE(**SMALL, labels=5)
-    callback = LabelGrid(epochs=[1], labels=3, columns=4, seed=7)
-    fit(tmp_path, callback, model=model, data={"datamodule": data}, epochs=1)
-    path = tmp_path / "lightning_logs" / "version_0" / "images" / "labels_0001.png"
-    pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1) / 255
-    tile, caption = 18, pixels.shape[2] - 4 * 18 - 2
-    assert pixels.shape[1] == 3 * (tile + 2) and 30 < caption < 80
-    for row in range(3):
-        torch.manual_seed(7)
-        samples = model.sample(4, torch.full((4,), row))
-        top = row * (tile + 2) + 2
-        for column in range(4):
-            left = caption + 2 + column * tile
-            shown = pixels[:, top : top + 16, left : left + 16]
-            torch.testing.assert_close(shown, samples[column], atol=1.5 / 255, rtol=0)
-        assert pixels[:, top : top + 16, :caption].min() < 0.5  # the label's name
-    with pytest.raises(UserError, match="LabelGrid needs a model that takes labels, such as CVAE, got VAE"):
-        fit(tmp_path, LabelGrid(), model=VAE(**SMALL), data={"datamodule": data}, epochs=1)
-
-
+@pytest.mark.slow
 def test_a_kl_free_label_helps_reconstruction():
     """Images that are their label: the label alone is enough, so the code can be free."""
     torch.manual_seed(0)
-    model = CVAE(**SMALL, labels=2, lr=1e-2, beta=100.0)
-    optimizer = model.configure_optimizers()
+    model = small(CVAE, labels=2, lr=1e-2, beta=100.0)
+    (optimizer,) = model.configure_optimizers()
     y = torch.arange(32) % 2
     x = y.float()[:, None, None, None].expand(-1, 3, 16, 16) * 0.8 + 0.1
     for _ in range(60):
         optimizer.zero_grad()
         model.training_step((x, y), 0).backward()
         optimizer.step()
-    assert model.measure(x, y)["per_image"]["kl"].mean() < 0.5
+    assert model.evaluate(x, y)["figures"]["kl"].mean() < 0.5
     assert (x - model.reconstruct(x, y)).square().mean() < 0.01
     assert (model.sample(2, torch.tensor([0, 1])).mean((1, 2, 3)) - torch.tensor([0.1, 0.9])).abs().max() < 0.1

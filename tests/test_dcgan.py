@@ -11,18 +11,14 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.nn.functional import softplus
-from torch.optim import SGD
+from torch.optim import SGD, Adam, AdamW
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import REPOSITORY, call, options
-from tests.test_data import module
-from tests.test_metrics import Colour, run_test
-from tests.test_models import loader, trainer
+from tests.zoo import loader, small, trainer
 from vae_zoo.errors import UserError
 from vae_zoo.models import DCGAN
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator
-
-SMALL = {"shape": (3, 16, 16), "latent": 5, "width": 4}
 
 
 @pytest.mark.parametrize("side", [16, 64, 128])
@@ -95,9 +91,10 @@ def plain_step(model, x, z, lrs):
     return model.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lrs", [(0.1, 0.1), (0.1, 0.0), (0.0, 0.1)])
 def test_a_step_is_the_two_turns_and_each_touches_its_own_side(lrs, tmp_path, monkeypatch):
-    model = DCGAN(**SMALL).double()
+    model = small(DCGAN).double()
     x, z = torch.rand(8, 3, 16, 16, dtype=torch.float64), torch.rand(8, 5, dtype=torch.float64)
     monkeypatch.setattr(model, "_generate", lambda n: (model.generator(z) + 1) / 2)
     sides = (model.discriminator, model.generator)
@@ -105,7 +102,7 @@ def test_a_step_is_the_two_turns_and_each_touches_its_own_side(lrs, tmp_path, mo
     monkeypatch.setattr(model, "configure_optimizers", lambda: optimizers)
     before, expected = copy.deepcopy(model.state_dict()), plain_step(model, x, z, lrs)
     data = DataLoader(TensorDataset(x, torch.zeros(8).long()), 8)
-    trainer(tmp_path, enable_checkpointing=False, precision="64-true").fit(model, data)
+    trainer(tmp_path, precision="64-true").fit(model, data)
     parameters = dict(model.named_parameters())
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12, msg=name)
@@ -116,15 +113,14 @@ def test_a_step_is_the_two_turns_and_each_touches_its_own_side(lrs, tmp_path, mo
     assert {count for name, count in tracked.items() if name.startswith("discriminator")} == {2}  # real, and fake
 
 
-def test_counters_mean_batches_and_both_beliefs_are_logged(tmp_path):
-    model = DCGAN(**SMALL, generator_lr=1e-12, discriminator_lr=1e-12)
+@pytest.mark.slow
+def test_both_beliefs_are_logged(tmp_path):
+    model = small(DCGAN, generator_lr=1e-12, discriminator_lr=1e-12)
     last = model.discriminator[-2]
     nn.init.zeros_(last.weight)
     nn.init.constant_(last.bias, 1.0)
     logger = CSVLogger(str(tmp_path), name="", version="")
-    fit = trainer(tmp_path, max_epochs=2, logger=logger, log_every_n_steps=2, enable_checkpointing=False)
-    fit.fit(model, loader(), loader())
-    assert fit.global_step == 6  # 3 batches an epoch
+    trainer(tmp_path, max_epochs=2, logger=logger, log_every_n_steps=2).fit(model, loader(), loader())
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     steps = [row for row in rows if row["train/d_x"]]
     assert [row["step"] for row in steps] == ["1", "3", "5"]
@@ -138,39 +134,43 @@ def test_counters_mean_batches_and_both_beliefs_are_logged(tmp_path):
         assert float(row[f"{stage}/generator_loss"]) == pytest.approx(softplus(torch.tensor(-1.0)).item(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bias, said", [(9.0, "the generator has won"), (-9.0, "the generator has won"), (0.0, None)])
 def test_it_warns_when_the_discriminator_tells_nothing_apart(bias, said, tmp_path):
-    model = DCGAN(**SMALL, generator_lr=1e-12, discriminator_lr=1e-12)
+    model = small(DCGAN, generator_lr=1e-12, discriminator_lr=1e-12)
     nn.init.zeros_(model.discriminator[-2].weight)
     nn.init.constant_(model.discriminator[-2].bias, bias)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        trainer(tmp_path, enable_checkpointing=False).fit(model, loader())
+        trainer(tmp_path).fit(model, loader())
     texts = [str(warning.message) for warning in caught if "has won" in str(warning.message)]
     assert (said is None and not texts) or (said in texts[0] and texts[0].startswith("epoch 1: D(x) is "))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_inside_an_epoch(tmp_path):
     stopped = trainer(tmp_path, max_epochs=-1, max_steps=2)
-    stopped.fit(DCGAN(**SMALL), loader())
+    stopped.fit(small(DCGAN), loader())
     stopped.save_checkpoint(tmp_path / "x.ckpt")
-    going = trainer(tmp_path, max_epochs=3, enable_checkpointing=False)
-    going.fit(DCGAN(**SMALL), loader(), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    going = trainer(tmp_path, max_epochs=3)
+    going.fit(small(DCGAN), loader(), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
     assert going.current_epoch == 3
 
 
+@pytest.mark.slow
 def test_it_warns_when_the_discriminator_has_won(tmp_path):
     """The generator does not learn, and white is not what it draws."""
-    model = DCGAN(**SMALL, generator_lr=1e-12, discriminator_lr=1e-2)
+    model = small(DCGAN, generator_lr=1e-12, discriminator_lr=1e-2)
     white = DataLoader(TensorDataset(torch.ones(64, 3, 16, 16), torch.zeros(64).long()), 16)
     with pytest.warns(UserWarning, match="the discriminator has won, the generator learns no more"):
-        trainer(tmp_path, max_epochs=15, enable_checkpointing=False).fit(model, white)
+        trainer(tmp_path, max_epochs=15).fit(model, white)
 
 
+@pytest.mark.slow
 def test_samples_come_to_look_like_the_data(tmp_path):
     colour = torch.tensor([0.9, 0.1, 0.5])[:, None, None]
     x = (colour + 0.05 * torch.randn(256, 3, 16, 16)).clamp(0, 1)
-    model = DCGAN(**SMALL | {"width": 16}, generator_lr=1e-3, discriminator_lr=1e-3)
+    model = small(DCGAN, width=16, generator_lr=1e-3, discriminator_lr=1e-3)
 
     def away():
         torch.manual_seed(1)
@@ -178,12 +178,12 @@ def test_samples_come_to_look_like_the_data(tmp_path):
 
     before = away()
     data = DataLoader(TensorDataset(x, torch.zeros(256).long()), 32)
-    trainer(tmp_path, max_epochs=12, enable_checkpointing=False).fit(model, data)
+    trainer(tmp_path, max_epochs=12).fit(model, data)
     assert before > 0.35 and away() < 0.2
 
 
 def test_tanh_is_mapped_to_colours_and_samples_do_not_see_each_other():
-    model = DCGAN(**SMALL)
+    model = small(DCGAN)
     model.generator(torch.rand(64, 5))  # moves the running statistics
     running = copy.deepcopy(dict(model.named_buffers()))
     torch.manual_seed(1)
@@ -213,6 +213,7 @@ def test_features_are_all_maps_pooled_to_4_by_4():
     torch.testing.assert_close(model.features(x)[:1], model.features(x[:1]))  # running statistics
 
 
+@pytest.mark.slow
 def test_it_stands_in_a_comparison_with_what_it_has(shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     configs = [REPOSITORY / "configs" / f"{name}.yaml" for name in ("vae", "dcgan")]
@@ -246,6 +247,7 @@ def test_it_stands_in_a_comparison_with_what_it_has(shapes, tmp_path, monkeypatc
     } == set()
 
 
+@pytest.mark.slow
 def test_what_it_cannot_do_is_said(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config = REPOSITORY / "configs" / "dcgan.yaml"
@@ -262,9 +264,13 @@ def test_what_it_cannot_do_is_said(shapes, tmp_path, monkeypatch, capsys):
     assert "DCGAN steps its optimizers itself" in capsys.readouterr().err
 
 
-def test_its_samples_have_fid_and_kid(shapes, tmp_path):
-    model = DCGAN(**SMALL)
-    results = run_test(model, module(shapes), tmp_path, fid=True, kid=True, features=Colour())
-    assert results["fid"] > 0 and results["kid"] is not None
-    assert results["mse"] is results["nll"] is results["code_mmd"] is results["psnr"] is None
-    assert results["shape"] == [3, 16, 16] and results["parameters"] == sum(p.numel() for p in model.parameters())
+def test_each_side_has_an_optimizer_of_its_own():
+    given = {"generator_optimizer": functools.partial(AdamW, lr=0.5), "discriminator_lr": 0.2}
+    discrimination, generation = small(DCGAN, **given).configure_optimizers()
+    assert isinstance(discrimination, Adam) and isinstance(generation, AdamW)
+    assert [each.param_groups[0]["lr"] for each in (discrimination, generation)] == [0.2, 0.5]
+    (generation,) = small(DCGAN, generator_optimizer=SGD, generator_lr=0.3).configure_optimizers()[1:]
+    assert isinstance(generation, SGD) and generation.param_groups[0]["lr"] == 0.3
+    model = small(DCGAN)
+    for optimizer, side in zip(model.configure_optimizers(), (model.discriminator, model.generator), strict=True):
+        assert list(map(id, optimizer.param_groups[0]["params"])) == list(map(id, side.parameters()))

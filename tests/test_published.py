@@ -1,17 +1,13 @@
-"""The data and settings of published figures: binarised MNIST, Frey faces, Burda's schedule."""
+"""The data and settings of published figures: binarised MNIST, Frey faces, the paper's configs."""
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Callback
 
 from tests.conftest import REPOSITORY, shared, vae_zoo
-from tests.test_models import SMALL, loader, trainer
-from vae_zoo.callbacks import BurdaSchedule
 from vae_zoo.data import BinarizedMNIST, FreyFaces
 from vae_zoo.errors import UserError
-from vae_zoo.models import AAE, VAE
 
 PARTS = {"train": 30, "valid": 11, "test": 7}
 
@@ -48,6 +44,7 @@ def test_digits_are_those_of_the_files(root, digits):
     assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, rows.tolist()))
 
 
+@pytest.mark.slow
 def test_the_published_digits():
     data = BinarizedMNIST(str(shared("binarized_mnist.npz")))
     data.setup()
@@ -120,41 +117,6 @@ def test_files_that_are_not_frey_faces(content, settings, message, tmp_path):
         FreyFaces(str(tmp_path / "faces.npy"), **settings).setup()
 
 
-class Rates(Callback):
-    """The learning rate and epsilon of each epoch, as the optimizers have them."""
-
-    def __init__(self):
-        self.seen = []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.seen.append([(group["lr"], group["eps"]) for o in trainer.optimizers for group in o.param_groups])
-
-
-def test_burdas_schedule(tmp_path):
-    rates = Rates()
-    model = VAE(**SMALL, lr=1e-3)
-    trainer(tmp_path, max_epochs=15, callbacks=[BurdaSchedule(), rates], enable_checkpointing=False).fit(
-        model, loader(4, 4)
-    )
-    stages = [0] + [1] * 3 + [2] * 9 + [3] * 2  # 1 + 3 + 9 epochs, and the first of 27
-    assert [rate for ((rate, _),) in rates.seen] == pytest.approx([1e-3 * 10 ** (-i / 7) for i in stages])
-    assert {eps for ((_, eps),) in rates.seen} == {1e-4}
-
-
-def test_burdas_schedule_of_several_optimizers_and_after_a_resume(tmp_path):
-    rates, settings = Rates(), {"generator_lr": 1e-4, "discriminator_lr": 1e-5, "lr": 1e-3}
-    first = trainer(tmp_path, max_epochs=2, callbacks=[BurdaSchedule()], enable_checkpointing=False)
-    first.fit(AAE(**SMALL, **settings), loader(4, 4))
-    first.save_checkpoint(tmp_path / "x.ckpt")
-    second = trainer(tmp_path, max_epochs=5, callbacks=[BurdaSchedule(), rates], enable_checkpointing=False)
-    second.fit(AAE(**SMALL, **settings), loader(4, 4), ckpt_path=tmp_path / "x.ckpt")
-    assert len(rates.seen) == 3
-    for lr, (seen, _) in zip((1e-3, 1e-5, 1e-4), rates.seen[-1], strict=True):
-        assert seen == pytest.approx(lr * 10 ** (-2 / 7))
-    with pytest.raises(UserError, match="eps must be positive, got 0"):
-        BurdaSchedule(0)
-
-
 def test_paper_configs_are_burdas(digits):
     for model, samples in (("vae", 1), ("iwae", 5)):
         config = yaml.safe_load((REPOSITORY / "configs" / "paper" / f"{model}_mnist.yaml").read_text())
@@ -168,6 +130,7 @@ def test_paper_configs_are_burdas(digits):
         assert config["evaluation"]["nll_samples"] == 5000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae_mnist", "iwae_mnist"])
 def test_paper_configs_run_on_digits(name, digits):
     quick = ["--trainer.max_epochs", 2, "--trainer.accelerator", "cpu", "--data.root", digits / "amat"]
@@ -177,6 +140,7 @@ def test_paper_configs_run_on_digits(name, digits):
     assert "test/nll" in said
 
 
+@pytest.mark.slow
 def test_frey_config_runs(tmp_path):
     np.save(tmp_path / "faces.npy", np.random.default_rng(0).integers(0, 256, (600, 28, 20), dtype=np.uint8))
     quick = ["--trainer.max_epochs", 2, "--trainer.accelerator", "cpu", "--data.root", "faces.npy"]

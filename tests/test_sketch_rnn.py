@@ -2,32 +2,21 @@
 
 import math
 from types import SimpleNamespace
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.test_callbacks import fit
-from tests.test_metrics import Colour, run_test
-from tests.test_models import SIZES, sketches, trainer
-from vae_zoo import drawing, objectives
-from vae_zoo.callbacks import Drawings
-from vae_zoo.data import Sketches
+from tests.zoo import sketches, small, trainer
 from vae_zoo.data.sketches import stroke5
 from vae_zoo.errors import UserError
-from vae_zoo.models import VAE, SketchDecoder, SketchRNN
-from vae_zoo.models.base import SketchModel
+from vae_zoo.models import SketchDecoder, SketchRNN
 from vae_zoo.strokes import LSTM, Points, StrokeEncoder, lengths
-
-SMALL, ALONE = SIZES["SketchRNN"], SIZES["SketchDecoder"]
 
 
 def points(n=1, m=3, seed=0, r=1.0):
@@ -100,7 +89,7 @@ def slow_log_prob(model, x, z):
 
 
 def test_the_teacher_forced_density_is_the_slow_loops():
-    model, x = SketchRNN(**SMALL).double(), sketches(4).double()
+    model, x = small(SketchRNN).double(), sketches(4).double()
     z = torch.randn(2, 4, 5, dtype=torch.float64)
     with torch.no_grad():
         fast = model.likelihood(z).log_prob(x)
@@ -110,11 +99,11 @@ def test_the_teacher_forced_density_is_the_slow_loops():
 
 
 def test_the_decoder_alone_has_the_slow_loops_density():
-    model, x = SketchDecoder(**ALONE).double(), sketches(4).double()
+    model, x = small(SketchDecoder).double(), sketches(4).double()
     with torch.no_grad():
         slow = [slow_log_prob(model, sketch, torch.zeros(0).double()) for sketch in x]
     torch.testing.assert_close(model.log_prob(x), torch.tensor(slow).double())
-    measured = model.measure(x)["per_image"]
+    measured = model.evaluate(x)["figures"]
     torch.testing.assert_close(measured["nll"], -model.log_prob(x))
     torch.testing.assert_close(measured["loss"], -model.log_prob(x) / 20)
     torch.testing.assert_close(model.training_step((x, None), 0), measured["loss"].mean())
@@ -122,7 +111,7 @@ def test_the_decoder_alone_has_the_slow_loops_density():
 
 @pytest.mark.parametrize("cls", [SketchRNN, SketchDecoder])
 def test_padding_changes_neither_loss_nor_gradient(cls):
-    model, x = cls(**SIZES[cls.__name__]).double(), sketches(6).double()
+    model, x = small(cls).double(), sketches(6).double()
     padded = torch.cat([x, x.new_tensor([0.0, 0, 0, 0, 1]).expand(6, 7, 5)], 1)
     losses, gradients = [], []
     for given in (x, padded):
@@ -135,7 +124,7 @@ def test_padding_changes_neither_loss_nor_gradient(cls):
 
 
 def test_a_padded_batch_has_the_codes_of_single_sketches():
-    model, x = SketchRNN(**SMALL).double(), sketches(6).double()
+    model, x = small(SketchRNN).double(), sketches(6).double()
     assert len(set(lengths(x).tolist())) > 2
     single = torch.cat([model.encode(sketch[None, : int(n) + 1]) for sketch, n in zip(x, lengths(x), strict=True)])
     torch.testing.assert_close(model.encode(x), single)
@@ -152,7 +141,7 @@ def test_the_encoder_is_a_bidirectional_lstm_over_the_real_lengths():
 
 
 def test_every_point_and_the_pen_reach_the_code():
-    model, x = SketchRNN(**SMALL).double(), sketches(3).double().requires_grad_()
+    model, x = small(SketchRNN).double(), sketches(3).double().requires_grad_()
     model.posterior(x).mean.sum().backward()
     for sketch, gradient, n in zip(x, x.grad, lengths(x), strict=True):
         assert (gradient[:n].abs().sum(-1) > 0).all() and (gradient[n:] == 0).all(), sketch
@@ -186,7 +175,7 @@ def test_temperature_divides_logits_and_multiplies_variances(temperature):
 
 
 def test_a_correlation_that_would_overflow_is_held():
-    model, x = SketchRNN(**SMALL), sketches(3)
+    model, x = small(SketchRNN), sketches(3)
     with torch.no_grad():
         model.likelihood.linear.bias[15:18] = 1e4  # r of each normal
     loss = model.training_step((x, None), 0)
@@ -196,7 +185,7 @@ def test_a_correlation_that_would_overflow_is_held():
 
 def test_drawn_sketches_have_the_density_that_training_raises():
     """The likeliest sketch by the sampling loop is what the teacher-forced network says at each of its points."""
-    model = SketchRNN(**SMALL).double()
+    model = small(SketchRNN).double()
     z = torch.randn(4, 5, dtype=torch.float64)
     x = model.decode(z)
     last = torch.cat([x.new_tensor([0.0, 0, 1, 0, 0]).expand(4, 1, 5), x[:, :-1]], 1)
@@ -210,7 +199,7 @@ def test_drawn_sketches_have_the_density_that_training_raises():
 
 def test_sketches_end_at_n_max_at_the_latest_and_have_an_end():
     for cls in (SketchRNN, SketchDecoder):
-        model = cls(**SIZES[cls.__name__])
+        model = small(cls)
         nn.init.constant_(model.likelihood.linear.bias[-1:], -50.0)  # it never ends by itself
         x = model.sample(3)
         assert x.shape == (3, 21, 5) and lengths(x).tolist() == [20, 20, 20]
@@ -223,44 +212,46 @@ def test_sketches_end_at_n_max_at_the_latest_and_have_an_end():
         model.sample(0)
 
 
-def terms_of(kl, reconstruction=(-40.0, -60.0)):
-    log_px = torch.tensor([list(reconstruction)])
-    return objectives.Terms(log_px, torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor(kl))
+def drawn(kl, reconstruction=(-40.0, -60.0)):
+    """A stand-in of what was drawn: log p(x|z) of two sketches, and the KL per dimension (2, D)."""
+    kl = torch.as_tensor(kl)
+    return SimpleNamespace(log_px=torch.tensor([list(reconstruction)]), kl=kl.sum(-1), kl_per_dimension=kl)
 
 
 def test_the_loss_is_the_papers():
     """N_max = 20, N_z = 2: L_R = 50 / 20, L_KL = (1 + 3 + 5 + 7) / 2 / 2 = 4."""
-    model = SketchRNN(**SMALL | {"latent": 2}, kl_weight=0.5, kl_min=0.2)
-    terms = terms_of([[1.0, 3.0], [5.0, 7.0]])
-    assert -model.objective(terms).mean().item() == pytest.approx(50 / 20 + 0.5 * 4)
-    floor = SketchRNN(**SMALL | {"latent": 2}, kl_weight=0.5, kl_min=9.0)
-    assert -floor.objective(terms).mean().item() == pytest.approx(50 / 20 + 0.5 * 9)
+    model = small(SketchRNN, latent=2, kl_weight=0.5, kl_min=0.2)
+    trace = drawn([[1.0, 3.0], [5.0, 7.0]])
+    assert -model.objective(trace).mean().item() == pytest.approx(50 / 20 + 0.5 * 4)
+    floor = small(SketchRNN, latent=2, kl_weight=0.5, kl_min=9.0)
+    assert -floor.objective(trace).mean().item() == pytest.approx(50 / 20 + 0.5 * 9)
     kl = torch.tensor([[1.0, 3.0], [5.0, 7.0]], requires_grad=True)
-    floor.objective(terms._replace(kl=kl)).mean().backward()
+    floor.objective(drawn(kl)).mean().backward()
     assert (kl.grad == 0).all()  # what costs nothing has no gradient
 
 
-def test_the_kl_is_annealed_by_steps_in_training_alone():
-    model = SketchRNN(**SMALL | {"latent": 2}, kl_weight=1.0, kl_min=0.0, eta_min=0.1, annealing=0.9)
-    terms = terms_of([[2.0, 0.0], [2.0, 0.0]], (0.0, 0.0))  # L_KL = 1
+@pytest.mark.slow
+def test_the_kl_is_annealed_by_steps_in_training_alone(tmp_path):
+    model = small(SketchRNN, latent=2, kl_weight=1.0, kl_min=0.0, eta_min=0.1, annealing=0.9)
+    trace = drawn([[2.0, 0.0], [2.0, 0.0]], (0.0, 0.0))  # L_KL = 1
     seen = []
 
     class Weights(Callback):
         def on_train_batch_start(self, trainer, pl_module, *_):
-            seen.append(-pl_module.objective(terms).mean().item())
+            seen.append(-pl_module.objective(trace).mean().item())
 
         def on_validation_batch_start(self, trainer, pl_module, *_):
-            assert -pl_module.objective(terms).mean().item() == pytest.approx(1)
+            assert -pl_module.objective(trace).mean().item() == pytest.approx(1)
 
     data = DataLoader(TensorDataset(sketches(4), torch.zeros(4).long()), 1)
-    fit("", Weights(), model=model, data={"train_dataloaders": data, "val_dataloaders": data}, epochs=2, logger=False)
+    trainer(tmp_path, callbacks=[Weights()], max_epochs=2).fit(model, data, data)
     assert seen == pytest.approx([1 - 0.9 * 0.9**step for step in range(8)])
-    assert -model.eval().objective(terms).mean().item() == pytest.approx(1)
+    assert -model.eval().objective(trace).mean().item() == pytest.approx(1)
 
 
 def test_the_logged_bound_is_the_bound_whatever_the_loss_weighs(tmp_path):
     data = DataLoader(TensorDataset(sketches(20), torch.zeros(20).long()), 8)
-    model = SketchRNN(**SMALL, kl_weight=0.1, kl_min=3.0)
+    model = small(SketchRNN, kl_weight=0.1, kl_min=3.0)
     logged = trainer(tmp_path).test(model, data, verbose=False)[0]
     assert logged["test/elbo"] == pytest.approx(logged["test/reconstruction"] - logged["test/kl"], rel=1e-6)
     assert logged["test/loss"] != pytest.approx(-logged["test/elbo"])
@@ -287,6 +278,7 @@ def test_recurrent_dropout_is_the_fused_lstm_but_for_what_is_dropped():
     assert not torch.equal(a, b) and torch.equal(nothing.eval()(x)[0], nothing(x)[0])
 
 
+@pytest.mark.slow
 def test_it_learns_to_draw_a_line(tmp_path):
     """Sketches of steps to the right: samples at a low temperature go to the right, and end."""
     rng = np.random.default_rng(0)
@@ -294,9 +286,9 @@ def test_it_learns_to_draw_a_line(tmp_path):
         np.column_stack([1 + 0.1 * rng.normal(size=(6, 2)) * [1, 1] - [0, 1], [0, 0, 0, 0, 0, 1]]) for _ in range(64)
     ]
     x = stroke5(rows)
-    model = SketchRNN(**SMALL, lr=2e-2, kl_weight=1.0, kl_min=0.0, annealing=0.0)
+    model = small(SketchRNN, lr=2e-2, kl_weight=1.0, kl_min=0.0, annealing=0.0)
     data = DataLoader(TensorDataset(x, torch.zeros(64).long()), 16)
-    trainer(tmp_path, max_epochs=100, enable_checkpointing=False).fit(model, data)
+    trainer(tmp_path, max_epochs=100).fit(model, data)
     for drawn in (model.sample(8, temperature=0.0), model.reconstruct(x[:8])):
         assert lengths(drawn).tolist() == [6] * 8
         assert (drawn[:, :6, 0] - 1).abs().max() < 0.3 and drawn[:, :6, 1].abs().max() < 0.3
@@ -316,103 +308,11 @@ def test_it_learns_to_draw_a_line(tmp_path):
 )
 def test_what_cannot_be_is_refused(change, message):
     with pytest.raises(UserError, match=message):
-        SketchRNN(**SMALL | change)
+        small(SketchRNN, **change)
 
 
 def test_images_are_no_sketches():
     with pytest.raises(UserError, match="sketches must be float, .B, T, 5.*got .2, 3, 16, 16."):
-        SketchRNN(**SMALL).encode(torch.rand(2, 3, 16, 16))
+        small(SketchRNN).encode(torch.rand(2, 3, 16, 16))
     with pytest.raises(UserError, match="sketches must be float"):
-        SketchDecoder(**ALONE).log_prob(torch.zeros(2, 3, 5, dtype=torch.int64))
-
-
-# --- drawings
-
-
-def two_strokes():
-    """A line of two steps to the right, a jump down, and a line back: stroke-5."""
-    return stroke5([np.array([[4.0, 0, 0], [4, 0, 1], [0, 4, 0], [-8, 0, 1]])])
-
-
-def test_lines_begin_at_the_origin_and_break_where_the_pen_is_lifted():
-    first, second = drawing.lines(two_strokes()[0])
-    assert first.tolist() == [[0, 0], [4, 0], [8, 0]] and second.tolist() == [[8, 4], [0, 4]]
-    assert drawing.lines(stroke5([np.zeros((0, 3))])[0])[0].tolist() == [[0, 0]]
-
-
-def test_pixels_and_svg_show_the_same_lines_and_no_others():
-    x = two_strokes()
-    (picture,) = drawing.rasterise(x, 64)
-    assert picture.shape == (1, 64, 64) and picture.min() < 0.3 and picture.max() == 1
-    dark = picture[0] < 0.5
-    root = ElementTree.fromstring(drawing.svg([x], 64))
-    (path,) = root.iter("{http://www.w3.org/2000/svg}path")
-    strokes = [stroke.split(" L")[0] for stroke in path.get("d")[1:].split(" M")]
-    places = [[tuple(map(float, point.split(","))) for point in stroke.split()] for stroke in strokes]
-    assert [len(stroke) for stroke in places] == [3, 2]
-    for stroke in places:
-        for (x0, y0), (x1, y1) in zip(stroke, stroke[1:], strict=False):
-            for t in np.linspace(0.05, 0.95, 10):
-                column, row = (x0 + t * (x1 - x0)), (y0 + t * (y1 - y0))
-                assert dark[int(row - 1) : int(row + 2), int(column)].any()
-    middle = (places[0][0][1] + places[1][0][1]) / 2
-    assert not dark[int(middle) - 2 : int(middle) + 3].any()  # nothing is drawn where the pen is lifted
-    assert [places[0][0][0], places[0][-1][0]] == pytest.approx([64 * 0.08, 64 * 0.92], abs=0.05)
-
-
-def test_a_page_has_a_place_for_each_sketch():
-    x = sketches(5)
-    root = ElementTree.fromstring(drawing.svg([x[:3], x[3:]], 50))
-    assert (root.get("width"), root.get("height")) == ("150", "100")
-    moves = [path.get("transform") for path in root.iter("{http://www.w3.org/2000/svg}path")]
-    assert moves == [f"translate({x} {y})" for x, y in ((0, 0), (50, 0), (100, 0), (0, 50), (50, 50))]
-    empty = stroke5([np.zeros((0, 3))])
-    assert drawing.rasterise(empty).shape == (1, 1, 64, 64)
-    ElementTree.fromstring(drawing.svg([empty]))
-
-
-@pytest.mark.parametrize("cls", [SketchRNN, SketchDecoder])
-def test_drawings_of_the_training(cls, tmp_path):
-    data = DataLoader(TensorDataset(sketches(16), torch.zeros(16).long()), 8)
-    callback = Drawings(epochs=[0, 2], temperatures=[0.1, 1.0], columns=4)
-    trained = fit(tmp_path, callback, model=cls(**SIZES[cls.__name__]), data=data, epochs=3)
-    folder = tmp_path / "lightning_logs" / "version_0" / "images"
-    assert {path.name for path in folder.iterdir()} == {
-        f"sketches_{n:04d}.{kind}" for n in (0, 2, 3) for kind in ("png", "svg")
-    }
-    root = ElementTree.parse(folder / "sketches_0003.svg").getroot()
-    rows = 4 if cls is SketchRNN else 2  # originals and reconstructions, where there are any, and two temperatures
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) == 4 * rows
-    width, height = Image.open(folder / "sketches_0003.png").size
-    assert height == rows * 68 and width > 4 * 66
-    tags = EventAccumulator(trained.log_dir, {"images": 0}).Reload().Tags()
-    assert "images/sketches" in tags["images"]
-
-
-def test_drawings_of_fewer_test_sketches_than_columns(tmp_path):
-    data = DataLoader(TensorDataset(sketches(3), torch.zeros(3).long()), 8)
-    fit(tmp_path, Drawings(epochs=[], temperatures=[0.5]), model=SketchRNN(**SMALL), data=data, epochs=1)
-    path = tmp_path / "lightning_logs" / "version_0" / "images" / "sketches_0001.png"
-    assert Image.open(path).size[1] == 3 * 68
-
-
-def test_drawings_need_a_model_of_sketches():
-    with pytest.raises(UserError, match="Drawings needs a model of sketches, such as SketchRNN, got VAE"):
-        Drawings().setup(SimpleNamespace(), VAE(), "fit")
-    assert issubclass(SketchRNN, SketchModel)
-
-
-@pytest.mark.parametrize("cls", [SketchRNN, SketchDecoder])
-def test_results_of_sketches(cls, doodles, tmp_path):
-    data = Sketches(str(doodles), n_test=20)
-    data.setup()
-    model = cls(**SIZES[cls.__name__] | {"shape": data.shape})
-    results = run_test(model, data, tmp_path, nll_samples=2, kid=True, features=Colour())
-    x, _ = next(data.batches("test", 20))
-    assert results["shape"] == list(data.shape) and results["kid"] is not None and results["mse"] is None
-    if cls is SketchDecoder:
-        assert results["nll"] == pytest.approx(-model.log_prob(x).mean().item(), rel=1e-5)
-        assert results["nll_samples"] is results["elbo"] is results["code_mmd"] is None
-    else:
-        assert results["nll_samples"] == 2 and results["active_units"] is not None
-        assert -results["nll"] == pytest.approx(results["elbo"], abs=8.0)
+        small(SketchDecoder).log_prob(torch.zeros(2, 3, 5, dtype=torch.int64))
