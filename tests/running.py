@@ -11,6 +11,15 @@ from tests.zoo import loader_of, models_that, small, trainer
 from vae_zoo.callbacks import Evaluation
 from vae_zoo.data import Sketches
 
+# Runs of the fixture `tests.trained_runs.runs`, by name what their models declare.
+KINDS = {
+    "images": {"density": True, "encodes": True, "pixels": True, "conditional": False},
+    "labelled": {"conditional": True, "pixels": True},
+    "samples": {"encodes": False, "pixels": True},
+    "sketches": {"encodes": True, "pixels": False},
+    "sketch_samples": {"encodes": False, "pixels": False},
+}
+
 
 def one_that(*bases, **declared):
     """The first of the models that are and declare all this."""
@@ -57,3 +66,8 @@ def read_results(folder):
         raise AssertionError(f"{constant} is no JSON")
 
     return json.loads((folder / "results.json").read_text(), parse_constant=refuse)
+
+
+def checkpoint(name):
+    """The checkpoint of the fixture's run of this kind, from their folder."""
+    return f"{name}/checkpoints/last.ckpt"
