@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from vae_zoo import models
 from vae_zoo.cli import main
 from vae_zoo.data.generated_sketches import generate_sketches
 from vae_zoo.data.shapes import generate_shapes
@@ -51,6 +52,16 @@ def options_for(config, **changes):
         if section not in takes or name.split(".")[0] in takes[section]:
             kept += [option, value]
     return kept
+
+
+def config_that(**declared):
+    """The first yaml of a model that declares all this."""
+    for config in CONFIGS:
+        cls = vars(models)[yaml.safe_load(config.read_text())["model"]["class_path"]]
+        model = cls(**cls.tiny)
+        if all(getattr(model, name) == value for name, value in declared.items()):
+            return config
+    raise LookupError(declared)
 
 
 def vae_zoo(*arguments, cwd, check=True, timeout=300):

@@ -13,7 +13,18 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vae_zoo as package
-from tests.conftest import CONFIG, REPOSITORY, call, every_config, only_run, options, options_for, shared, vae_zoo
+from tests.conftest import (
+    CONFIG,
+    REPOSITORY,
+    call,
+    config_that,
+    every_config,
+    only_run,
+    options,
+    options_for,
+    shared,
+    vae_zoo,
+)
 from vae_zoo.data import COCODataModule
 from vae_zoo.metrics import active_units
 from vae_zoo.models import LatentVariableModel
@@ -232,14 +243,15 @@ def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
     assert not list(root.rglob("*.npy"))  # nothing is written beside the user's pictures
 
 
-@pytest.mark.parametrize("model, strategy", [("vae", "auto"), ("aae", "ddp")])
-def test_two_processes_fit_and_test(model, strategy, shapes, tmp_path):
+@pytest.mark.parametrize("automatic, strategy", [(True, "auto"), (False, "ddp")])
+def test_two_processes_fit_and_test(automatic, strategy, shapes, tmp_path):
+    config = config_that(automatic_optimization=automatic, encodes=True, density=automatic)
     both = options(data__root=shapes, trainer__devices=2, trainer__max_epochs=1, trainer__strategy=strategy)
-    vae_zoo("fit", "--config", REPOSITORY / "configs" / f"{model}.yaml", *both, cwd=tmp_path)
+    vae_zoo("fit", "--config", config, *both, cwd=tmp_path)
     assert len(list(csv.DictReader((only_run(tmp_path) / "metrics.csv").open()))) > 0
     vae_zoo("test", cwd=tmp_path)
     results = json.loads((only_run(tmp_path) / "results.json").read_text())
-    assert results["mse"] > 0 and (results["nll"] is None) == (model == "aae")
+    assert results["mse"] > 0 and (results["nll"] is None) == (not automatic)
 
 
 def test_results_carry_the_seed_of_the_training(shapes, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import vae_zoo as package
-from tests.conftest import REPOSITORY, call, only_run, options, vae_zoo
+from tests.conftest import call, config_that, only_run, options, vae_zoo
 
 pytestmark = pytest.mark.slow
 
@@ -50,16 +50,15 @@ def test_sample_and_reconstruct_write_pictures(trained, shapes, tmp_path):
     assert Image.open(tmp_path / "r.png").size == (6 * 34 + 2, 2 * 34 + 2)
     vae_zoo("reconstruct", "--n", 16, cwd=trained[0])  # the newest run, its own test images
     grid = torch.from_numpy(np.asarray(Image.open(trained[0] / "reconstruct.png")).copy())
-    epoch = torch.from_numpy(
-        np.asarray(Image.open(only_run(trained[0]) / "images" / "reconstructions_0006.png")).copy()
-    )
+    picture = only_run(trained[0]) / "images" / "reconstructions_0006.png"
+    epoch = torch.from_numpy(np.asarray(Image.open(picture)).copy())
     difference = (grid.float() - epoch[: len(grid)].float()).abs()
     assert difference[2:34].max() <= 1  # the same test images as in the run's own pictures
 
 
 def test_labels_come_from_the_data(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    config = REPOSITORY / "configs" / "cvae.yaml"
+    config = config_that(conditional=True)
     given = ["fit", "--config", config, *options(data__root=shapes, trainer__max_epochs=1)]
     assert call(*given) == 0
     model = package.load(only_run(tmp_path) / "checkpoints" / "last.ckpt")
@@ -77,7 +76,7 @@ def test_labels_come_from_the_data(shapes, tmp_path, monkeypatch, capsys):
         (["sample", "--label", 5], "--label 5: the model was trained with the labels "),
         (
             ["reconstruct", "--images", shapes / "images"],
-            "CVAE needs the pictures' label; give it with --label",
+            "needs the pictures' label; give it with --label",
         ),
         (
             ["test", "--data.categories", "[star, circle]", "--data.n_train", 10],

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from vae_zoo.data.module import Facts
 from vae_zoo.errors import UserError
-from vae_zoo.settings import class_name, differences
+from vae_zoo.settings import Config, arguments, class_name, differences
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -38,22 +37,19 @@ def finished_epochs(saved: dict[str, Any]) -> int:
     return loop["epoch_progress"]["current"]["processed"] if loop else 0
 
 
-def refuse_another_model(given: Namespace, saved: dict[str, Any], facts: set[str]) -> None:
+def refuse_another_model(given: Config, saved: dict[str, Any]) -> None:
     """Refuse a model other than the checkpoint's, which Lightning would take without a word.
 
     Args:
-        given: the model on the command line.
+        given: the settings of the command line.
         saved: what the checkpoint holds.
-        facts: the arguments that come from the data.
 
     Raises:
         UserError: that names the first argument that differs.
     """
     hparams = saved["hyper_parameters"]
-    here = {"class": class_name(given.class_path), **given.init_args.as_dict()}
+    here = {"class": class_name(given["model"]), **arguments(given, "model")}
     there = {"class": class_name(hparams["_class_path"]), **hparams}
-    for name in facts:
-        here.pop(name, None)
     for path, ours, theirs in differences(here, there, "model"):
         raise UserError(
             f"{path} is {ours!r} here, but {theirs!r} in the checkpoint; leave it out, or train a new model"

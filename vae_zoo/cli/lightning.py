@@ -110,7 +110,7 @@ class ZooCLI(LightningCLI):
         if checkpoint:
             vae_zoo.load(checkpoint)  # a file that is no checkpoint fails here, in one sentence
             self.saved = read_checkpoint(checkpoint)
-            refuse_another_model(config.model, self.saved, options.FACTS)
+            refuse_another_model(options.plain(parser, config), self.saved)
         config.ckpt_path = str(checkpoint) if checkpoint else None
         self.resumed = of_checkpoint(checkpoint) if checkpoint else None
         if self.command == "predict":  # several processes would each have a part of the codes

@@ -163,4 +163,9 @@ def resolve(config: Path, options: Sequence[str]) -> dict[str, Any]:
         UsageError: if they are not understood.
     """
     parser, _ = make_parser("fit")
-    return yaml.safe_load(parser.dump(parse(parser, [f"--config={config}", *options]), skip_unset=False))
+    return plain(parser, parse(parser, [f"--config={config}", *options]))
+
+
+def plain(parser: Parser, settings: Namespace) -> dict[str, Any]:
+    """Return settings as a yaml has them: without what the data tell the model."""
+    return yaml.safe_load(parser.dump(settings, skip_unset=False))
