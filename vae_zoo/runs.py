@@ -75,45 +75,27 @@ class Point(NamedTuple):
 
 
 class Run:
-    """A run folder. It may be unfinished, or not there at all; settings and results are read once."""
+    """A run folder. It may be unfinished, or not there at all; settings and results are read once.
+
+    Attributes:
+        config_file: all settings of the training.
+        split_file: the images' ids by part.
+        metrics_file: what was logged in training.
+        results_file: the figures of the test.
+        codes_file: the codes of the test images.
+        probe_file: what a linear classifier makes of the model's features.
+        log_file: what the commands printed in a comparison.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    @property
-    def config_file(self) -> Path:
-        """All settings of the training."""
-        return self.folder / "config.yaml"
-
-    @property
-    def split_file(self) -> Path:
-        """The images' ids by part."""
-        return self.folder / "split.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        """What was logged in training."""
-        return self.folder / "metrics.csv"
-
-    @property
-    def results_file(self) -> Path:
-        """The figures of the test."""
-        return self.folder / "results.json"
-
-    @property
-    def codes_file(self) -> Path:
-        """The codes of the test images."""
-        return self.folder / "codes.npz"
-
-    @property
-    def probe_file(self) -> Path:
-        """What a linear classifier makes of the model's features."""
-        return self.folder / "probe.json"
-
-    @property
-    def log_file(self) -> Path:
-        """What the commands printed in a comparison."""
-        return self.folder / "log.txt"
+        self.config_file = folder / "config.yaml"
+        self.split_file = folder / "split.json"
+        self.metrics_file = folder / "metrics.csv"
+        self.results_file = folder / "results.json"
+        self.codes_file = folder / "codes.npz"
+        self.probe_file = folder / "probe.json"
+        self.log_file = folder / "log.txt"
 
     def checkpoint(self, which: Literal["last", "best"] = "last") -> Path:
         """Return the file of the last checkpoint, or of the best one."""
