@@ -20,11 +20,26 @@ SECTIONS = ("model", "data", "trainer", "images", "evaluation", "compile")
 def run(arguments: Sequence[str]) -> None:
     """Train and test all runs, and report."""
     experiment = parse(arguments)
+    if not all(plan.run.results for plan in experiment.plans):
+        _read_data(experiment)
     failed = experiment.run()
     if len(failed) < len(experiment.plans):
         report(experiment.out)
     if failed:
         raise UserError(f"{len(failed)} of {len(experiment.plans)} runs failed; the same command tries them once more")
+
+
+def _read_data(experiment: Experiment) -> None:
+    """Read the data before any training does: what is wrong with them is said once, and decoding is done for all."""
+    from vae_zoo.cli.trained import read_data  # here: --help need not wait for torch
+
+    given = [option for option in experiment.overrides if option.startswith("--data")]
+    read = []
+    for config in experiment.given:
+        settings = experiment.resolve(config, given)
+        if settings["data"] not in read:
+            read_data(settings)
+            read.append(settings["data"])
 
 
 def parse(arguments: Sequence[str]) -> Experiment:

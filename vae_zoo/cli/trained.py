@@ -11,6 +11,7 @@ from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
 from vae_zoo.runs import find_checkpoint, of_checkpoint
+from vae_zoo.settings import Config
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +39,14 @@ def data_of_run(checkpoint: Path, otherwise: str) -> DataModule:
     run = of_checkpoint(checkpoint)
     if not (run and run.exists):
         raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; {otherwise}")
+    return read_data(run.config)
+
+
+def read_data(settings: Config) -> DataModule:
+    """Return the data of a training with these settings, set up."""
     parser = ArgumentParser()
     parser.add_subclass_arguments(DataModule, "data")
-    datamodule = parser.instantiate(parser.parse_object({"data": run.config["data"]})).data
+    datamodule = parser.instantiate(parser.parse_object({"data": settings["data"]})).data
     datamodule.prepare_data()
-    datamodule.setup("test")
+    datamodule.setup()
     return datamodule
