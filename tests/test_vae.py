@@ -1,10 +1,12 @@
 """VAE, and what it shares with the models that are trained on a weighted bound: beta, free bits and warm-up."""
 
+import csv
 from functools import partial
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
@@ -50,6 +52,17 @@ def test_loss_is_minus_the_elbo_and_its_parts_add_up(tmp_path):
     logged = trainer(tmp_path).test(small(VAE), loader(), verbose=False)[0]
     assert logged["test/elbo"] == pytest.approx(-logged["test/loss"])
     assert logged["test/elbo"] == pytest.approx(logged["test/reconstruction"] - logged["test/kl"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_the_parts_of_the_training_loss_are_logged_and_add_up(tmp_path):
+    logger = CSVLogger(str(tmp_path), name="", version="")
+    trainer(tmp_path, logger=logger, log_every_n_steps=1).fit(small(VAE), loader())
+    rows = [row for row in csv.DictReader((tmp_path / "metrics.csv").open()) if row["train/loss"]]
+    assert len(rows) == 3
+    for row in rows:
+        parts = float(row["train/reconstruction"]) - float(row["train/kl"])
+        assert -float(row["train/loss"]) == pytest.approx(parts, rel=1e-5)
 
 
 def test_more_samples_are_averaged():
