@@ -151,7 +151,7 @@ class Evaluation(Callback):
         if not trainer.sanity_checking:
             for measure in self._active:
                 if not isinstance(found := measure.compute(), str):
-                    pl_module.log(f"val/{measure.name}", float(found))
+                    pl_module.log(f"val/{measure.name}", float(found), sync_dist=True)
             self._log_kl(trainer)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -159,7 +159,8 @@ class Evaluation(Callback):
         found = {measure.name: measure.compute() for measure in (*self.measures, *self._further.values())}
         numbers = {name: value for name, value in found.items() if not isinstance(value, str)}
         logged = {f"test/{name}": float(value) for name, value in numbers.items()}
-        pl_module.log_dict({name: logged[name] for name in logged.keys() - trainer.callback_metrics.keys()})
+        new = {name: value for name, value in logged.items() if name not in trainer.callback_metrics}
+        pl_module.log_dict(new, sync_dist=True)
         self._log_kl(trainer)
         run = run_of(trainer)
         if run is None:

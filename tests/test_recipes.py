@@ -1,0 +1,57 @@
+"""The recipes: yamls that show how a training is set up, each parsed by the command and trained for a few steps."""
+
+import inspect
+import math
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import EMAWeightAveraging
+
+import vae_zoo as package
+from tests.conftest import CONFIG, REPOSITORY, call, options
+from vae_zoo import data, models
+from vae_zoo.cli.options import make_parser, parse
+from vae_zoo.runs import Run
+
+RECIPES = sorted((REPOSITORY / "configs" / "recipes").glob("*.yaml"))
+WARMUP_COSINE = REPOSITORY / "configs" / "recipes" / "warmup_cosine.yaml"
+FROM_THE_DATA = {"shape", "labels"}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_a_recipe_is_complete(path):
+    given = yaml.safe_load(path.read_text())
+    parse(make_parser("fit")[0], ["--config", str(path)])
+    for section, module in (("model", models), ("data", data)):
+        takes = inspect.signature(vars(module)[given[section]["class_path"]]).parameters
+        assert given[section]["init_args"].keys() == takes.keys() - FROM_THE_DATA
+    assert given.keys() == yaml.safe_load(open(CONFIG)).keys()
+
+
+def test_the_warm_up_and_the_cosine_take_all_steps_of_the_training():
+    given = yaml.safe_load(WARMUP_COSINE.read_text())
+    sizes, arguments = given["data"]["init_args"], given["model"]["init_args"]
+    (warmup, cosine), (milestone,) = arguments["lr_scheduler"]["init_args"].values()
+    steps = math.ceil(sizes["n_train"] / sizes["batch_size"]) * given["trainer"]["max_epochs"]
+    assert warmup["init_args"]["total_iters"] == milestone
+    assert milestone + cosine["init_args"]["T_max"] == steps and arguments["lr_interval"] == "step"
+
+
+@pytest.mark.slow
+def test_the_recipe_trains(shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = options(data__root=shapes, model__encoder__init_args__width=4, model__decoder__init_args__width=4)
+    assert call("fit", "--config", WARMUP_COSINE, *words, "--run_dir", "run") == 0
+    run = Run(tmp_path / "run")
+    saved = torch.load(run.checkpoint(), weights_only=True)
+    (optimizer,), (schedule,) = saved["optimizer_states"], saved["lr_schedulers"]
+    (group,) = optimizer["param_groups"]
+    assert group["weight_decay"] == 0.01 and group["initial_lr"] == 1e-3
+    assert schedule["last_epoch"] in (5, 6) and saved["global_step"] == 6  # steps, not epochs
+    assert group["lr"] == pytest.approx(1e-3 * (0.01 + 0.99 * schedule["last_epoch"] / 500), rel=1e-6)
+    assert any(name.startswith(EMAWeightAveraging.__name__) for name in saved["callbacks"]), saved["callbacks"].keys()
+    assert saved["current_model_state"]  # the weights that are trained on; the file's own are the average
+    assert call("test", "--run_dir", "run") == 0
+    assert run.tested["environment"]["precision"] == "bf16-mixed" and run.tested["figures"]["mse"] > 0
+    assert package.load(run.checkpoint()).hparams["lr_interval"] == "step"
