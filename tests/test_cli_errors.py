@@ -1,12 +1,14 @@
 """What a user may get wrong."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import CONFIG, call, config_that, only_run, options, vae_zoo
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change, status, message",
     [
@@ -71,13 +73,14 @@ def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path,
 )
 def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    good = (CONFIG).read_text()
+    good = Path(CONFIG).read_text()
     (tmp_path / "bad.yaml").write_text(good.replace(old, new) if old else new)
     assert call("fit", "--config", "bad.yaml", "--data.root", shapes) == 2
     said = capsys.readouterr().err
     assert "bad.yaml" in said and message in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_mistakes_with_the_settings_of_a_run(run, monkeypatch, capsys):
     """Its config.yaml names classes by the package that exports them."""
     monkeypatch.chdir(run.parents[2])
@@ -93,6 +96,7 @@ def test_no_argument_at_all(tmp_path, monkeypatch, capsys):
     assert "required" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_shell_leaves_one_line_and_a_status(tmp_path):
     done = vae_zoo("fit", "--config", CONFIG, "--data.root", "nowhere", cwd=tmp_path, check=False)
     assert done.returncode == 1 and done.stdout == ""
@@ -122,6 +126,7 @@ def test_mistakes_with_the_other_commands(arguments, message, tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
 
 
+@pytest.mark.slow
 def test_what_the_trainer_refuses_of_a_model_trained_by_turns(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     clip = options(data__root=shapes, trainer__gradient_clip_val=1)
@@ -129,6 +134,7 @@ def test_what_the_trainer_refuses_of_a_model_trained_by_turns(shapes, tmp_path, 
     assert re.search("gradient_clip_val: [A-Z]+ steps its optimizers itself; leave it out", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_reconstruct_names_a_picture_that_cannot_be_read(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"no picture")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import vae_zoo
-from vae_zoo.errors import UserError
+from vae_zoo.cli import UsageError
 
 CONFIGS = Path(vae_zoo.__file__).parent / "configs"
 
@@ -18,7 +18,7 @@ def find_config(given: str | Path) -> Path:
     """Turn a path, or the name of a yaml that comes with the package, into a path: ``vae``, ``configs/vae.yaml``.
 
     Raises:
-        UserError: if there is neither.
+        UsageError: if there is neither.
     """
     path = Path(given).expanduser()
     if path.is_file():
@@ -28,7 +28,7 @@ def find_config(given: str | Path) -> Path:
     if name.suffix in ("", ".yaml") and not name.is_absolute() and own.is_file():
         return own
     names = [*shipped(), *shipped("compare"), *shipped("paper")]
-    raise UserError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(names)}")
+    raise UsageError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(names)}")
 
 
 def find_configs(arguments: Sequence[str]) -> Iterator[str]:
