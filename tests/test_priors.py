@@ -73,6 +73,7 @@ def test_the_kl_to_a_learned_mixture_is_the_integral():
 
 
 @models_that(takes="prior")
+@pytest.mark.slow
 def test_a_prior_with_its_settings_survives_a_checkpoint(cls, tmp_path):
     model = small(cls, prior=partial(LearnedMixture, components=2))
     fit = trainer(tmp_path)
