@@ -269,3 +269,14 @@ def test_fit_on_a_gpu(config, shapes, doodles, tmp_path):
     vae_zoo("fit", "--config", config, *options_for(config, data__root=shapes, data__path=doodles, **gpu), cwd=tmp_path)
     vae_zoo("test", cwd=tmp_path)
     assert json.loads((only_run(tmp_path) / "results.json").read_text())["timing"]["peak_memory_mb"] > 0
+
+
+def test_images_that_are_not_square(shapes, tmp_path, monkeypatch):
+    """Height and width as two words, from training to samples."""
+    monkeypatch.chdir(tmp_path)
+    words = [*options(data__root=shapes, trainer__max_epochs=1), "--data.image_size", "32", "48"]
+    assert call("fit", "--config", "vae", *words) == 0
+    assert call("test") == call("sample", "--n", "1") == 0
+    (results,) = tmp_path.glob("runs/vae/version_0/results.json")
+    assert json.loads(results.read_text())["shape"] == [3, 32, 48]
+    assert Image.open("sample.png").size == (48, 32)

@@ -4,6 +4,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -129,6 +130,13 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
     )
     text = re.sub(r"(Subtypes|Given value|Given value type): .*", "", inner[1] if inner else message)
     return " ".join(text.split())[:500]
+
+
+def join_numbers(words: Iterable[str]) -> Iterator[str]:
+    """Yield ``--data.image_size 48 96`` as ``--data.image_size [48,96]``, which is how jsonargparse reads a list."""
+    for is_number, run in groupby(words, str.isdecimal):
+        numbers = list(run)
+        yield from [f"[{','.join(numbers)}]"] if is_number and len(numbers) > 1 else numbers
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

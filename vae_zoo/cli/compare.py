@@ -10,7 +10,7 @@ from vae_zoo.cli.report import report
 from vae_zoo.cli.shipped import find_config
 from vae_zoo.compare.experiment import Experiment
 from vae_zoo.errors import UserError
-from vae_zoo.settings import nearest, read
+from vae_zoo.settings import join_numbers, nearest, read
 
 FOUR = ["vae", "iwae", "iaf", "aae"]
 INSTEAD = {"--seed_everything": "--seeds", "--run_dir": "--out"}
@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str]) -> Experiment:
         overrides = [option for key in SECTIONS if key in given for option in _flat(f"--{key}", given[key])]
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
         options, rest = parser.parse_known_args([*words, *arguments])  # what is typed comes last, and counts
-    overrides += list(_joined(rest, [f"--{name}" for name in ("config", *sorted(own))]))
+    overrides += list(_joined([*join_numbers(rest)], [f"--{name}" for name in ("config", *sorted(own))]))
     from vae_zoo.cli.options import resolve  # here: --help need not wait for torch
 
     return Experiment(

@@ -22,7 +22,7 @@ from vae_zoo.cli import COMMANDS, UsageError
 from vae_zoo.cli.shipped import find_configs, shipped
 from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.models import GenerativeModel
-from vae_zoo.settings import explain
+from vae_zoo.settings import explain, join_numbers
 
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
 SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CALLBACKS, "trainer": Trainer}
@@ -143,7 +143,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     Raises:
         UsageError: that says in one sentence what was not understood.
     """
-    words = list(find_configs(arguments))
+    words = list(join_numbers(find_configs(arguments)))
     try:
         return parser.parse_args(words)
     except (ParseError, ValueError, TypeError) as error:
