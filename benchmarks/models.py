@@ -20,7 +20,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
-from vae_zoo.cli.train import keep_freed_memory
+from vae_zoo.cli.process import keep_freed_memory
 from vae_zoo.models import AAE, AE, CVAE, IAFVAE, IWAE, VAE, Autoencoder
 
 STEPS, WARM = 8, 2  # steps in a turn; those of them that are left out
