@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.data_sets import module
+from tests.data_sets import images, module
 from tests.running import data_for, fit, fitting, one_that, read_results, run_test
 from tests.test_distances import Colour
 from tests.zoo import JOINT, every_model
@@ -67,20 +67,20 @@ def test_results_stand_in_the_order_of_the_list(shapes, tmp_path):
 # --- a measure of one's own
 
 
-class Darkest(Measure):
-    """The darkest pixel of all images, brightened; it needs no model and no codes."""
+class Brightness(Measure):
+    """The mean brightnesses of all images, added up, and more; it needs no model and no codes."""
 
-    name = "darkest"
+    name = "brightness"
     in_validation = True
 
     def __init__(self, plus: float = 0.0):
         super().__init__()
         self.plus = plus
-        self.add_state("found", torch.tensor(1.0), dist_reduce_fx="min")
+        self.add_state("found", torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, model, x, y, evaluated):
         assert not model.training and not torch.is_grad_enabled()
-        self.found = torch.minimum(self.found, x.min())
+        self.found += x.mean((1, 2, 3)).sum()
 
     def compute(self):
         return self.found.item() + self.plus
@@ -101,14 +101,14 @@ evaluation:
     - class_path: NLL
       init_args: {{samples: 9}}
     - class_path: vae_zoo.metrics.SSIM
-    - class_path: {__name__}.Darkest
+    - class_path: {__name__}.Brightness
       init_args: {{plus: 2}}
 """
 
 
 def test_a_yaml_lists_short_names_and_class_paths():
     made = parsed(LISTED)
-    assert [measure.name for measure in made.measures] == ["mse", "nll", "ssim", "darkest"]
+    assert [measure.name for measure in made.measures] == ["mse", "nll", "ssim", "brightness"]
     assert made.measures[1].samples == 9 and made.measures[3].plus == 2
     default = parsed("evaluation: {nll_samples: 4}")
     assert [type(measure) for measure in default.measures] == list(DEFAULTS)
@@ -145,12 +145,12 @@ def test_ones_own_measure_is_in_results_validation_and_tensorboard(shapes, tmp_p
     model = fitting(JOINT, data)
     callbacks = evaluation, RunFolder(tmp_path)
     trained = fit(tmp_path, *callbacks, model=model, data=data, epochs=2, logger=tensorboard(tmp_path))
-    darkest = {part: min(x.min().item() for x, _ in data.batches(part, 7)) for part in ("val", "test")}
+    truth = {part: images(data, part)[0].mean((1, 2, 3)).sum().item() for part in ("val", "test")}
     trained.test(model, datamodule=data, verbose=False)
-    assert read_results(tmp_path)["darkest"] == pytest.approx(darkest["test"] + 2)
+    assert read_results(tmp_path)["brightness"] == pytest.approx(truth["test"] + 2)
     logged = scalars(tmp_path)
-    assert logged["val/darkest"] == pytest.approx([darkest["val"] + 2] * 2)  # of two epochs, begun anew
-    assert logged["test/darkest"] == logged["hp/darkest"] == pytest.approx([darkest["test"] + 2])
+    assert logged["val/brightness"] == pytest.approx([truth["val"] + 2] * 2)  # of two epochs, begun anew
+    assert logged["test/brightness"] == logged["hp/brightness"] == pytest.approx([truth["test"] + 2])
     assert logged["test/mse"] and not [tag for tag in logged if tag.startswith("val/nll")]
 
 
@@ -185,8 +185,10 @@ def test_a_further_figure_of_an_objective_is_everywhere(shapes, tmp_path):
 
 
 def test_two_measures_of_one_name_are_refused():
-    with pytest.raises(UserError, match="evaluation.metrics: each measure must have another name, got darkest twice"):
-        Evaluation(metrics=[Darkest(), MSE(), Darkest(1.0)])
+    with pytest.raises(
+        UserError, match="evaluation.metrics: each measure must have another name, got brightness twice"
+    ):
+        Evaluation(metrics=[Brightness(), MSE(), Brightness(1.0)])
     with pytest.raises(UserError, match="got fid twice"):
         Evaluation(metrics=[FID(Colour())], fid=True, features=Colour())
 
@@ -205,9 +207,9 @@ def test_a_figure_that_is_no_number_is_null_and_has_a_reason(value, shapes, tmp_
     model = fitting(LATENT, data)
     with torch.no_grad():
         next(model.likelihood.parameters()).fill_(value)
-    metrics = [*(measure() for measure in DEFAULTS), Darkest(value)]
+    metrics = [*(measure() for measure in DEFAULTS), Brightness(value)]
     results = run_test(model, data, tmp_path, nll_samples=2, metrics=metrics)
-    for name in ("mse", "explained_variance", "psnr", "ssim", "elbo", "nll", "darkest"):
+    for name in ("mse", "explained_variance", "psnr", "ssim", "elbo", "nll", "brightness"):
         assert results[name] is None and results["reasons"][name] == "diverged", name
     assert results["mse_of_mean_image"] > 0 and results["kl"] > 0  # which do not decode
 
