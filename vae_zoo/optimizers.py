@@ -44,7 +44,7 @@ def catch_up(scheduler: LRScheduler, count: int) -> None:
 
 
 class Phases(SequentialLR):
-    """PyTorch's SequentialLR from factories, so that a yaml can say it: one schedule after the other.
+    """PyTorch's SequentialLR from factories, so that it can be written in a yaml: one schedule after the other.
 
     Args:
         optimizer: whose learning rate is scheduled.

@@ -1,4 +1,4 @@
-"""Callbacks: optional behaviour around a model's training. None but a schedule changes what is learnt."""
+"""Callbacks: optional behaviour around a model's training. Only a schedule changes what is learned."""
 
 from vae_zoo.callbacks.evaluation import Evaluation
 from vae_zoo.callbacks.of_trainer import RunFolder

@@ -83,11 +83,11 @@ class Evaluation(Callback):
         return {"seed": self._seed, "labels": self._labels}
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last validation."""
+        """Reset what is measured at a validation."""
         self._begin(trainer, pl_module, [measure for measure in self.measures if measure.in_validation])
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the last validation, and let each process draw codes and samples of its own."""
+        """Reset all measures, and let each process draw codes and samples of its own."""
         self._begin(trainer, pl_module, self.measures)
         if trainer.global_rank:  # Lightning gives all processes one seed
             torch.manual_seed(torch.initial_seed() + trainer.global_rank)
@@ -121,7 +121,7 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measure a batch, and the figures that no measure is of."""
+        """Measure a batch, and the figures that no measure covers."""
         x, y = batch
         self._shape = tuple(x.shape[1:])
         known = {measure.name for measure in self.measures} | self._further.keys() | {"loss", "reconstruction"}

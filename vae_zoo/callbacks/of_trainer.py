@@ -1,4 +1,4 @@
-"""Where callbacks write, and the data that they may ask."""
+"""The run that callbacks write to, and the data that they may consult."""
 
 from pathlib import Path
 

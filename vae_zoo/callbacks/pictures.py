@@ -184,5 +184,5 @@ def grid(rows: Sequence[Tensor], width: int = 0) -> Tensor:
 
 
 def pairs(x: Tensor, x_hat: Tensor, columns: int) -> list[Tensor]:
-    """Return rows of `columns` images each, from `x` and from `x_hat` by turns."""
+    """Return rows of `columns` images each, alternately from `x` and from `x_hat`."""
     return [row for both in zip(x.split(columns), x_hat.split(columns), strict=True) for row in both]

@@ -42,7 +42,7 @@ class Drawings(EpochPictures):
         require(0, temperatures=min(self.temperatures), reconstruct_at=reconstruct_at)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a model of something else."""
+        """Refuse a model that does not make sketches."""
         if not isinstance(pl_module, GenerativeModel) or pl_module.pixels or not pl_module.has_temperature:
             raise UserError(f"Drawings needs a model of sketches, such as SketchRNN, got {type(pl_module).__name__}")
 

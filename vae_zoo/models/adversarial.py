@@ -1,4 +1,4 @@
-"""What models trained by turns share."""
+"""What models share whose parts are trained in turn."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class Turn(NamedTuple):
 
 
 class AlternatingModel(GenerativeModel):
-    """A model whose parts are trained by turns, each with an optimizer and, if there are schedules, one of its own.
+    """A model whose parts are trained in turn, each with an optimizer and, if there are schedules, one of its own.
 
     Concrete subclasses set ``automatic_optimization = False`` in their constructor.
     """
@@ -51,7 +51,7 @@ class AlternatingModel(GenerativeModel):
         """
         super().setup(stage)
         if self.trainer.precision == "16-mixed":
-            raise UserError("trainer.precision 16-mixed: a model trained by turns has bf16-mixed, or 32-true")
+            raise UserError("trainer.precision 16-mixed: a model trained in turns takes bf16-mixed or 32-true")
         if isinstance(self.trainer.strategy, DDPStrategy):
             self.trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
 

@@ -3,7 +3,7 @@
 GenerativeModel         samples, is measured, and its checkpoints say how to build it again.
   ImageModel            makes images; `vae_zoo.models.sketch.SketchModel` makes sketches.
   JointModel            trains all parameters by one optimizer;
-                        `vae_zoo.models.adversarial.AlternatingModel` trains its parts by turns.
+                        `vae_zoo.models.adversarial.AlternatingModel` trains its parts in turn.
   WithoutDensity        has no log p(x).
   WithoutCodes          has no encoder.
   Autoencoder           has codes, see `vae_zoo.models.latent`.
@@ -253,7 +253,7 @@ class ImageModel(GenerativeModel):
         return x
 
     def svg(self, rows: Sequence[Tensor]) -> str:
-        """Refuse.
+        """Refuse: pixels are no vector graphics.
 
         Raises:
             UserError: always.
@@ -289,7 +289,7 @@ class WithoutDensity(GenerativeModel):
     density = False
 
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100) -> Tensor:
-        """Refuse.
+        """Refuse: there is no density.
 
         Raises:
             UserError: always.
@@ -305,7 +305,7 @@ class WithoutCodes(GenerativeModel):
     encodes = False
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Refuse.
+        """Refuse: there are no codes.
 
         Raises:
             UserError: always.

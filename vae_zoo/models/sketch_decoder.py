@@ -61,7 +61,7 @@ class SketchDecoder(SketchModel, JointModel, WithoutCodes):
         return Evaluated(figures={"loss": nll / self.longest, "nll": nll}, trace=None)
 
     def features(self, x: Tensor) -> Tensor:
-        """Refuse.
+        """Refuse: there are no features.
 
         Raises:
             UserError: always.

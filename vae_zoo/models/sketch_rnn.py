@@ -88,7 +88,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
         return trace.log_px.mean(0) / self.longest - self.kl_weight * eta * kl
 
     def reconstruction_errors(self, trace: Trace) -> dict[str, Tensor]:
-        """Return nothing: two sketches with other numbers of points have no squared distance."""
+        """Return nothing: two sketches with different numbers of points have no squared distance."""
         return {}
 
     @inference
