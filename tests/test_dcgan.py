@@ -218,35 +218,20 @@ def test_features_are_all_maps_pooled_to_4_by_4():
 @pytest.mark.slow
 def test_it_stands_in_a_comparison_with_what_it_has(shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    configs = [REPOSITORY / "configs" / f"{name}.yaml" for name in ("vae", "dcgan")]
-    words = [
-        f"--{a[2:]}={b}" for a, b in zip(*[iter(options(data__root=shapes))] * 2, strict=True) if "max_epochs" not in a
-    ]
-    command = [
-        "compare",
-        "--configs",
-        *configs,
-        "--seeds",
-        "0",
-        "--epochs",
-        "1",
-        "--out",
-        "c",
-        *words,
-        "--model.latent=64",
-    ]
-    assert call(*command, monkeypatch=monkeypatch) == 0
+    given = zip(*[iter(options(data__root=shapes))] * 2, strict=True)
+    words = [f"{name}={value}" for name, value in given if name != "--trainer.max_epochs"]
+    command = ["compare", "--configs", REPOSITORY / "configs" / "dcgan.yaml", "--seeds", "0", "--epochs", "1"]
+    assert call(*command, "--out", "c", *words, monkeypatch=monkeypatch) == 0
     with open("c/results.csv") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
-    assert rows["VAE"]["mse"] and rows["DCGAN"]["mse"] == "" and float(rows["DCGAN"]["seconds_per_epoch"]) > 0
+    assert rows["DCGAN"]["mse"] == "" and float(rows["DCGAN"]["seconds_per_epoch"]) > 0
     assert float(rows["DCGAN"]["peak_memory_mb"]) > 0
     report = (tmp_path / "c" / "report.md").read_text()
     (line,) = [line for line in report.splitlines() if line.startswith("| DCGAN")][:1]
     assert line.count("n/a") >= 4
     results = json.loads(next(tmp_path.glob("c/**/dcgan/seed_0/results.json")).read_text())
-    assert {
-        key for key in ("mse", "psnr", "code_mmd", "elbo", "kl", "nll", "active_units") if results[key] is not None
-    } == set()
+    for name in ("mse", "psnr", "code_mmd", "elbo", "kl", "nll", "active_units"):
+        assert results[name] is None and results["reasons"][name], name
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import REPOSITORY, shared, vae_zoo
+from tests.conftest import REPOSITORY, call, shared
 from vae_zoo.data import BinarizedMNIST, FreyFaces
 from vae_zoo.errors import UserError
 
@@ -132,17 +132,19 @@ def test_paper_configs_are_burdas(digits):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae_mnist", "iwae_mnist"])
-def test_paper_configs_run_on_digits(name, digits):
+def test_paper_configs_run_on_digits(name, digits, monkeypatch, capsys):
+    monkeypatch.chdir(digits)
     quick = ["--trainer.max_epochs", 2, "--trainer.accelerator", "cpu", "--data.root", digits / "amat"]
-    config = REPOSITORY / "configs" / "paper" / f"{name}.yaml"
-    vae_zoo("fit", "--config", config, *quick, cwd=digits)
-    said = vae_zoo("test", "--evaluation.nll_samples", 10, cwd=digits).stdout
-    assert "test/nll" in said
+    assert call("fit", "--config", REPOSITORY / "configs" / "paper" / f"{name}.yaml", *quick) == 0
+    assert call("test", "--evaluation.nll_samples", 10) == 0
+    assert "test/nll" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_frey_config_runs(tmp_path):
+def test_frey_config_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "faces.npy", np.random.default_rng(0).integers(0, 256, (600, 28, 20), dtype=np.uint8))
     quick = ["--trainer.max_epochs", 2, "--trainer.accelerator", "cpu", "--data.root", "faces.npy"]
-    vae_zoo("fit", "--config", REPOSITORY / "configs" / "paper" / "vae_frey.yaml", *quick, cwd=tmp_path)
-    assert "test/nll" in vae_zoo("test", "--evaluation.nll_samples", 10, cwd=tmp_path).stdout
+    assert call("fit", "--config", REPOSITORY / "configs" / "paper" / "vae_frey.yaml", *quick) == 0
+    assert call("test", "--evaluation.nll_samples", 10) == 0
+    assert "test/nll" in capsys.readouterr().out
