@@ -1,4 +1,4 @@
-"""The recipes: yamls that show how a training is set up, each trained for a few steps; all yamls are parsed elsewhere."""
+"""The recipes: yamls that show how a training is set up, each trained for a few steps."""
 
 import math
 
