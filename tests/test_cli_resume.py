@@ -106,7 +106,7 @@ def test_a_checkpoint_that_does_not_fit_the_data(run, shapes, tmp_path, monkeypa
         (["--model", "AE"], "model.class is 'AE' here, but 'VAE' in the checkpoint"),
         (["--model.latent", "8"], "model.latent is 8 here, but 64 in the checkpoint"),
         (["--model.encoder.width", "8"], "model.encoder.init_args.width is 8 here, but 32 in the checkpoint"),
-        (["--model.likelihood", "Bernoulli"], "model.likelihood.class_path is 'vae_zoo.distributions.Bernoulli' here"),
+        (["--model.likelihood", "Bernoulli"], "model.likelihood.class_path is 'vae_zoo.likelihoods.Bernoulli' here"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_the_command(change, message, run, shapes, tmp_path, monkeypatch, capsys):
