@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +56,7 @@ HELP = {
     "data": f"{_names(vae_zoo.data, DataModule)}, or your own, module.Class. "
     "Its arguments follow, as in --data.root ~/coco",
     "data.help": "list the data's arguments, as in --data.help COCODataModule",
+    "evaluation.metrics.help": "list a measure's arguments, as in --evaluation.metrics.help KID",
 }
 EXAMPLES = {"fit": "--config vae --data.root ~/coco --model.latent 128 --trainer.max_epochs 20"}
 
@@ -156,13 +158,18 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         raise UsageError(explain(str(error), words, SECTIONS, SCALARS)) from None
 
 
+@cache
+def _fit_parser() -> Parser:
+    return make_parser("fit")[0]
+
+
 def resolve(config: Path, options: Sequence[str]) -> dict[str, Any]:
     """Return all settings of ``vae-zoo fit --config CONFIG OPTIONS``, as its config.yaml would have them.
 
     Raises:
         UsageError: if they are not understood.
     """
-    parser, _ = make_parser("fit")
+    parser = _fit_parser()
     return plain(parser, parse(parser, [f"--config={config}", *options]))
 
 
