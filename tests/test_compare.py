@@ -60,3 +60,12 @@ def test_the_original_experiment_has_its_three_claims():
     claims = yaml.safe_load((REPOSITORY / "configs" / "compare" / "full.yaml").read_text())["claims"]
     assert [claim["figure"] for claim in claims] == ["mse", "seconds_per_epoch", "mse"]
     assert (claims[2]["early"]["epoch"], claims[2]["late"]["epoch"]) == (5, 100)
+
+
+def test_other_models_need_not_be_those_of_a_yamls_base_and_claims(tmp_path, monkeypatch):
+    from vae_zoo.cli.compare import parse
+
+    monkeypatch.chdir(tmp_path)
+    experiment = parse(["--config", "compare/full", "--configs", "ae", "aae", "--out", "c"])
+    assert [config.stem for config in experiment.given] == ["ae", "aae"]
+    assert experiment.comparison.base == "ae" and not experiment.comparison.claims

@@ -73,6 +73,9 @@ def parse(arguments: Sequence[str]) -> Experiment:
     if options.config:
         given = read(find_config(options.config))
         claims = given.pop("claims", None)
+        if options.configs is not FOUR:  # other models are typed, among which those of its base and claims need not be
+            claims = None
+            given.pop("base", None)
         for key in given:
             if key not in {*own, *SECTIONS}:
                 raise UsageError(
