@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY, call
     [
         (["--epoch", "3"], 2, "there is no option --epoch; did you mean '--epochs'?"),
         (["--data.root"], 2, "--data.root needs a value"),
-        (["--configs", "no.yaml"], 1, "there is no configuration file no.yaml"),
+        (["--configs", "no.yaml"], 2, "there is no configuration file no.yaml"),
         (["--config", "mine.yaml"], 2, "mine.yaml: there is no key 'seed'; did you mean 'seeds'?"),
         (["--seed_everything", "3"], 2, "there is no option --seed_everything; it is --seeds in a comparison"),
         (["--config", "blank.yaml"], 2, "blank.yaml: likelihoods has no value; leave it out for the default"),
