@@ -153,6 +153,7 @@ class FlowPosterior(Conditional):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """Return q(z|x) with batch shape (B,) and event shape (D,)."""
-        out = self.encoder(x)  # B, 2 D + H
-        mean, log_variance = at_least_float32(out[:, : 2 * self.latent]).chunk(2, -1)  # B D, B D
+        # The context, too, in float32: the centre may be asked for outside of an autocast in which it was computed.
+        out = at_least_float32(self.encoder(x))  # B, 2 D + H
+        mean, log_variance = out[:, : 2 * self.latent].chunk(2, -1)  # B D, B D
         return FlowDistribution(diagonal_normal(mean, (log_variance / 2).exp()), self.steps, out[:, 2 * self.latent :])

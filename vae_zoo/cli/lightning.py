@@ -178,7 +178,7 @@ class ZooCLI(LightningCLI):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the Trainer inside of this; the folder of a run that is refused before its first step is removed."""
-        # A model trained by turns goes back twice through a graph, whose buffers must stay.
+        # A model trained in turns goes back twice through a graph, whose buffers must stay.
         donated = functorch_config.donated_buffer and self.model.automatic_optimization
         try:
             with functorch_config.patch(donated_buffer=donated):
