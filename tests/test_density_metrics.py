@@ -99,7 +99,7 @@ def test_the_likelihoods_own_number_of_samples_comes_before_the_short_form(shape
     data = module(shapes)
     model = fitting(PLAIN, data)
     for given, used in ((None, 7), (3, 3)):
-        results = run_test(model, data, tmp_path, nll_samples=7, metrics=[MSE(), NLL(given)])
+        results = run_test(model, data, tmp_path / str(used), nll_samples=7, metrics=[MSE(), NLL(given)])
         assert results["nll_samples"] == used
 
 
@@ -114,7 +114,7 @@ def test_a_measure_before_the_one_that_it_needs_says_so(shapes, tmp_path):
 def test_bound_and_divergence_need_no_order(shapes, tmp_path):
     data = module(shapes)
     torch.manual_seed(1)
-    there = run_test(fitting(PLAIN, data), data, tmp_path, nll_samples=0, metrics=[KL(), ELBO()])
+    there = run_test(fitting(PLAIN, data), data, tmp_path / "there", nll_samples=0, metrics=[KL(), ELBO()])
     torch.manual_seed(1)
-    here = run_test(fitting(PLAIN, data), data, tmp_path, nll_samples=0, metrics=[ELBO(), KL()])
+    here = run_test(fitting(PLAIN, data), data, tmp_path / "here", nll_samples=0, metrics=[ELBO(), KL()])
     assert (there["kl"], there["elbo"]) == (here["kl"], here["elbo"])

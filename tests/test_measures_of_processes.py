@@ -9,17 +9,13 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from tests.data_sets import module
-from tests.running import fitting
-from tests.zoo import models_that, small
+from tests.running import fitting, one_that
 from vae_zoo.callbacks import Evaluation
 from vae_zoo.metrics import DEFAULTS, FID, MeanFigure, Measure
 from vae_zoo.models import LatentVariableModel
 
 pytestmark = pytest.mark.slow
-LATENT = min(
-    models_that(LatentVariableModel, pixels=True, conditional=False).args[1],
-    key=lambda cls: sum(parameter.numel() for parameter in small(cls).parameters()),
-)
+LATENT = one_that(LatentVariableModel, pixels=True, conditional=False)
 
 
 class Count(Measure):

@@ -8,14 +8,15 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader
 
 from tests.data_sets import module
-from tests.running import fit, fitting
+from tests.running import fit, fitting, one_that
 from tests.zoo import JOINT, loader_of, models_that, small
 from vae_zoo.callbacks import Drawings, LabelGrid, RunFolder, SampleImages
 from vae_zoo.callbacks.pictures import captioned, grid, pairs
 from vae_zoo.errors import UserError
-from vae_zoo.models import Autoencoder
+from vae_zoo.models import Autoencoder, LatentVariableModel
 from vae_zoo.runs import Run
 
 TILE = 18  # 16 pixels and a border of 2
@@ -78,12 +79,15 @@ def test_a_model_without_an_encoder_has_the_samples_alone(cls, tmp_path):
 
 @pytest.mark.slow
 def test_pictures_do_not_change_the_training(tmp_path):
-    weights = []
+    """Neither the noise, nor the order of the images, which a shuffling loader draws from the same generator."""
+    weights, cls = [], one_that(LatentVariableModel, pixels=True)
+    images = loader_of(small(cls)).dataset
     for callbacks in ([], [SampleImages(epochs=[0, 1, 2])]):
         torch.manual_seed(5)
-        model = small(JOINT)
+        model = small(cls)
+        data = {"train_dataloaders": DataLoader(images, 8, shuffle=True)}
         torch.manual_seed(6)
-        fit(tmp_path / str(len(callbacks)), *callbacks, model=model)
+        fit(tmp_path / str(len(callbacks)), *callbacks, model=model, data=data)
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert torch.equal(*weights)
 
