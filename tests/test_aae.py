@@ -138,7 +138,7 @@ def test_codes_come_to_follow_the_prior(tmp_path):
 def test_a_scale_of_gradients_that_changes_between_turns_is_refused():
     model = small(AAE)
     model._trainer = SimpleNamespace(precision="16-mixed", strategy=None)
-    with pytest.raises(UserError, match="trainer.precision 16-mixed: a model trained by turns has bf16-mixed"):
+    with pytest.raises(UserError, match="trainer.precision 16-mixed: a model trained in turns takes bf16-mixed"):
         model.setup("fit")
 
 
