@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
 
 .PHONY: demo check test lint docs benchmark clean
 
@@ -16,11 +17,11 @@ data/demo: | .venv/ready
 
 # What to run before each commit: the linters, the type checker, and the tests that train nothing. Under a minute.
 check: lint
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # All tests, those that train, too.
 test: .venv/ready
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -1,9 +1,14 @@
 """Fixtures: the real data where it is there, small drawn data sets, and the command run as a user types it."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch: in models this small a second thread costs more than it brings
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ from vae_zoo.metrics import ELBO, KL, MSE, NLL, BitsPerDim
 from vae_zoo.metrics.density import GREY
 from vae_zoo.models import LatentVariableModel
 
-LATENT = models_that(LatentVariableModel, pixels=True)
+LATENT = models_that(LatentVariableModel, takes="likelihood", pixels=True)
 PLAIN = one_that(LatentVariableModel, pixels=True, conditional=False)
 KEYS = ("elbo", "kl", "nll", "bits_per_dim")
 

@@ -47,10 +47,7 @@ def colour(x):
     return x.mean((2, 3))
 
 
-ODD = pytest.mark.xfail(strict=True, reason="Lightning gives the last process an image of the first one, too")
-
-
-@pytest.mark.parametrize("n_test", [20, pytest.param(21, marks=ODD)])
+@pytest.mark.parametrize("n_test", [20, 21])
 def test_two_processes_measure_what_one_does(n_test, shapes, tmp_path):
     results = {}
     for processes in (1, 2):

@@ -52,7 +52,8 @@ class Evaluation(Callback):
         metrics: list[Measure] | None = None,
     ) -> None:
         require(0, nll_samples=nll_samples)
-        self.measures = [measure() for measure in DEFAULTS] if metrics is None else list(metrics)
+        defaults = [measure() for measure in DEFAULTS]
+        self.measures: list[Measure] = defaults if metrics is None else list(metrics)
         self.measures += [measure(features) for measure, asked in ((FID, fid), (KID, kid)) if asked]
         for measure in self.measures:
             if isinstance(measure, NLL) and measure.samples is None:
@@ -60,6 +61,8 @@ class Evaluation(Callback):
         names = [measure.name for measure in self.measures]
         if twice := {name for name in names if names.count(name) > 1}:
             raise UserError(f"evaluation.metrics: each measure must have another name, got {', '.join(twice)} twice")
+        # Figures that are in results.json if, and only if, the list says so.
+        self._covered = {measure.name for measure in defaults} | set(names) | {"loss", "reconstruction"}
         self._active: list[Measure] = []
         self._further: dict[str, MeanFigure] = {}
         self._projector = charts.Projector()
@@ -124,9 +127,8 @@ class Evaluation(Callback):
         """Measure a batch, and the figures that no measure covers."""
         x, y = batch
         self._shape = tuple(x.shape[1:])
-        known = {measure.name for measure in self.measures} | self._further.keys() | {"loss", "reconstruction"}
         for name in outputs["figures"]:  # in their order, which is that of all processes, and a set's is not
-            if name not in known:
+            if name not in self._covered | self._further.keys():
                 self._further[name] = MeanFigure(name).to(pl_module.device)
         for measure in self._further.values():
             measure.update(_model(pl_module), x, y, outputs)

@@ -110,7 +110,7 @@ class SampleImages(EpochPictures):
         """Yield the samples, and the reconstructions where there are any."""
         yield "samples", grid(model.pictures(model.sample(self.generated)).split(self.columns))
         if isinstance(model, Autoencoder):
-            x, y = (part[: self.reconstructions] for part in fixed_batch(trainer, model))
+            x, y = fixed_batch(trainer, model, self.reconstructions)
             rows = pairs(model.pictures(x), model.pictures(model.reconstruct(x, y)), self.columns)
             yield "reconstructions", grid(rows)
 
@@ -154,11 +154,12 @@ class LabelGrid(EpochPictures):
         yield "labels", captioned(rows)
 
 
-def fixed_batch(trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor]:
-    """Return the first test images, or the first training ones where no data module has any."""
+def fixed_batch(trainer: Trainer, model: GenerativeModel, n: int) -> tuple[Tensor, Tensor]:
+    """Return the first `n` test images, or the first training ones where there is no data module."""
     data = data_of(trainer)
-    loader: Any = data.test_dataloader() if data else trainer.train_dataloader
-    return trainer.strategy.batch_to_device(next(iter(loader)), pl_module.device)
+    batches: Any = data.batches("test", n) if data else iter(trainer.train_dataloader or ())
+    x, y = next(batches)
+    return x[:n].to(model.device), y[:n].to(model.device)
 
 
 def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:

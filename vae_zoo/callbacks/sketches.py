@@ -50,7 +50,7 @@ class Drawings(EpochPictures):
         """Yield the rows as one grid, with their names, and as an SVG document."""
         rows = []
         if isinstance(model, Autoencoder):
-            x, y = (part[: self.columns] for part in fixed_batch(trainer, model))
+            x, y = fixed_batch(trainer, model, self.columns)
             again = model.reconstruct(x, y, temperature=self.reconstruct_at)
             rows += [("test sketches", x), (f"reconstructed at {self.reconstruct_at:g}", again)]
         for temperature in self.temperatures:

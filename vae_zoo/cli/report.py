@@ -13,7 +13,9 @@ def run(arguments: Sequence[str]) -> None:
     """Write the report."""
     parser = argparse.ArgumentParser(prog="vae-zoo report", description="Compare runs.", allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="folder with runs in it, such as a comparison's, or runs")
-    parser.add_argument("--base", metavar="NAME", help="model that the others are compared with (default: the comparison's)")
+    parser.add_argument(
+        "--base", metavar="NAME", help="model that the others are compared with (default: the comparison's)"
+    )
     options = parser.parse_args(arguments)
     report(options.folder, options.base)
 

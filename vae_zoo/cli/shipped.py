@@ -27,7 +27,7 @@ def find_config(given: str | Path) -> Path:
     own = CONFIGS / name.with_suffix(".yaml")
     if name.suffix in ("", ".yaml") and not name.is_absolute() and own.is_file():
         return own
-    names = [*shipped(), *shipped("compare"), *shipped("paper")]
+    names = [name for folder in (".", "compare", "paper", "recipes") for name in shipped(folder)]
     raise UsageError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(names)}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from torchvision.transforms.v2 import Transform
 
 from vae_zoo.data.module import DataModule, Part, uncollated
@@ -120,11 +120,11 @@ class ImageDataModule(DataModule, ABC):
         """Batches of the training set, augmented after they are on the device."""
         data = self._dataset("train")
         order: DistributedSampler = DistributedSampler(data, world, rank, shuffle=True, seed=seed)
-        return self._loader(data, order)
+        return self._loader(AugmentedDataset(data, order) if self.augment else data, order)
 
     def in_order(self, part: Part) -> DataLoader:
         """Batches of a part, in order."""
-        return self._loader(self._dataset(part))
+        return self._loader(self._dataset(part), self.share(part))
 
     def _dataset(self, part: Part) -> ImageDataset:
         data = self.parts[part]
@@ -135,8 +135,7 @@ class ImageDataModule(DataModule, ABC):
             self.parts[part] = data
         return data
 
-    def _loader(self, data: ImageDataset, order: DistributedSampler | None = None) -> DataLoader:
+    def _loader(self, items: Dataset, order: Sampler | None) -> DataLoader:
         # A batch is one indexing operation, cheaper than handing it over from a worker process.
-        pin = torch.cuda.is_available() and not isinstance(data.pixels, Tensor)
-        items = AugmentedDataset(data, order) if order is not None and self.augment else data
+        pin = torch.cuda.is_available() and not self.resident
         return DataLoader(items, batch_size=self.batch_size, sampler=order, collate_fn=uncollated, pin_memory=pin)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 Part = Literal["train", "val", "test"]
 PUBLISHED: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # the parts' names in published files
@@ -126,6 +127,16 @@ class DataModule(LightningDataModule, ABC):
         for begin in range(0, len(items), size):
             rows = list(range(begin, min(begin + size, len(items))))
             yield self.on_after_batch_transfer(items.__getitems__(rows), 0)
+
+    def share(self, part: Part) -> Sampler | None:
+        """Return what this process tests, in order; None where it is alone, or Lightning's share will do.
+
+        Lightning repeats items where they cannot be shared equally; at a test each counts once.
+        """
+        if part != "test" or self.trainer is None or self.trainer.world_size == 1:
+            return None
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        return UnrepeatedDistributedSampler(self.parts[part], num_replicas=world, rank=rank, shuffle=False)
 
     @abstractmethod
     def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:

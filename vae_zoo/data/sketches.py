@@ -227,8 +227,8 @@ class SketchDataModule(DataModule, ABC):
 
     def in_order(self, part: Part) -> DataLoader:
         """Batches of a part, in order."""
-        data, pin = self.parts[part], torch.cuda.is_available()
-        return DataLoader(data, batch_size=self.batch_size, collate_fn=uncollated, pin_memory=pin)
+        data, own, pin = self.parts[part], self.share(part), torch.cuda.is_available()
+        return DataLoader(data, batch_size=self.batch_size, sampler=own, collate_fn=uncollated, pin_memory=pin)
 
     def _split(self, groups: Sequence[list[Sketch]], what: str) -> dict[Part, list[Sketch]]:
         """Split groups of sketches, each of which stays together, by seed; `what` they are is for the error."""
