@@ -111,6 +111,7 @@ def test_a_mistake_in_a_shell_leaves_one_line_and_a_status(tmp_path):
     [
         (["sample"], "there is no trained model in runs"),
         (["test"], "there is no trained model in runs"),
+        (["predict", "--ckpt_path", "auto"], "there is no trained model in runs"),
         (["test", "--ckpt_path", "something"], "something is not a checkpoint of a vae_zoo model"),
         (["data", "shapes", "--out", "something/below", "--n", "3"], "something"),
         (["reconstruct", "--ckpt_path", "nowhere.ckpt"], "there is no such checkpoint file"),

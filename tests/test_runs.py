@@ -10,7 +10,7 @@ import pytest
 from tests.run_folders import change_results, made_run
 from vae_zoo import runs
 from vae_zoo.errors import UserError
-from vae_zoo.runs import Run, find_checkpoint, find_runs, new_run, of_checkpoint, remove_if_empty
+from vae_zoo.runs import Run, find_checkpoint, find_runs, new_run, newest_checkpoint, of_checkpoint, remove_if_empty
 
 
 def test_results_come_back_as_they_were_written(tmp_path):
@@ -115,9 +115,10 @@ def test_the_next_run_has_the_next_number(tmp_path, monkeypatch):
 
 def test_checkpoints_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert find_checkpoint("auto") is None
-    with pytest.raises(UserError, match=re.escape("there is no trained model in runs/*/*; train one")):
-        find_checkpoint("last")
+    assert newest_checkpoint(tmp_path / "runs" / "*" / "*") is None
+    for newest in ("last", "auto"):
+        with pytest.raises(UserError, match=re.escape("there is no trained model in runs/*/*; train one")):
+            find_checkpoint(newest)
     with pytest.raises(UserError, match="--ckpt_path no.ckpt: there is no such checkpoint file"):
         find_checkpoint("no.ckpt")
     paths = [Run(tmp_path / "runs" / name / "version_0").checkpoint() for name in ("new", "old")]

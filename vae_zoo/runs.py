@@ -254,20 +254,23 @@ def find_runs(folder: Path) -> list[Run]:
     return [Run(path) for path in sorted({found.parent for file in files for found in folder.rglob(file.name)})]
 
 
-def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*") -> Path | None:
-    """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path; None for ``auto`` without a run.
+def newest_checkpoint(runs: Path) -> Path | None:
+    """Return the newest run's last checkpoint, None if there is no run; `runs` may have * for any name."""
+    return max(map(Path, glob(str(Run(runs).checkpoint()))), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*") -> Path:
+    """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path.
 
     Args:
         given: what ``--ckpt_path`` says.
         runs: which run folders to look in, with * for any name.
 
     Raises:
-        UserError: if there is no such file, or no run for ``last``.
+        UserError: if there is no such file or run.
     """
     if given in ("last", "auto"):
-        found = map(Path, glob(str(Run(runs).checkpoint())))
-        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-        if newest is None and given == "last":
+        if (newest := newest_checkpoint(runs)) is None:
             raise UserError(f"there is no trained model in {runs}; train one with vae-zoo fit, or give --ckpt_path")
         return newest
     if not Path(given).is_file():

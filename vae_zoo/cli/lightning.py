@@ -33,7 +33,7 @@ from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
-from vae_zoo.runs import RUNS, Run, find_checkpoint, new_run, of_checkpoint
+from vae_zoo.runs import RUNS, Run, find_checkpoint, new_run, newest_checkpoint, of_checkpoint
 
 
 class SaveConfig(SaveConfigCallback):
@@ -101,7 +101,10 @@ class ZooCLI(LightningCLI):
         given = config.ckpt_path or (None if self.command == "fit" else "last")
         self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
         where = _pattern(self.run_dir) if self.run_dir else RUNS / self._name / "*"
-        checkpoint = find_checkpoint(given, where) if given else None
+        if given == "auto":
+            checkpoint = newest_checkpoint(where)
+        else:
+            checkpoint = find_checkpoint(given, where) if given else None
         if self.command == "fit" and self.run_dir and not checkpoint and Run(self.run_dir).checkpoint().exists():
             raise UserError(
                 f"run_dir {self.run_dir} has a run in it; give --ckpt_path auto to go on with it, or another folder"
@@ -242,9 +245,8 @@ def _config_of_run(command: str, arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     where = _pattern(given.run_dir) if given.run_dir else RUNS / "*" / "*"
     checkpoint = find_checkpoint(given.ckpt_path or "last", where)
-    run = of_checkpoint(checkpoint) if checkpoint else None
-    if checkpoint and not (run and run.exists):
+    run = of_checkpoint(checkpoint)
+    if not (run and run.exists):
         vae_zoo.load(checkpoint)
         raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; say with --config what to test it on")
-    assert checkpoint and run
     return [f"--config={run.config_file}", *arguments, f"--ckpt_path={checkpoint}"]

@@ -21,8 +21,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def load_trained(given: str) -> tuple[GenerativeModel, Path]:
     """Return the model that ``--ckpt_path`` names, and its file."""
-    checkpoint = find_checkpoint("last" if given == "auto" else given)
-    assert checkpoint
+    checkpoint = find_checkpoint(given)
     run = of_checkpoint(checkpoint)
     if run and run.exists:  # a class of one's own must be there: a checkpoint by itself gets no code to run
         importlib.import_module(run.config["model"]["class_path"].rpartition(".")[0] or "vae_zoo.models")
