@@ -69,3 +69,15 @@ def test_other_models_need_not_be_those_of_a_yamls_base_and_claims(tmp_path, mon
     experiment = parse(["--config", "compare/full", "--configs", "ae", "aae", "--out", "c"])
     assert [config.stem for config in experiment.given] == ["ae", "aae"]
     assert experiment.comparison.base == "ae" and not experiment.comparison.claims
+
+
+def test_values_in_a_list_of_a_yaml_are_read_as_they_are(tmp_path, monkeypatch):
+    from vae_zoo.cli.compare import parse
+
+    monkeypatch.chdir(tmp_path)
+    metrics = [{"class_path": "MSE"}, {"class_path": "NLL", "init_args": {"samples": None}}]
+    Path("mine.yaml").write_text(yaml.safe_dump({"configs": ["vae"], "evaluation": {"metrics": metrics}}))
+    experiment = parse(["--config", "mine.yaml"])
+    (config,) = experiment.given
+    found = experiment.resolve(config, experiment.overrides)["evaluation"]["metrics"]
+    assert found[1]["init_args"]["samples"] is None

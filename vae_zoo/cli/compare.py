@@ -1,6 +1,7 @@
 """``vae-zoo compare``: train models under identical conditions."""
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def _flat(path: str, value: Any) -> Iterator[str]:
         for key, below in value.items():
             yield from _flat(f"{path}.{key}", below)
     else:
-        yield f"{path}={'null' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+        yield f"{path}={value if isinstance(value, str) else json.dumps(value, default=str)}"
 
 
 def _joined(words: Sequence[str], own: Sequence[str]) -> Iterator[str]:
