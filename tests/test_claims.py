@@ -97,6 +97,15 @@ def test_time_on_several_machines_is_not_tested(tmp_path):
     assert (claim.found, claim.holds) == ("the runs are from different machines", "not tested")
 
 
+def test_a_conditional_density_is_not_tested_against_others(tmp_path):
+    for seed in range(2):
+        made_run(tmp_path, "base", seed)
+        made_run(tmp_path, "slow", seed, traits={"conditional": True})
+    density, error = found(tmp_path, *(ORDERING | {"figure": key, "order": ["slow", "base"]} for key in ("nll", "mse")))
+    assert (density.found, density.holds) == ("the density of Slow is that of images given their label", "not tested")
+    assert error.holds == "yes"
+
+
 def test_as_good_as(tmp_path):
     compared(tmp_path)  # after 2 epochs sharp has 1.4 x .016, base .024 at its end; the seeds differ by little
     (good,) = found(tmp_path, AS_GOOD_AS)

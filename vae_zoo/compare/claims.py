@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vae_zoo.compare.columns import KNOWN, MACHINE
 from vae_zoo.compare.comparison import After, AsGoodAs, Claim, Ordering
 from vae_zoo.compare.figures import Group
-from vae_zoo.compare.ranking import Difference, Ranking, Seed, difference, machines
+from vae_zoo.compare.ranking import Difference, Ranking, Seed, difference, is_other_density, machines
 
 
 class Finding(NamedTuple):
@@ -39,6 +39,9 @@ def _ordering(claim: Ordering, named: Mapping[str, Group]) -> Finding:
     if claim.figure in MACHINE and len(machines(ranking.groups)) > 1:
         return Finding(title, claim.source, "the runs are from different machines", "not tested")
     order = [ranked[name] for name in claim.order]
+    if conditional := [group.label for group in order if is_other_density(group, column)]:
+        found = f"the density of {', '.join(conditional)} is that of images given their label"
+        return Finding(title, claim.source, found, "not tested")
     place = ranking.groups.index
     if ranking.one_seed:
         return Finding(title, claim.source, f"with one seed each: {ranking}", "not shown")

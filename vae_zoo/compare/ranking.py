@@ -138,9 +138,12 @@ def rank(groups: Sequence[Group], column: Column) -> Ranking:
         return Ranking([], column)
     if column.key not in COST:
         groups = [group for group in groups if group.traits["regularised"]]
-    if column.key in DENSITIES:
-        groups = [group for group in groups if not group.traits["conditional"]]
-    return Ranking(groups, column)
+    return Ranking([group for group in groups if not is_other_density(group, column)], column)
+
+
+def is_other_density(group: Group, column: Column) -> bool:
+    """Whether a figure is of images given their label, which does not compare with that of images."""
+    return column.key in DENSITIES and group.traits["conditional"]
 
 
 def machines(groups: Sequence[Group]) -> list[str]:
