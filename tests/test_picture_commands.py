@@ -62,7 +62,7 @@ def test_interpolations_of_images_go_from_test_image_to_test_image(runs, monkeyp
     "command, name, words, message",
     [
         ("sample", "images", ["--out", "a.svg"], "{model} makes pixels, which an .svg has no use for"),
-        ("sample", "images", ["--temperature", "1"], "--temperature 1.0: {model} has none"),
+        ("sample", "images", ["--temperature", "1"], "temperature 1.0: {model} has none"),
         ("sample", "images", ["--out", "a.jpg"], "--out a.jpg: it ends in .png, or in .svg for sketches"),
         ("predict", "sketch_samples", [], "{model} has no encoder, so there are no codes to predict"),
         ("reconstruct", "sketch_samples", [], "{model} has no encoder, so it cannot reconstruct"),

@@ -63,15 +63,6 @@ def encoder(model: GenerativeModel, command: str) -> Autoencoder:
     return model
 
 
-def temperature(options: argparse.Namespace, model: GenerativeModel) -> dict[str, float]:
-    """Return the temperature as a keyword argument, if it is given; refuse it for a model that has none."""
-    if options.temperature is None:
-        return {}
-    if not model.has_temperature:
-        raise UserError(f"--temperature {options.temperature}: {type(model).__name__} has none")
-    return {"temperature": options.temperature}
-
-
 def images(
     paths: list[Path] | None, n: int, label: int | None, model: GenerativeModel, checkpoint: Path
 ) -> tuple[Tensor, Tensor | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vae_zoo.callbacks.pictures import pairs
-from vae_zoo.cli.pictures import add_images, add_temperature, begin, encoder, images, make_parser, temperature, write
+from vae_zoo.cli.pictures import add_images, add_temperature, begin, encoder, images, make_parser, write
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -15,5 +15,5 @@ def run(arguments: Sequence[str]) -> None:
     model, checkpoint, label = begin(options)
     autoencoder = encoder(model, "reconstruct")
     x, y = images(options.images, options.n, label, model, checkpoint)
-    x_hat = autoencoder.reconstruct(x, y, **temperature(options, model))
+    x_hat = autoencoder.reconstruct(x, y, temperature=options.temperature)
     write(pairs(x, x_hat, options.columns), options, model)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vae_zoo.cli.pictures import add_temperature, begin, make_parser, temperature, write
+from vae_zoo.cli.pictures import add_temperature, begin, make_parser, write
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -14,4 +14,5 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     model, _, label = begin(options)
     y = None if label is None else torch.full((options.n,), label)
-    write(model.sample(options.n, y, **temperature(options, model)).split(options.columns), options, model)
+    x = model.sample(options.n, y, temperature=options.temperature)
+    write(x.split(options.columns), options, model)
