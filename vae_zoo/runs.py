@@ -297,12 +297,6 @@ def new_run(model: str) -> Run:
     raise AssertionError
 
 
-def remove_if_empty(folder: Path) -> None:
-    """Remove the folder of a run that was refused; one with a run in it stays."""
-    with suppress(OSError):
-        folder.rmdir()
-
-
 def _write(path: Path, content: Mapping[Any, Any], indent: int | None = 2) -> None:
     """Write JSON under another name, and rename: whoever reads it finds the whole of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
