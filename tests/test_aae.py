@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from torch.optim import SGD, Adam, AdamW
 
 from tests.zoo import asked, loader, small, traces_of, trainer
-from vae_zoo.distributions import GaussianMixture
+from vae_zoo.distributions import GaussianMixture, StandardNormal
 from vae_zoo.errors import UserError
 from vae_zoo.models import AAE
 from vae_zoo.networks import Discriminator, Network
@@ -179,3 +179,13 @@ def test_a_step_asks_for_the_reconstruction_of_the_draws_and_nothing_else(tmp_pa
     traces = traces_of(model)
     trainer(tmp_path).fit(model, loader(8, 8))
     assert [asked(trace) for trace in traces] == [{"px", "log_px"}]
+
+
+def test_a_learned_prior_is_refused():
+    class Learned(StandardNormal):
+        def __init__(self, latent, shape, posterior):
+            super().__init__(latent)
+            self.offset = nn.Parameter(torch.zeros(latent))
+
+    with pytest.raises(UserError, match="prior: the discriminator knows a fixed one, a Learned is learned"):
+        small(AAE, prior=Learned)

@@ -138,4 +138,5 @@ def test_an_installed_package_has_the_yamls(tmp_path):
     )
     vae, small, *names = done.stdout.split()
     assert vae.startswith(str(tmp_path / "there")) and small.startswith(str(tmp_path / "there"))
-    assert names == sorted(path.stem for path in (REPOSITORY / "configs").glob("*.yaml"))
+    configs = REPOSITORY / "configs"
+    assert names == sorted(str(path.relative_to(configs).with_suffix("")) for path in configs.rglob("*.yaml"))

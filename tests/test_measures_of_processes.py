@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from tests.data_sets import module
 from tests.running import fitting, one_that
 from vae_zoo.callbacks import Evaluation
-from vae_zoo.metrics import DEFAULTS, FID, MeanFigure, Measure
+from vae_zoo.metrics import DEFAULTS, FID, Measure, ModelFigure
 from vae_zoo.models import LatentVariableModel
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def test_two_processes_measure_what_one_does(n_test, shapes, tmp_path):
         data = module(shapes, n_test=n_test, batch_size=4)
         model = fitting(Deterministic, data)
         folder = tmp_path / str(processes)
-        metrics = [*(measure() for measure in DEFAULTS), FID(colour), Count(), MeanFigure("loss")]
+        metrics = [*(measure() for measure in DEFAULTS), FID(colour), Count(), ModelFigure("loss")]
         trainer = Trainer(
             accelerator="cpu",
             devices=processes,

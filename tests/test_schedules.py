@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import (
+    ChainedScheduler,
     CosineAnnealingLR,
     CosineAnnealingWarmRestarts,
     LinearLR,
@@ -139,6 +140,26 @@ def test_steps_are_of_the_optimizer_where_gradients_are_accumulated(tmp_path):
     trainer(tmp_path, max_epochs=2, callbacks=[rates], accumulate_grad_batches=2).fit(model, loader_of(model, 32, 8))
     truth = by_pytorch(PHASES, *rates_of(JOINT), 4)
     assert [seen[0] for seen in rates.seen] == pytest.approx([lr for lr in truth for _ in range(2)], rel=1e-12)
+
+
+def chained(optimizer):
+    parts = [partial(LinearLR, start_factor=0.1, total_iters=3), partial(CosineAnnealingLR, T_max=5)]
+    return ChainedScheduler([make(optimizer) for make in parts], optimizer)
+
+
+@intervals
+def test_a_chained_schedule_has_no_count_of_its_own(interval, tmp_path):
+    rates, model = Rates(), scheduled_model(JOINT, chained, interval)
+    trainer(tmp_path, max_epochs=2, callbacks=[rates], enable_checkpointing=False).fit(model, loader_of(model, 20, 8))
+    truth = by_pytorch(chained, *rates_of(JOINT), 2 * BATCHES)
+    truth = truth if interval == "step" else [rate for rate in truth[:2] for _ in range(BATCHES)]
+    assert [seen[0] for seen in rates.seen] == pytest.approx(truth, rel=1e-12)
+
+
+def test_a_plateau_waits_for_validations_whatever_the_interval(tmp_path):
+    model = scheduled_model(JOINT, partial(ReduceLROnPlateau, factor=0.5), "step")
+    data = loader_of(model, 20, 8)
+    trainer(tmp_path, enable_checkpointing=False).fit(model, data, data)
 
 
 @either

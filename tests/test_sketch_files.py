@@ -12,7 +12,7 @@ import torch
 
 from vae_zoo import rendering
 from vae_zoo.data.sketch_files import _Unpickler, from_lines, read_ndjson, read_npz
-from vae_zoo.data.sketches import stroke3, stroke5
+from vae_zoo.data.sketches import stroke5
 from vae_zoo.errors import UserError
 from vae_zoo.strokes import lengths
 
@@ -26,8 +26,6 @@ def test_strokes_of_a_drawing():
     assert x.shape == (2, 5, 5) and lengths(x).tolist() == [4, 1]
     assert x[0].tolist() == [[3, 4, 1, 0, 0], [0, 6, 0, 1, 0], [37, -10, 1, 0, 0], [-10, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
     assert (x[1, 1:] == torch.tensor([0.0, 0, 0, 0, 1])).all()
-    for back, rows_ in zip(stroke3(x), (rows, rows[:1]), strict=True):
-        assert back.tolist() == rows_.tolist()
     for drawn, line in zip(rendering.lines(x[0]), LINES, strict=True):
         assert (drawn + [10, 20]).tolist() == line.tolist()  # what was put in is what is drawn
 

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from tests.zoo import JOINT, batch, every_model, loader_of, models_that, small, trainer
 from vae_zoo import objectives
 from vae_zoo.distributions import Bernoulli, DiscretisedLogistic, Gaussian, LearnedGaussian, OptimalGaussian
+from vae_zoo.errors import UserError
 from vae_zoo.models import LatentVariableModel
 from vae_zoo.models.base import JointModel
 
@@ -241,3 +242,15 @@ def test_noise_differs_between_epochs_seeds_and_processes():
         model.on_train_batch_start(None, 1)
         assert torch.equal(torch.get_rng_state(), state)
     assert len(seeds) == 18
+
+
+@drawing
+def test_a_further_figure_cannot_replace_a_bound(cls):
+    class Lying(cls):
+        def objective(self, trace):
+            return trace.log_w.mean(0), {"elbo": torch.zeros(len(trace.x))}
+
+    model = small(Lying)
+    for call in (lambda: model.evaluate(*batch(model, 2)), lambda: model.training_step(batch(model, 2), 0)):
+        with pytest.raises(UserError, match="objective: a further figure cannot be called 'elbo'"):
+            call()

@@ -235,6 +235,9 @@ def test_it_begins_with_training_images_and_a_resumed_run_with_its_checkpoints(v
     second = trainer(tmp_path, max_epochs=2, callbacks=[start])
     second.fit(vamp(), datamodule=data, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
     assert torch.equal(start.images, model.prior.images)
+    learned = model.prior.images.detach().clone()
+    trainer(tmp_path, callbacks=[start]).fit(model, datamodule=data)  # trained on, without a checkpoint
+    assert torch.equal(start.images, learned)
 
 
 def test_without_a_datamodule_it_says_what_it_needs(vamp, tmp_path):

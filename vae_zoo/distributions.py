@@ -109,7 +109,17 @@ class Prior(Conditional):
 
 
 class InitialisedPrior(Prior):
-    """A prior that begins with training data, such as pseudo-inputs."""
+    """A prior that begins with training data, such as pseudo-inputs.
+
+    Attributes:
+        initialised: whether it has been shown some, a buffer, which checkpoints hold.
+    """
+
+    initialised: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("initialised", torch.tensor(False))
 
     @property
     @abstractmethod
@@ -118,7 +128,7 @@ class InitialisedPrior(Prior):
 
     @abstractmethod
     def initialise(self, x: Tensor) -> None:
-        """Take so many training images (N, C, H, W), once, before a training that does not resume another."""
+        """Take so many training images (N, C, H, W), once, before the first training."""
 
 
 PriorFactory = Callable[[int | Shape, Shape, Conditional], Prior]

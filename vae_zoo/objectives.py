@@ -65,8 +65,12 @@ def iwae_dreg(trace: Trace) -> Tensor:
 
     Args:
         trace: its posterior is a diagonal normal, and its codes need gradients.
+
+    Raises:
+        UserError: if the posterior is another.
     """
-    q = trace.q.base_dist  # type: ignore[attr-defined]  # of Independent
+    if not isinstance(trace.q, Independent) or not isinstance(q := trace.q.base_dist, Normal):
+        raise UserError(f"dreg needs a posterior that is a diagonal normal, got a {type(trace.q).__name__}")
     dims = trace.z.ndim - 2  # of a code: 1, or 3 of maps
     fixed = Independent(Normal(q.loc.detach(), q.scale.detach(), validate_args=False), dims, validate_args=False)
     log_w = trace.log_px + trace.log_pz - fixed.log_prob(trace.z)  # K B

@@ -5,7 +5,7 @@ from typing import Literal, cast
 
 from torch.nn import Parameter
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
@@ -39,7 +39,10 @@ def build_optimizer(
 
 def catch_up(scheduler: LRScheduler, count: int) -> None:
     """Step a schedule until it stands at the epoch or step `count`."""
-    while scheduler.last_epoch < count:
+    counted = scheduler
+    while isinstance(counted, ChainedScheduler):  # has no count of its own
+        counted = counted._schedulers[0]
+    while counted.last_epoch < count:
         scheduler.step()
 
 

@@ -97,7 +97,7 @@ class Trace:
             return (self.log_qz - self.log_pz).mean(0)  # B
         return self.kl_per_dimension.sum(-1)  # B
 
-    @property
+    @cached_property
     def centre(self) -> Tensor:
         """The code that stands for an image, (B, D): the posterior's mean, of a flow its base's mean pushed through."""
         return self.q.mean

@@ -33,17 +33,21 @@ def log_kl(trainer: Trainer, kl: Tensor) -> None:
 
 
 class Projector:
-    """Collects the first test images' codes, labels and thumbnails."""
+    """Collects the first test images' codes, labels and thumbnails, if there is a TensorBoard to show them."""
 
-    def __init__(self) -> None:
+    def __init__(self, trainer: Trainer) -> None:
+        self.loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         self.codes: list[Tensor] = []
         self.labels: list[Tensor] = []
         self.thumbnails: list[Tensor] = []
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether another batch would be shown."""
+        return bool(self.loggers) and sum(map(len, self.labels)) < PROJECTED
+
     def add(self, codes: Tensor, pictures: Tensor, y: Tensor) -> None:
-        """Take a batch of codes (B, D), pictures (B, C, H, W) and labels (B,), unless there are enough."""
-        if sum(map(len, self.labels)) >= PROJECTED:
-            return
+        """Take a batch of codes (B, D), pictures (B, C, H, W) and labels (B,)."""
         height, width = pictures.shape[-2:]
         side = max(height, width)
         square = pad(pictures, (0, side - width, 0, side - height), value=1.0)  # as the projector asks for
@@ -59,12 +63,11 @@ class Projector:
         labels = torch.cat(self.labels)[:PROJECTED].tolist()
         names = data.facts.label_names if data else None
         metadata = [names[label] for label in labels] if names else labels
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_embedding(
-                    torch.cat(self.codes)[:PROJECTED],
-                    metadata=metadata,
-                    label_img=torch.cat(self.thumbnails)[:PROJECTED],
-                    global_step=trainer.global_step,
-                    tag="test_codes",
-                )
+        for logger in self.loggers:
+            logger.experiment.add_embedding(
+                torch.cat(self.codes)[:PROJECTED],
+                metadata=metadata,
+                label_img=torch.cat(self.thumbnails)[:PROJECTED],
+                global_step=trainer.global_step,
+                tag="test_codes",
+            )

@@ -14,7 +14,7 @@ from vae_zoo.callbacks.environment import environment, git_revision, global_seed
 from vae_zoo.callbacks.of_trainer import data_of, run_of
 from vae_zoo.callbacks.timing import Timing, summarise
 from vae_zoo.errors import UserError, require
-from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, MeanFigure, Measure
+from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, Measure, ModelFigure
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
 from vae_zoo.runs import Results
@@ -64,8 +64,7 @@ class Evaluation(Callback):
         # Figures that are in results.json if, and only if, the list says so.
         self._covered = {measure.name for measure in defaults} | set(names) | {"loss", "reconstruction"}
         self._active: list[Measure] = []
-        self._further: dict[str, MeanFigure] = {}
-        self._projector = charts.Projector()
+        self._further: dict[str, ModelFigure] = {}
         self._kl = CatMetric(nan_strategy="disable")
         self._shape: tuple[int, ...] = ()
         self._seed: int | None = None
@@ -96,7 +95,7 @@ class Evaluation(Callback):
             torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, measures: list[Measure]) -> None:
-        self._active, self._further, self._projector = measures, {}, charts.Projector()
+        self._active, self._further, self._projector = measures, {}, charts.Projector(trainer)
         for metric in (*measures, self._kl):
             metric.reset()
             metric.to(pl_module.device)
@@ -129,11 +128,11 @@ class Evaluation(Callback):
         self._shape = tuple(x.shape[1:])
         for name in outputs["figures"]:  # in their order, which is that of all processes, and a set's is not
             if name not in self._covered | self._further.keys():
-                self._further[name] = MeanFigure(name).to(pl_module.device)
+                self._further[name] = ModelFigure(name).to(pl_module.device)
         for measure in self._further.values():
             measure.update(_model(pl_module), x, y, outputs)
         self._update(_model(pl_module), batch, outputs)
-        if trace := outputs["trace"]:
+        if (trace := outputs["trace"]) and self._projector.wants_more:
             self._projector.add(trace.centre, _model(pl_module).pictures(x), y)
 
     def _update(self, model: GenerativeModel, batch: tuple[Tensor, Tensor], evaluated: Evaluated) -> None:
@@ -214,5 +213,5 @@ def _model(pl_module: LightningModule) -> GenerativeModel:
 def _saved_state(trainer: Trainer) -> dict[str, Any]:
     """The callbacks' states of the tested checkpoint, or of this trainer where it tests what it has just trained."""
     if trainer.ckpt_path:
-        return torch.load(trainer.ckpt_path, map_location="cpu", weights_only=True)["callbacks"]
+        return torch.load(trainer.ckpt_path, map_location="cpu", weights_only=True).get("callbacks", {})
     return {type(c).__name__: c.state_dict() for c in trainer.callbacks if isinstance(c, (Evaluation, Timing))}  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """What is measured, the same for every model: each figure is a class of its own, a torchmetrics Metric."""
 
-from vae_zoo.metrics.base import MeanFigure, Measure
+from vae_zoo.metrics.base import ImageFigure, Measure, ModelFigure
 from vae_zoo.metrics.codes import ActiveUnits, CodeMMD, active_units, code_mmd
 from vae_zoo.metrics.density import ELBO, KL, NLL, BitsPerDim, bits_per_dim
 from vae_zoo.metrics.distances import FID, KID, Inception, fid, kid
@@ -26,11 +26,12 @@ __all__ = [
     "BitsPerDim",
     "CodeMMD",
     "ExplainedVariance",
+    "ImageFigure",
     "Inception",
     "MSEOfMeanImage",
     "MSESampled",
-    "MeanFigure",
     "Measure",
+    "ModelFigure",
     "active_units",
     "bits_per_dim",
     "code_mmd",

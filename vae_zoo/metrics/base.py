@@ -11,16 +11,17 @@ from torchmetrics import Metric
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
 
-NO_CODES = "it has no encoder"
-NO_PIXELS = "it makes sketches, which have no pixels"
-NO_DENSITY = "it has no density"
+WHY_NONE = {
+    "density": "it has no density",
+    "encodes": "it has no encoder",
+    "pixels": "it makes sketches, which have no pixels",
+}
 
 
 class Measure(Metric, ABC):
     """One figure, measured over the test set; the list of them stands under ``evaluation.metrics`` in a yaml.
 
-    A measure of your own is a subclass, named in the yaml by its class path. What it finds for each image it may add to
-    ``evaluated["figures"]``, where the measures after it in the list find it.
+    A measure of your own is a subclass, named in the yaml by its class path.
 
     Attributes:
         name: the figure's key in results.json.
@@ -55,46 +56,67 @@ class Measure(Metric, ABC):
         """Return the figure, or the reason why there is none."""
 
 
-class MeanFigure(Measure):
-    """The mean over images of a figure that the model gives, or a measure before this one in the list.
+class ImageFigure(Measure):
+    """The mean over images of what `values` finds for each of them.
+
+    Attributes:
+        needs: what a model must declare to have the figure, see `WHY_NONE`.
+    """
+
+    needs: tuple[str, ...] = ()
+    total: Tensor
+    images: Tensor
+    missing: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason = "it was not measured"
+        for name in ("total", "images", "missing"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return the figure of each image of a batch, (B,), or the reason why there is none; see `update`."""
+
+    def given(self, evaluated: Evaluated) -> Tensor | str:
+        """Return what the model itself, or a measure before this one in the list, says of each image."""
+        return evaluated["figures"].get(self.name, self.reason)
+
+    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
+        """Add a batch's values, and show them to the measures after this one in the list."""
+        declared: dict[str, Any] = {**model.traits}
+        lacking = [why for trait, why in WHY_NONE.items() if trait in self.needs and not declared[trait]]
+        found = lacking[0] if lacking else self.values(model, x, y, evaluated)
+        if isinstance(found, str):
+            self.reason = found
+            self.missing += len(x)
+            return
+        evaluated["figures"][self.name] = found
+        self.total += found.mean() * len(x)
+        self.images += len(x)
+
+    def compute(self) -> float | str:
+        """Return the mean, or the reason why an image has no value."""
+        return self.reason if self.missing or not self.images else (self.total / self.images).item()
+
+
+class ModelFigure(ImageFigure):
+    """The mean over images of a figure that the model gives by itself, such as one of its objective.
 
     Args:
         name: of the figure.
     """
 
-    total: Tensor
-    images: Tensor
-
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name, self.reason = name, "it was not measured"
-        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("images", torch.zeros(()), dist_reduce_fx="sum")
+        self.name = name
 
-    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
-        """Add a batch's figures (B,), or ask why there are none."""
-        values = evaluated["figures"].get(self.name)
-        if values is None:
-            self.reason = self.why_none(model)
-            return
-        self.total += values.mean() * len(x)
-        self.images += len(x)
-
-    def why_none(self, model: GenerativeModel) -> str:
-        """Return why a model does not give the figure."""
-        return self.reason
-
-    def compute(self) -> float | str:
-        """Return the mean."""
-        return (self.total / self.images).item() if self.images else self.reason
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return what the model says."""
+        return self.given(evaluated)
 
 
 def precision(model: GenerativeModel) -> AbstractContextManager:
     """Return the context of the model's steps, such as autocast, for what is computed outside of one."""
     trainer = model._trainer
     return trainer.precision_plugin.test_step_context() if trainer else nullcontext()
-
-
-def without_pixels(model: GenerativeModel) -> str | None:
-    """Return why a model's reconstructions have no squared error; None if they have one."""
-    return NO_CODES if not model.encodes else None if model.pixels else NO_PIXELS

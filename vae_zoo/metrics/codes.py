@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_zoo.metrics.base import NO_CODES, Measure
+from vae_zoo.metrics.base import WHY_NONE, Measure
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.base import Evaluated
 
@@ -36,7 +36,7 @@ class ActiveUnits(Measure):
     def compute(self) -> float | str:
         """Return their number."""
         if not len(self.codes):
-            return NO_CODES
+            return WHY_NONE["encodes"]
         codes = gathered(self.codes)
         return active_units(codes) if len(codes) > 1 else ONE_IMAGE
 
@@ -62,7 +62,7 @@ class CodeMMD(Measure):
     def compute(self) -> float | str:
         """Return the unbiased squared MMD."""
         if not len(self.codes):
-            return NO_CODES
+            return WHY_NONE["encodes"]
         codes, draws = gathered(self.codes), gathered(self.draws)
         return code_mmd(codes, draws) if len(codes) > 1 else ONE_IMAGE
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from vae_zoo.metrics.base import MeanFigure, without_pixels
+from vae_zoo.metrics.base import ImageFigure
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
 
@@ -14,115 +14,102 @@ WINDOW = 11  # pixels, the side of SSIM's window
 BATCH = 256  # training images at a time, for their mean
 
 
-class _OfReconstructions(MeanFigure):
-    """A figure that a model has if its codes decode to pixels."""
-
-    def why_none(self, model: GenerativeModel) -> str:
-        return without_pixels(model) or self.reason
-
-
-class MSE(_OfReconstructions):
+class MSE(ImageFigure):
     """Mean over pixels, channels and images of (x - x_hat)^2 on [0, 1], x_hat decoded from the posterior's centre."""
 
-    def __init__(self) -> None:
-        super().__init__("mse")
+    name, needs = "mse", ("encodes", "pixels")
+
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return the model's own."""
+        return self.given(evaluated)
 
 
-class MSESampled(_OfReconstructions):
+class MSESampled(ImageFigure):
     """The same with x_hat decoded from draws of the posterior."""
 
-    def __init__(self) -> None:
-        super().__init__("mse_sampled")
+    name, needs = "mse_sampled", ("encodes", "pixels")
+
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return the model's own."""
+        return self.given(evaluated)
 
 
-class MSEOfMeanImage(_OfReconstructions):
+class MSEOfMeanImage(ImageFigure):
     """The yardstick of the MSE: that of the mean training image, which is what a model can do that knows nothing."""
 
-    def __init__(self) -> None:
-        super().__init__("mse_of_mean_image")
-        self._mean: Tensor | None = None
+    name, needs = "mse_of_mean_image", ("encodes", "pixels")
+    _mean: Tensor | None = None
 
     def begin(self, model: GenerativeModel, data: Any) -> None:
         """Average the training images."""
-        if without_pixels(model):
-            return
-        if data is None:
-            self._mean, self.reason = None, "there is no data module to take training images from"
-            return
-        total, n = 0.0, 0
-        for x, _ in data.batches("train", BATCH):
-            total, n = total + x.double().sum(0), n + len(x)
-        self._mean = total / n  # type: ignore[assignment]  # there is a training image
+        self._mean = None
+        if data is not None and model.encodes and model.pixels:
+            sums, n = zip(*((x.double().sum(0), len(x)) for x, _ in data.batches("train", BATCH)), strict=True)
+            self._mean = torch.stack(sums).sum(0) / sum(n)  # C H W
 
-    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
-        """Measure a batch against the mean image."""
-        if self._mean is not None:
-            squares = (x - self._mean.to(x)).square().mean((1, 2, 3))  # B
-            evaluated["figures"][self.name] = squares
-        super().update(model, x, y, evaluated)
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return each image's distance from the mean image."""
+        if self._mean is None:
+            return "there is no data module to take training images from"
+        return (x - self._mean.to(x)).square().mean((1, 2, 3))  # B
 
 
-class ExplainedVariance(_OfReconstructions):
+class ExplainedVariance(ImageFigure):
     """1 - mse / mse_of_mean_image: the share of the images' variance that reconstructions explain; 1 is all of it.
 
     In the list it stands after `MSEOfMeanImage`.
     """
 
-    error: Tensor
+    name, needs = "explained_variance", ("encodes", "pixels")
+    of_mean_image: Tensor
 
     def __init__(self) -> None:
-        super().__init__("explained_variance")
-        self.add_state("error", torch.zeros(()), dist_reduce_fx="sum")
+        super().__init__()
+        self.add_state("of_mean_image", torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
-        """Add a batch's two errors."""
-        mse, of_mean = (evaluated["figures"].get(name) for name in ("mse", "mse_of_mean_image"))
-        if mse is None or of_mean is None:
-            no_yardstick = "evaluation.metrics has no MSEOfMeanImage before it, or that has no number"
-            self.reason = without_pixels(model) or no_yardstick
-            return
-        self.error += mse.sum()
-        self.total += of_mean.sum()
-        self.images += len(x)
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return each image's distance from its reconstruction, and sum that from the mean image."""
+        of_mean_image = evaluated["figures"].get("mse_of_mean_image")
+        if of_mean_image is None:
+            return "evaluation.metrics has no MSEOfMeanImage before it, or that has no number"
+        self.of_mean_image += of_mean_image.mean() * len(x)
+        return evaluated["figures"]["mse"]
 
     def compute(self) -> float | str:
         """Return the share."""
-        if self.images and not self.total:
-            return "the images do not vary: each is the mean training image"
-        return 1 - (self.error / self.total).item() if self.images else self.reason
+        error = super().compute()
+        if isinstance(error, str):
+            return error
+        yardstick = (self.of_mean_image / self.images).item()
+        return 1 - error / yardstick if yardstick else "the images do not vary: each is the mean training image"
 
 
-class PSNR(_OfReconstructions):
+class PSNR(ImageFigure):
     """Mean over images of the peak signal-to-noise ratio -10 log10(mse), in dB."""
 
-    def __init__(self) -> None:
-        super().__init__("psnr")
+    name, needs = "psnr", ("encodes", "pixels")
 
-    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
-        """Measure a batch."""
-        if without_pixels(model) is None and (trace := evaluated["trace"]):
-            values = peak_signal_noise_ratio(trace.x_hat, x, 1.0, reduction="none", dim=(1, 2, 3))  # B
-            evaluated["figures"][self.name] = values
-        super().update(model, x, y, evaluated)
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return each image's ratio."""
+        assert evaluated["trace"]
+        x_hat = evaluated["trace"].x_hat
+        return peak_signal_noise_ratio(x_hat, x, 1.0, reduction="none", dim=(1, 2, 3))  # B
 
 
-class SSIM(_OfReconstructions):
+class SSIM(ImageFigure):
     """Mean over images of the structural similarity (Wang et al. 2004): a Gaussian window of 11 pixels, sigma 1.5.
 
     It is the mean over the windows that lie inside the image. Smaller images have none.
     """
 
-    def __init__(self) -> None:
-        super().__init__("ssim")
+    name, needs = "ssim", ("encodes", "pixels")
 
-    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
-        """Measure a batch."""
-        if without_pixels(model) is None and (trace := evaluated["trace"]):
-            if min(x.shape[-2:]) < WINDOW:
-                self.reason = f"images smaller than SSIM's window of {WINDOW} pixels"
-            else:
-                evaluated["figures"][self.name] = ssim(trace.x_hat, x)
-        super().update(model, x, y, evaluated)
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return each image's similarity."""
+        assert evaluated["trace"]
+        if min(x.shape[-2:]) < WINDOW:
+            return f"images smaller than SSIM's window of {WINDOW} pixels"
+        return ssim(evaluated["trace"].x_hat, x)
 
 
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from vae_zoo.distributions import (
     PriorFactory,
     StandardNormal,
 )
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import UserError, require, require_positive
 from vae_zoo.models.adversarial import AlternatingModel, Turn
 from vae_zoo.models.latent import ReconstructionModel
 from vae_zoo.networks import (
@@ -63,7 +63,7 @@ class AAE(AlternatingModel, ReconstructionModel):
             Makhzani et al.: 0 is their paper's.
 
     Raises:
-        UserError: if the networks cannot make images of `shape`, or a number is too small.
+        UserError: if the networks cannot make images of `shape`, the prior is learned, or a number is too small.
     """
 
     def __init__(
@@ -96,6 +96,8 @@ class AAE(AlternatingModel, ReconstructionModel):
             GaussianPosterior(encoder(shape, 2 * latent)) if stochastic else PointPosterior(encoder(shape, latent))
         )
         self.prior = prior(latent, shape, self.posterior)
+        if next(self.prior.parameters(), None) is not None:
+            raise UserError(f"prior: the discriminator knows a fixed one, a {type(self.prior).__name__} is learned")
         self.likelihood = likelihood(decoder(latent, shape))
         self.discriminator = discriminator(latent)
         self.lr, self.discriminator_lr, self.generator_lr = lr, discriminator_lr, generator_lr

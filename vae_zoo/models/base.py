@@ -187,7 +187,8 @@ class GenerativeModel(LightningModule, ABC):
         plateau = isinstance(scheduler, ReduceLROnPlateau)
         if plateau and self.monitor is None:
             raise UserError(f"model.lr_scheduler: {type(self).__name__} has no figure that ReduceLROnPlateau can watch")
-        config = {"scheduler": scheduler, "interval": self.lr_interval}
+        # A schedule that waits for a figure is stepped where the figure is made, at a validation.
+        config = {"scheduler": scheduler, "interval": "epoch" if plateau else self.lr_interval}
         # Lightning asks for the figure's name, and of a model that steps its optimizers itself it refuses to have it.
         return config | ({"monitor": self.monitor} if plateau and self.automatic_optimization else {})
 

@@ -9,7 +9,7 @@ from vae_zoo.distributions import (
     PriorFactory,
     StandardNormal,
 )
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import UserError, require, require_positive
 from vae_zoo.models.latent import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape, check_shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
@@ -32,9 +32,10 @@ class CVAE(EvidenceModel):
         encoder: called with ((C + 1, H, W), 2 * latent), gives the network to mu and log sigma^2.
         decoder: called with (latent + label_width, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z, y).
+        prior: called with latent, shape and posterior, gives p(z).
         label_width: numbers of a label's embedding for the decoder.
-        learned_prior: learn a diagonal normal p(z|y) for each label, in place of `prior`.
-        samples: draws of z per image in training; the bound is averaged over them.
+        learned_prior: learn a diagonal normal p(z|y) for each label, in place of N(0, I).
+        samples: K, draws of z per image in training and validation; the bound is averaged over them.
         beta: weight of the KL in the loss.
         free_bits: nats per latent dimension that cost nothing in the loss (Kingma et al. 2016, eq. 15).
         warmup: epochs in which the weight of the KL rises to beta, in equal steps, as it is from then on.
@@ -78,7 +79,11 @@ class CVAE(EvidenceModel):
         channels, height, width = check_shape(shape)
         q = GaussianPosterior(encoder((channels + 1, height, width), 2 * latent))
         self.posterior = ConditionedOnLabel(q, labels, (1, height, width))
-        self.prior = LabelPrior(latent, labels) if learned_prior else prior(latent, shape, self.posterior)
+        self.prior = prior(latent, shape, self.posterior)
+        if learned_prior:
+            if not isinstance(self.prior, StandardNormal):
+                raise UserError(f"learned_prior takes the place of N(0, I), but prior is a {type(self.prior).__name__}")
+            self.prior = LabelPrior(latent, labels)
         self.likelihood = ConditionedOnLabel(likelihood(decoder(latent + label_width, shape)), labels, (label_width,))
         self.labels, self.samples = labels, samples
         self.beta, self.free_bits, self.warmup = beta, free_bits, warmup

@@ -29,7 +29,7 @@ class IAFVAE(EvidenceModel):
         context: width of h.
         hidden: width of a step's hidden layers, at least D.
         depth: hidden layers of a step.
-        samples: draws of z per image in training; the bound is averaged over them.
+        samples: K, draws of z per image in training and validation; the bound is averaged over them.
         beta: weight of the KL in the loss.
         free_bits: nats per latent dimension that cost nothing in the loss (eq. 15).
         warmup: epochs in which the weight of the KL rises to beta, in equal steps, as it is from then on.

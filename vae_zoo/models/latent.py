@@ -22,6 +22,8 @@ from vae_zoo.models.base import Evaluated, GenerativeModel, ImageModel, JointMod
 from vae_zoo.objectives import Figures
 from vae_zoo.trace import Trace
 
+OWN_FIGURES = {"loss", "elbo", "reconstruction", "kl", "mse", "mse_sampled", "nll"}  # no objective may replace them
+
 
 class Autoencoder(GenerativeModel):
     """A model with codes. Concrete subclasses set the attributes, and say how they are trained.
@@ -64,12 +66,13 @@ class Autoencoder(GenerativeModel):
     def setup(self, stage: str) -> None:
         """Show training images to a prior that begins with some; a checkpoint that is resumed then replaces them."""
         super().setup(stage)
-        if stage == "fit" and isinstance(self.prior, InitialisedPrior):
+        if stage == "fit" and isinstance(self.prior, InitialisedPrior) and not self.prior.initialised:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             if data is None:
                 raise UserError("the prior begins with training images; give trainer.fit a datamodule")
             x, _ = next(data.batches("train", self.prior.initial_images))
             self.prior.initialise(x.to(self.device))
+            self.prior.initialised.fill_(True)
 
     @inference
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -200,7 +203,10 @@ class LatentVariableModel(Autoencoder, JointModel):
     def _reduce(self, trace: Trace) -> tuple[Tensor, Figures]:
         """The objective's bound (B,), and its further figures."""
         reduced = self.objective(trace)
-        return (reduced, {}) if isinstance(reduced, Tensor) else reduced
+        bound, further = (reduced, {}) if isinstance(reduced, Tensor) else reduced
+        if taken := further.keys() & OWN_FIGURES:
+            raise UserError(f"objective: a further figure cannot be called {min(taken)!r}, which is another figure")
+        return bound, further
 
     @inference
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, chunk: int = 512) -> Tensor:

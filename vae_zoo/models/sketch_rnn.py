@@ -30,7 +30,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
         recurrent_dropout: probability with which an LSTM drops a new value in training (Semeniuta et al. 2016); with it
             the LSTMs loop over time, and training takes longer.
         prior: called with latent, shape and posterior, gives p(z).
-        samples: draws of z per sketch in training.
+        samples: K, draws of z per sketch in training and validation.
         kl_weight: w.
         kl_min: KL_min, nats per latent dimension that cost nothing.
         eta_min: the KL's share of its weight at the first step.

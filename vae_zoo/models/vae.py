@@ -21,7 +21,7 @@ class VAE(EvidenceModel):
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
         prior: called with latent, shape and posterior, gives p(z).
-        samples: draws of z per image in training; the bound is averaged over them.
+        samples: K, draws of z per image in training and validation; the bound is averaged over them.
         beta: weight of the KL in the loss.
         free_bits: nats per latent dimension that cost nothing in the loss (Kingma et al. 2016, eq. 15).
         warmup: epochs in which the weight of the KL rises to beta, in equal steps, as it is from then on.
