@@ -34,11 +34,6 @@ def stroke5(sketches: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(x)
 
 
-def stroke3(x: Tensor) -> list[np.ndarray]:
-    """Return the sketches of a tensor (B, T, 5), each (N, 3): rows (dx, dy, lifted). The inverse of `stroke5`."""
-    return [sketch[sketch[:, 4] < 0.5].cpu().numpy()[:, [0, 1, 3]] for sketch in x]
-
-
 def drop_points(rows: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """Leave out about this share of the points inside strokes, not their ends; the points that are kept do not move.
 
