@@ -30,6 +30,7 @@ SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CAL
 FACTS = {field.name for field in dataclasses.fields(Facts)}  # what a model may be told of the data
 SCALARS = {"config", "seed_everything", "compile", "run_dir", "help"}
 SCALARS |= {"ckpt_path", "weights_only", "verbose", "return_predictions"}  # of the Trainer's methods
+TRAININGS = [name for name in shipped() if not name.startswith("compare/")]
 
 
 def _names(package: ModuleType, base: type) -> str:
@@ -41,7 +42,7 @@ def _names(package: ModuleType, base: type) -> str:
 HELP = {
     "help": "show this page",
     "help.trainer": "show the Trainer's options, such as --trainer.max_epochs, .precision, .callbacks",
-    "config": f"your yaml, or one that comes with vae_zoo: {', '.join(shipped())}",
+    "config": f"your yaml, or one that comes with vae_zoo: {', '.join(TRAININGS)}",
     "print_config": "print all settings and stop: a yaml to begin with",
     "seed_everything": "seed of weights, noise and the order of the training images (default: %(default)s)",
     "compile": "compile the networks with torch.compile (default: %(default)s)",

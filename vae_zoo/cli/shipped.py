@@ -9,9 +9,9 @@ from vae_zoo.cli import UsageError
 CONFIGS = Path(vae_zoo.__file__).parent / "configs"
 
 
-def shipped(folder: str = ".") -> list[str]:
-    """Return the names of the yamls in a folder of those that come with the package."""
-    return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in (CONFIGS / folder).glob("*.yaml"))
+def shipped() -> list[str]:
+    """Return the names of the yamls that come with the package."""
+    return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
 
 
 def find_config(given: str | Path) -> Path:
@@ -27,8 +27,7 @@ def find_config(given: str | Path) -> Path:
     own = CONFIGS / name.with_suffix(".yaml")
     if name.suffix in ("", ".yaml") and not name.is_absolute() and own.is_file():
         return own
-    names = [name for folder in (".", "compare", "paper", "recipes") for name in shipped(folder)]
-    raise UsageError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(names)}")
+    raise UsageError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(shipped())}")
 
 
 def find_configs(arguments: Sequence[str]) -> Iterator[str]:
