@@ -12,7 +12,7 @@ from vae_zoo.settings import arguments, class_name, conditions, differences, nea
     [
         ({"a": 1}, {"b": 2}, []),  # only where both say something
         ({"a": 1}, {"a": 2}, [("a", 1, 2)]),
-        ({"a": "1e-3"}, {"a": 0.001}, []),  # yaml reads 1e-3 as a text
+        ({"a": "1e-3"}, {"a": 0.001}, []),  # yaml reads 1e-3 as a string
         ({"a": {"b": {"c": 1}}}, {"a": {"b": {"c": 2}}}, [("a.b.c", 1, 2)]),
         ({"a": class_of("x.y.Gaussian", sigma=1.0)}, {"a": "Gaussian"}, []),
         ({"a": class_of("x.y.Gaussian")}, {"a": class_of("z.Gaussian")}, []),  # an exported class has two paths

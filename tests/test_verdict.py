@@ -15,11 +15,10 @@ def test_verdict_on_known_figures(tmp_path):
     said = said_of(compared(tmp_path))
     assert said[0] == "Sharp reconstructs best, by 30 % over Slow. MSE: Sharp < Slow < Base < Flow."
     # Seeds are 690, 691, 692 with all that have a density: nobody's is best.
-    assert "It is open which has the best density. NLL, nats: Base ≈ Flow ≈ Slow." in said
+    assert "Which model has the best density is undecided. NLL, nats: Base ≈ Flow ≈ Slow." in said
     assert "Floor is fastest, by 10 % over Base. s / epoch: Floor < Base < Flow < Sharp < Slow." in said
     assert said[-1] == (
-        "MSE held against Floor, whose codes are free of a prior: Sharp +6.6 %, Slow +53.0 %, Base +59.6 %, "
-        "Flow +62.9 %."
+        "MSE relative to Floor, whose codes follow no prior: Sharp +6.6 %, Slow +53.0 %, Base +59.6 %, Flow +62.9 %."
     )
 
 
@@ -31,19 +30,19 @@ def test_a_model_without_a_rate_is_never_the_best(tmp_path):
         made_run(tmp_path, "sharp", seed, mse=0.001, traits={"regularised": False})
     said = said_of(tmp_path)
     assert said[0].startswith("Slow reconstructs best") and "Sharp" not in said[0]
-    assert any(line.startswith("MSE held against Sharp") for line in said)
+    assert any(line.startswith("MSE relative to Sharp") for line in said)
 
 
 def test_what_the_seeds_do_not_allow_is_not_said(tmp_path):
     for seed, (a, b) in enumerate(((0.020, 0.022), (0.022, 0.021), (0.021, 0.023))):
         made_run(tmp_path, "base", seed, mse=a)
         made_run(tmp_path, "slow", seed, mse=b)
-    assert said_of(tmp_path)[0] == "It is open which reconstructs best. MSE: Base ≈ Slow."
+    assert said_of(tmp_path)[0] == "Which model reconstructs best is undecided. MSE: Base ≈ Slow."
 
 
 def test_one_seed_calls_none_the_best(tmp_path):
     said = said_of(compared(tmp_path, seeds=1))
-    assert said[0].startswith("There is one seed, so nothing tells what chance has done")
+    assert said[0].startswith("With one seed per model, differences may be chance")
     assert said[1] == "Sharp comes first by its MSE, by 30 % over Slow. MSE: Sharp, Slow, Base, Flow."
     assert not any(word in line for line in said for word in ("best,", "fastest", "<", "≈"))
 

@@ -21,7 +21,7 @@ IMMATERIAL = {
     *("data.cache_dir", "data.workers", "data.resident"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
 }
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a string"}
 
 
 def read(path: Path) -> Config:
@@ -87,7 +87,7 @@ def _same(ours: Any, theirs: Any, named: bool) -> bool:
     if isinstance(ours, dict) or isinstance(theirs, dict) or named:  # a class by its name alone, or with arguments
         return class_name(ours) == class_name(theirs)
     try:
-        return ours == theirs or float(ours) == float(theirs)  # yaml reads 1e-3 as a text
+        return ours == theirs or float(ours) == float(theirs)  # yaml reads 1e-3 as a string
     except (TypeError, ValueError):
         return False
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, and held against the command line and the data that they are used with."""
+"""Checkpoints: written whole, and checked against the command line and the data that they are used with."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def finished_epochs(saved: dict[str, Any]) -> int:
 
 
 def refuse_another_model(given: Config, saved: dict[str, Any]) -> None:
-    """Refuse a model other than the checkpoint's, which Lightning would take without a word.
+    """Refuse a model other than the checkpoint's, which Lightning would take silently.
 
     Args:
         given: the settings of the command line.

@@ -9,7 +9,7 @@ from vae_zoo.errors import UserError
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Train, or go on with a training, and say where things are."""
+    """Train, or resume a training, and say where things are."""
     with quiet():
         cli = ZooCLI("fit", arguments)
         last = cli.run_folder.checkpoint()
@@ -51,6 +51,6 @@ def _refuse(cli: ZooCLI) -> None:
 def _how_to_go_on(cli: ZooCLI) -> str:
     run = cli.run_folder
     if not run.checkpoint().exists():
-        return "stopped before the end of the first epoch, so there is nothing to go on with"
+        return "stopped before the end of the first epoch, so there is nothing to resume"
     config, last = short(run.config_file), short(run.checkpoint())
     return f"stopped; go on from the last epoch with\n  vae-zoo fit --config {config} --ckpt_path {last}"

@@ -1,4 +1,4 @@
-"""``vae-zoo interpolate``: what lies between two images."""
+"""``vae-zoo interpolate``: interpolations between pairs of images."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from vae_zoo.errors import UserError, require
 
 def run(arguments: Sequence[str]) -> None:
     """Interpolate, and write the picture."""
-    parser = make_parser("interpolate", "Put what lies between two images in a row.", 8, "pairs of images")
+    parser = make_parser("interpolate", "Interpolate between pairs of images.", 8, "pairs of images")
     add_images(parser)
     options = parser.parse_args(arguments)
     require(2, columns=options.columns)

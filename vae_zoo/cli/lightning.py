@@ -66,7 +66,7 @@ class ZooCLI(LightningCLI):
 
     Attributes:
         run_folder: the run.
-        saved: the checkpoint that is gone on from or measured; empty if there is none.
+        saved: the checkpoint that is resumed or evaluated; empty if there is none.
         arguments: of the Trainer's method, but for model and data.
     """
 
@@ -107,7 +107,7 @@ class ZooCLI(LightningCLI):
             checkpoint = find_checkpoint(given, where) if given else None
         if self.command == "fit" and self.run_dir and not checkpoint and Run(self.run_dir).checkpoint().exists():
             raise UserError(
-                f"run_dir {self.run_dir} has a run in it; give --ckpt_path auto to go on with it, or another folder"
+                f"run_dir {self.run_dir} has a run in it; give --ckpt_path auto to resume it, or another folder"
             )
         self.saved: dict[str, Any] = {}
         if checkpoint:
@@ -225,12 +225,12 @@ def short(path: Path) -> str:
 
 
 def _listed(value: Any) -> list[Any]:
-    """What may be one, several or none, as a new list."""
+    """Return one, several or no values as a new list."""
     return [] if value is None else [*value] if isinstance(value, list | tuple) else [value]
 
 
 def _pattern(folder: Path | str) -> Path:
-    """A folder as a pattern that fits nothing else."""
+    """Escape a folder's name for glob."""
     return Path(glob.escape(str(folder)))
 
 

@@ -1,4 +1,4 @@
-"""metrics.csv, which a resumed run goes on with, and the codes of a prediction."""
+"""metrics.csv, which a resumed run extends, and the codes of a prediction."""
 
 import csv
 import io
@@ -48,7 +48,7 @@ class KeepingWriter(ExperimentWriter):
 
 
 class MetricsCSV(CSVLogger):
-    """Lightning's CSV logger, but a resumed run goes on with its metrics.csv where Lightning deletes it.
+    """Lightning's CSV logger, but a resumed run extends its metrics.csv where Lightning deletes it.
 
     Args:
         folder: the run folder.

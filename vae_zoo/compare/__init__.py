@@ -1,1 +1,1 @@
-"""Train many models under identical conditions, and report who wins and what it costs."""
+"""Train many models under identical conditions, and report which model wins and what it costs."""

@@ -47,7 +47,7 @@ def _ordering(claim: Ordering, named: Mapping[str, Group]) -> Finding:
         return Finding(title, claim.source, f"with one seed each: {ranking}", "not shown")
     reversed_ = [(a, b) for a, b in combinations(order, 2) if place(a) > place(b) and ranking.apart(a, b)]
     if reversed_:
-        why = "; ".join(f"{a.label} is not before {b.label}" for a, b in reversed_)
+        why = "; ".join(f"{b.label} ranks ahead of {a.label}" for a, b in reversed_)
         return Finding(title, claim.source, f"{ranking}: {why}", "no")
     open_ = [(a, b) for a, b in pairwise(order) if not ranking.apart(a, b)]
     why = "; ".join(f"{a.label} and {b.label} are not told apart" for a, b in open_)
@@ -69,14 +69,14 @@ def _as_good_as(claim: AsGoodAs, named: Mapping[str, Group]) -> Finding:
     ours, theirs = values
     worse = beyond(ours, theirs, claim.margin, column.better)
     means = [sum(each.values()) / len(each) for each in values]
-    found = f"{means[0]:{column.format}} against {means[1]:{column.format}}, "
+    found = f"{means[0]:{column.format}} against {means[1]:{column.format}}"
     low, high = worse.bounds
     if high <= 0:
-        return Finding(title, claim.source, f"{found}within the margin", "yes")
+        return Finding(title, claim.source, f"{found}, within the margin", "yes")
     if low > 0:
-        return Finding(title, claim.source, f"{found}outside the margin", "no")
-    seeds = "one seed does" if math.isnan(worse.error) else "the seeds do"
-    return Finding(title, claim.source, f"{found}and {seeds} not tell whether that is within the margin", "not shown")
+        return Finding(title, claim.source, f"{found}, outside the margin", "no")
+    seeds = "one seed" if math.isnan(worse.error) else "the seeds"
+    return Finding(title, claim.source, f"{found}; {seeds} cannot show whether that is within the margin", "not shown")
 
 
 def beyond(ours: Mapping[Seed, float], theirs: Mapping[Seed, float], margin: float, better: int) -> Difference:

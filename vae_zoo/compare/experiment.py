@@ -91,8 +91,9 @@ class Experiment:
         self.console = Console(highlight=False, soft_wrap=True)
         names = [config.stem for config in configs]
         for what, values in (("configs", names), ("seeds", seeds), ("likelihoods", likelihoods)):
-            if len(set(values)) < len(values):
-                raise UserError(f"{what}: each must have another name, got {', '.join(map(str, values))}")
+            for value in values:
+                if list(values).count(value) > 1:
+                    raise UserError(f"{what}: names must be unique; {value} appears twice")
         self.comparison = self._describe(names, base, claims)
         self.resolve = resolve
         self.given = {config: resolve(config, []) for config in configs}

@@ -21,7 +21,7 @@ IN_PERCENT = ("mse", "fid", "seconds_per_epoch", "peak_memory_mb")
 def verdict(groups: Sequence[Group]) -> Iterator[str]:
     """Yield sentences on one setting; the figures are in the table."""
     if all(len(group.runs) == 1 for group in groups):
-        yield "There is one seed, so nothing tells what chance has done: models are listed, none is called the best."
+        yield "With one seed per model, differences may be chance: models are listed, and none is called the best."
     if len(there := machines(groups)) > 1:
         yield f"Time and memory are not ranked: the runs are from different machines, {' and '.join(there)}."
     for key, task in TASKS.items():
@@ -39,7 +39,7 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
             for group in rank(groups, KNOWN["mse"]).groups
         ]
         if away:
-            yield f"MSE held against {floor.label}, whose codes are free of a prior: {', '.join(away)}."
+            yield f"MSE relative to {floor.label}, whose codes follow no prior: {', '.join(away)}."
 
 
 def across(groups: Sequence[Group]) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _sentence(ranking: Ranking, task: str) -> str:
         return f"{first.label} comes first by its {ranking.column.title}{_ahead(ranking)}. {order}"
     if ranking.best:
         return f"{first.label} {task}{_ahead(ranking)}. {order}"
-    return f"It is open which {task}. {order}"
+    return f"Which model {task} is undecided. {order}"
 
 
 def _ahead(ranking: Ranking) -> str:
