@@ -60,7 +60,7 @@ class Evaluation(Callback):
                 measure.samples = nll_samples
         names = [measure.name for measure in self.measures]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise UserError(f"evaluation.metrics: each measure must have another name, got {', '.join(twice)} twice")
+            raise UserError(f"evaluation.metrics: names must be unique; {', '.join(twice)} appears twice")
         # Figures that are in results.json if, and only if, the list says so.
         self._covered = {measure.name for measure in defaults} | set(names) | {"loss", "reconstruction"}
         self._active: list[Measure] = []
