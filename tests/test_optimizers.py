@@ -86,3 +86,10 @@ def test_a_schedule_catches_up_and_does_not_run_ahead():
     for count, lr in ((0, 1.0), (3, 0.125), (3, 0.125), (1, 0.125)):
         catch_up(scheduler, count)
         assert scheduler.optimizer.param_groups[0]["lr"] == lr
+
+
+def test_a_rate_that_the_model_replaces_is_told():
+    with pytest.warns(
+        UserWarning, match="AdamW learns at the model's rate 0.25; a rate of its own counts if it is not"
+    ):
+        build_optimizer(partial(AdamW, lr=1e-3), weights(), 0.25, clipped=False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn import Parameter
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
@@ -32,6 +33,9 @@ def build_optimizer(
     except TypeError:  # a class that must be told its rate has been told
         return optimizer
     if optimizer.defaults["lr"] == usual:
+        if lr != usual:  # whoever has said `usual` on purpose must hear that
+            name = type(optimizer).__name__
+            rank_zero_warn(f"{name} learns at the model's rate {lr:g}; a rate of its own counts if it is not {usual:g}")
         for settings in (optimizer.defaults, *optimizer.param_groups):
             settings["lr"] = lr
     return optimizer

@@ -1,8 +1,10 @@
 """Settings as trees of plain values: read, compared, and explained where they are wrong."""
 
 import difflib
+import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -180,7 +182,8 @@ def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]
     name = _class_path(value)
     class_ = _find(name, base) if name else default
     if class_ is None:
-        yield f"{path}: there is no {name!r}{nearest(name or '', {c.__name__ for c in _concrete(base)})}"
+        why = _not_importable(name or "", base)
+        yield f"{path}: {why or f'there is no {name!r}' + nearest(name or '', {c.__name__ for c in _concrete(base)})}"
         return
     if not isinstance(value, dict):
         return
@@ -191,6 +194,20 @@ def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]
         elif key in parameters and (made := _made_by(parameters[key].annotation)):
             standard = parameters[key].default
             yield from _problems(f"{path}.{key}", below, made, standard if isinstance(standard, type) else made)
+
+
+def _not_importable(path: str, base: type) -> str | None:
+    """Why a class path that jsonargparse has tried is none of the base's; None if it is no path."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        return None
+    try:
+        found = vars(importlib.import_module(module)).get(name)
+    except Exception as error:  # a user's module can raise anything
+        return f"{path} cannot be imported: {type(error).__name__}: {error}"
+    if found is None:
+        return f"{module} has no {name}{nearest(name, [c for c in vars(sys.modules[module]) if c[:1].isupper()])}"
+    return f"{path} is not a {base.__module__}.{base.__name__}; derive it from that"
 
 
 def _made_by(annotation: Any) -> type | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from lightning.pytorch.loggers import TensorBoardLogger
+
 from vae_zoo.cli.checkpoints import finished_epochs
 from vae_zoo.cli.lightning import ZooCLI, short
 from vae_zoo.cli.process import quiet
@@ -21,7 +23,8 @@ def run(arguments: Sequence[str]) -> None:
         cli.say("run folder", cli.run_folder.folder)
         cli.say("images", cli.run_folder.picture("", 0).parent)
         root = cli.run_folder.folder if cli.run_dir else cli.run_folder.folder.parents[1]
-        cli.say("TensorBoard", f"tensorboard --logdir {short(root)}")
+        if any(isinstance(logger, TensorBoardLogger) for logger in cli.trainer.loggers):
+            cli.say("TensorBoard", f"tensorboard --logdir {short(root)}")
         if last.exists():
             cli.say("test it", f"vae-zoo test --ckpt_path {short(last)}")
 

@@ -154,7 +154,10 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         missing = re.search(r'(?:key "([\w.]+)":.*)?arguments are required: ([\w, ]+?)(?= -|$)', message)
         if missing:
             key, names = missing.groups()
-            there = f"give it as --{key}.{names}" if key else "give a yaml, such as --config vae"
+            # Of a class that is named below the key, jsonargparse tells the key alone.
+            pairs = zip(words, words[1:], strict=False)
+            named = [a[2:] for a, b in pairs if a.startswith(f"--{key}.") and re.fullmatch(r"[\w.]*[A-Z]\w*", b)]
+            there = f"give it as --{[key, *named][-1]}.{names}" if key else "give a yaml, such as --config vae"
             raise UsageError(f"required: {names}; {there}") from None
         raise UsageError(explain(str(error), words, SECTIONS, SCALARS)) from None
 

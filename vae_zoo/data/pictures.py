@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vae_zoo.data.files import Files
@@ -65,6 +65,8 @@ def read_pictures(
     for name, files, member in islice(_find(given), n):
         try:
             images.append(torch.from_numpy(decode(files.read(member), shape).copy()))
+        except UnidentifiedImageError as error:  # whose message has an address in memory
+            raise UserError(f"{name} is not a picture that can be read") from error
         except Exception as error:  # a damaged file can make a decoder raise anything
             raise UserError(f"{name} is not a picture that can be read: {error}") from error
         names.append(name)

@@ -20,9 +20,11 @@ from vae_zoo.distributions import InitialisedPrior, Prior
 from vae_zoo.errors import UserError, require
 from vae_zoo.models.base import Evaluated, GenerativeModel, ImageModel, JointModel, WithoutDensity, inference
 from vae_zoo.objectives import Figures
+from vae_zoo.runs import NO_FIGURES
 from vae_zoo.trace import Trace
 
-OWN_FIGURES = {"loss", "elbo", "reconstruction", "kl", "mse", "mse_sampled", "nll"}  # no objective may replace them
+# No objective may replace these, the model's own figures and what else stands in results.json.
+OWN_FIGURES = {"loss", "elbo", "reconstruction", "kl", "mse", "mse_sampled", "nll"} | NO_FIGURES
 
 
 class Autoencoder(GenerativeModel):
@@ -205,7 +207,7 @@ class LatentVariableModel(Autoencoder, JointModel):
         reduced = self.objective(trace)
         bound, further = (reduced, {}) if isinstance(reduced, Tensor) else reduced
         if taken := further.keys() & OWN_FIGURES:
-            raise UserError(f"objective: a further figure cannot be called {min(taken)!r}, which is another figure")
+            raise UserError(f"objective: a further figure cannot be called {min(taken)!r}, which has another meaning")
         return bound, further
 
     @inference
