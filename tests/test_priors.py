@@ -72,7 +72,7 @@ def test_the_kl_to_a_learned_mixture_is_the_integral():
     assert trace.kl_per_dimension is None
 
 
-@models_that(takes="prior")
+@models_that(takes="prior", density=True)  # a discriminator's prior is fixed
 @pytest.mark.slow
 def test_a_prior_with_its_settings_survives_a_checkpoint(cls, tmp_path):
     model = small(cls, prior=partial(LearnedMixture, components=2))
