@@ -196,6 +196,7 @@ def figures_of(folder):
     return found
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
     configs = [str(REPOSITORY / "configs" / f"{name}.yaml") for name in ("vae", "aae")]
     words = ["--configs", *configs, "--likelihoods", "OptimalGaussian", "--epochs", "8"]
@@ -255,6 +256,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
         assert {"latent", "lr"} <= set(start.hparams)
 
 
+@pytest.mark.slow
 def test_one_crash_does_not_end_the_rest_but_a_misspelt_key_does(shapes, tmp_path, monkeypatch, capfd):
     """A model that fails is told at the end; a key that no run understands, at once, in its own words."""
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
