@@ -35,6 +35,7 @@ def test_mistakes_on_the_command_line(words, status, message, tmp_path, monkeypa
     assert not (tmp_path / "comparison").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", sorted((REPOSITORY / "configs" / "compare").glob("*.yaml")), ids=lambda path: path.stem
 )

@@ -51,6 +51,7 @@ def coco(server, out, n, *more):
     return main(["data", "coco", "--url", server, "--out", str(out), "--n", str(n), *more])
 
 
+@pytest.mark.slow
 def test_only_the_chosen_pictures_are_fetched_and_make_a_data_set(server, shapes, tmp_path):
     assert coco(server, tmp_path / "coco", 30) == 0
     names = {path.name for path in (tmp_path / "coco" / "images").iterdir()}

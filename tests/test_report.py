@@ -244,6 +244,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "Sharp reconstructs best, by 30 % over Slow." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_report_of_1200_epochs_takes_seconds(tmp_path):
     for name in ("base", "slow", "flow", "sharp"):
         for seed in range(3):
@@ -274,6 +275,7 @@ def browser():
     chrome.quit()
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser(tmp_path, browser):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

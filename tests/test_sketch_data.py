@@ -13,6 +13,7 @@ from vae_zoo.errors import UserError
 from vae_zoo.strokes import lengths
 
 
+@pytest.mark.slow
 def test_the_published_sheep():
     path = shared("sketch/aaron_sheep.npz")
     data = Sketches(str(path))
