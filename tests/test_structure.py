@@ -22,7 +22,6 @@ likelihoods
 distributions
 flows strokes
 rendering
-schedules
 models
 metrics
 callbacks

@@ -80,11 +80,12 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
 
     def turns(self) -> list[Turn]:
         """One for each side: discriminator, generator."""
+        sides = (
+            (self.discriminator, self.discriminator_optimizer, self.discriminator_lr),
+            (self.generator, self.generator_optimizer, self.generator_lr),
+        )
         adam = partial(Adam, betas=(self.beta1, 0.999), fused=True)
-        return [
-            Turn(self.discriminator.parameters(), self.discriminator_optimizer or adam, self.discriminator_lr),
-            Turn(self.generator.parameters(), self.generator_optimizer or adam, self.generator_lr),
-        ]
+        return [Turn(side.parameters(), given or partial(adam, lr=lr), lr) for side, given, lr in sides]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Take one step of each optimizer."""
