@@ -58,6 +58,16 @@ def test_decode_is_antialiased():
     assert np.abs(decode(encoded(stripes, "PNG"), (3, 16, 16)).astype(float) - 127.5).max() < 12
 
 
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_a_jpeg_has_the_pixels_of_its_png(size):
+    """Fine coloured stripes, where decoding at a fraction of the size shows most."""
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    content = jpeg(noise)
+    png = encoded(np.asarray(Image.open(io.BytesIO(content)).convert("RGB")), "PNG")
+    difference = np.abs(decode(content, (3, size, size)).astype(float) - decode(png, (3, size, size)))
+    assert difference.mean() < 0.6 and difference.max() <= 8
+
+
 def test_decode_turns_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise

@@ -143,6 +143,15 @@ def test_discretised_logistic_sums_to_one_and_its_mean_is_right(centre, log_scal
         assert p.mean.item() == pytest.approx((log_prob.exp() * VALUES.flatten()).sum().item(), abs=2e-6)
 
 
+@pytest.mark.parametrize("log_scale", torch.arange(-16.0, 5.0).tolist())
+def test_the_256_values_sum_to_one_in_float32(log_scale):
+    """Also where the scale is so small that all the mass is at a bin's edge: the edge of two bins is one number."""
+    centre = torch.cat([torch.rand(100), (torch.arange(100) + 0.5) / 255]).view(-1, 1, 1)
+    p = DiscretisedLogisticPixels(centre[:, None], torch.tensor(log_scale))
+    total = p.log_prob((torch.arange(256) / 255).view(256, 1, 1, 1, 1)).double().exp().sum(0)
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=2e-5)
+
+
 def test_discretised_logistic_is_the_difference_of_the_distribution_function():
     p = DiscretisedLogisticPixels(torch.tensor(0.4).double().view(1, 1, 1), torch.tensor(-1.5).double())
     scale = math.exp(-1.5)

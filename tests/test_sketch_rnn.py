@@ -174,10 +174,12 @@ def test_temperature_divides_logits_and_multiplies_variances(temperature):
     torch.testing.assert_close(drawn[:, :2].T.cov(), covariance, atol=0.06, rtol=0)
 
 
-def test_a_correlation_that_would_overflow_is_held():
+@pytest.mark.parametrize("log_sigma, r", [(0, 1e4), (-1e3, 0), (1e3, 0), (-1e3, 1e4), (-1e3, -1e4)])
+def test_scales_and_correlations_that_would_overflow_are_held(log_sigma, r):
     model, x = small(SketchRNN), sketches(3)
     with torch.no_grad():
-        model.likelihood.linear.bias[15:18] = 1e4  # r of each normal
+        bias = model.likelihood.linear.bias
+        bias[9:15], bias[15:18] = log_sigma, r  # of each normal
     loss = model.training_step((x, None), 0)
     loss.backward()
     assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters())

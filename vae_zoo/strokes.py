@@ -18,6 +18,7 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.networks import Shape
 
 ROW = 5
+LARGEST_LOG_SIGMA = 10.0  # a point 1e4 from a mean has u = 2e8, whose square times cosh(r)^2 is still a float32
 LARGEST_R = 10.0  # tanh of it is 1 - 4e-9; the cosh of 90 would overflow
 START, END = (0.0, 0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -209,8 +210,8 @@ class StrokeDecoder(Conditional):
         weight, mean, log_sigma, r, pen = at_least_float32(self.linear(outputs)).split(
             [m, 2 * m, 2 * m, m, 3], -1
         )  # N T .
-        mean, log_sigma, r = mean.unflatten(-1, (m, 2)), log_sigma.unflatten(-1, (m, 2)), r.clamp(-LARGEST_R, LARGEST_R)
-        return Points(weight, mean, log_sigma, r, pen), state
+        log_sigma = log_sigma.clamp(-LARGEST_LOG_SIGMA, LARGEST_LOG_SIGMA).unflatten(-1, (m, 2))
+        return Points(weight, mean.unflatten(-1, (m, 2)), log_sigma, r.clamp(-LARGEST_R, LARGEST_R), pen), state
 
     def sample(self, z: Tensor, temperature: float = 1.0) -> Tensor:
         """Sample a sketch for each code (N, D): (N, T, 5), T what the longest needs (Ha & Eck 2017, eq. 8).

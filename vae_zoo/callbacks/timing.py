@@ -3,6 +3,8 @@
 import resource
 import statistics
 import sys
+from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -20,18 +22,21 @@ class Timing(Callback):
     Logged after each epoch: timing/seconds_per_epoch, images_per_second, data_wait_share, peak_memory_mb,
     train_seconds. data_wait_share is the share of the time between one step's end and the next one's begin: fetching
     the batch, moving it to the device, and Lightning's own work; so it bounds the wait for data from above.
+    peak_memory_mb, of 10^6 bytes, is of the same stretch of time: the device's allocations, or the whole process on a
+    CPU, whose peak only Linux can begin anew.
     """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
-        self._begin = self._step_end = self._pause = self._waited = self._paused = 0.0
+        self._begin = self._step_end = self._pause = self._waited = self._paused = self._peak = 0.0
         self._images = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         _synchronise(pl_module)
+        _forget_peak_memory(pl_module)
         self._begin = self._step_end = perf_counter()
-        self._waited = self._paused = 0.0
+        self._waited = self._paused = self._peak = 0.0
         self._images = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -47,16 +52,18 @@ class Timing(Callback):
             _synchronise(pl_module)
             seconds = perf_counter() - self._begin - self._paused
             epoch = {"seconds": seconds, "waited": self._waited, "images": float(self._images)}
-            self.epochs.append(epoch | {"peak_memory_mb": _peak_memory(pl_module)})
+            self.epochs.append(epoch | {"peak_memory_mb": max(self._peak, _peak_memory(pl_module))})
         self._step_end = perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock, for a validation in the middle of an epoch."""
         _synchronise(pl_module)
+        self._peak = max(self._peak, _peak_memory(pl_module))
         self._pause = perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock again."""
+        _forget_peak_memory(pl_module)
         self._step_end = perf_counter()
         self._paused += self._step_end - self._pause
 
@@ -93,9 +100,20 @@ def _synchronise(pl_module: LightningModule) -> None:
         torch.accelerator.synchronize()
 
 
+def _forget_peak_memory(pl_module: LightningModule) -> None:
+    """Begin to look for the peak anew, where the system can: what came before training does not count."""
+    if pl_module.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(pl_module.device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory(pl_module: LightningModule) -> float:
-    """The device's allocations at their highest, or the whole process on a CPU, in MB (10^6 bytes)."""
+    """The device's allocations, or the whole process on a CPU, at their highest since `_forget_peak_memory`, in MB."""
     if pl_module.device.type == "cuda":
         return torch.cuda.max_memory_allocated(pl_module.device) / 1e6
+    if sys.platform == "linux":  # where ru_maxrss is a parent's, if that was larger when it started this process
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(status["VmHWM"].removesuffix(" kB")) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -22,7 +22,7 @@ from vae_zoo.data.files import Files
 from vae_zoo.data.pictures import Shape, decode
 from vae_zoo.errors import UserError
 
-VERSION = 1  # of what decode() makes: raise it with any change of pixels, and old caches are left alone
+VERSION = 2  # of what decode() makes: raise it with any change of pixels, and old caches are left alone
 
 
 class Cache(NamedTuple):
