@@ -66,10 +66,14 @@ def test_order_is_reversed_between_steps():
     assert (matrix != 0).all()
 
 
-def test_a_new_step_keeps_most_of_z():
-    step, z = IAFStep(6, CONTEXT, 32, 2), torch.randn(100, 6)
-    kept = step(z, torch.randn(100, CONTEXT))[1].exp()
-    assert 0.7 < kept.mean() < 0.9  # sigmoid(1.5) = 0.82
+@pytest.mark.parametrize("steps", [1, 2, 4, 16])
+def test_a_new_flow_is_close_to_the_identity_whatever_its_length(steps):
+    posterior = FlowPosterior(nn.Flatten(), latent=6, context=CONTEXT, steps=steps, hidden=32, depth=2)
+    q = posterior(torch.randn(200, 12 + CONTEXT))
+    start = q.base.rsample()
+    z, log_q = q._push(start, torch.zeros_like(start))
+    assert 0.85 < log_q.neg().exp().mean() < 0.95  # of a dimension's scale
+    assert (z - (start.flip(-1) if steps % 2 else start)).square().mean() < 0.1 * start.square().mean()
 
 
 @pytest.mark.parametrize("bias", [-1e4, 1e4])

@@ -30,7 +30,7 @@ def decode(content: bytes, shape: Shape) -> np.ndarray:
     """
     channels, height, width = shape
     with Image.open(io.BytesIO(content)) as image:
-        # A large JPEG is decoded at 1/2, 1/4 or 1/8, upright or not. It stays eight times as large as what is asked for,
+        # A large JPEG is decoded at 1/2, 1/4 or 1/8, upright or not. It stays eight times as large as what comes out,
         # so that its pixels are those of a PNG of the same picture but for rounding; at twice, some were 50 levels off.
         image.draft("RGB", (8 * max(height, width), 8 * max(height, width)))
         if image.mode.startswith(("I", "F")):
