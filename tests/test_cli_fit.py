@@ -280,3 +280,23 @@ def test_images_that_are_not_square(shapes, tmp_path, monkeypatch):
     (results,) = tmp_path.glob("runs/vae/version_0/results.json")
     assert json.loads(results.read_text())["shape"] == [3, 32, 48]
     assert Image.open("sample.png").size == (48, 32)
+
+
+DENORMAL = """
+import torch
+from lightning.pytorch import Callback
+
+class Look(Callback):
+    def on_train_start(self, trainer, pl_module):
+        smallest = torch.full((1 << 22,), 1e-38) / 1000  # shared by the threads
+        print("of", torch.get_num_threads(), "threads", smallest.count_nonzero().item(), "numbers are below 1e-38")
+"""
+
+
+@pytest.mark.slow
+def test_numbers_too_small_to_matter_are_zero_on_every_thread(shapes, tmp_path, monkeypatch):
+    (tmp_path / "look.py").write_text(DENORMAL)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    words = options(data__root=shapes, trainer__max_epochs=1)
+    done = vae_zoo("fit", "--config", CONFIG, "--trainer.callbacks", "[{class_path: look.Look}]", *words, cwd=tmp_path)
+    assert "of 2 threads 0 numbers are below 1e-38" in done.stdout

@@ -13,7 +13,6 @@ from vae_zoo.conditional import Conditional, at_least_float32, diagonal_normal
 from vae_zoo.errors import require
 from vae_zoo.trace import Autoregressive
 
-
 START = 0.9  # of the scale of z, what all steps of a new flow together leave
 
 
@@ -77,8 +76,8 @@ class IAFStep(nn.Module):
 
     z' = sigma z + (1 - sigma) m,  sigma = sigmoid(s),  [m, s] = MADE(z, h),  log|det dz'/dz| = sum log sigma
 
-    The bias of s begins at logit(start), so that a new step leaves z as it is but for a small part. (The paper begins at
-    1 to 2; with sigmoid(1.5) = .82 four steps shrink z to .45 of its scale, and the posterior begins half collapsed.)
+    The bias of s begins at logit(start), so that a new step leaves z almost as it is. (The paper begins at 1
+    to 2; with sigmoid(1.5) = .82 four steps shrink z to .45 of its scale, and the posterior begins half collapsed.)
 
     Args:
         latent: D.

@@ -28,7 +28,7 @@ from vae_zoo.cli.checkpoints import (
     refuse_other_data,
 )
 from vae_zoo.cli.loggers import CodeWriter, MetricsCSV
-from vae_zoo.cli.process import keep_freed_memory
+from vae_zoo.cli.process import flush_denormals, keep_freed_memory
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
@@ -75,6 +75,7 @@ class ZooCLI(LightningCLI):
 
     def __init__(self, command: str, arguments: Sequence[str]) -> None:
         self.command = command
+        flush_denormals()
         super().__init__(
             GenerativeModel,
             DataModule,

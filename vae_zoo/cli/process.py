@@ -1,4 +1,4 @@
-"""What a training wants of its process: few and plain warnings, which is undone, and memory that is kept."""
+"""What a training wants of its process: few and plain warnings, which is undone, fast arithmetic and kept memory."""
 
 import ctypes
 import logging
@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
+
+import torch
 
 LOGGERS = tuple(map(logging.getLogger, ("lightning.pytorch", "lightning.fabric")))
 
@@ -34,6 +36,16 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
             with suppress(ValueError):  # only a main thread has signals
                 signal.signal(signal.SIGINT, interrupt)  # which Lightning turns off at the first
+
+
+def flush_denormals() -> None:
+    """Let the CPU take numbers below 1e-38 for zero, in this thread and those that it starts.
+
+    Small importance weights make gradients so small, and an Intel CPU computes with such numbers in microcode: an IWAE
+    with 5 draws takes three times as long there. Threads keep what was set when they were started, so it comes before
+    the first operation on several threads.
+    """
+    torch.set_flush_denormal(True)
 
 
 def keep_freed_memory() -> None:
