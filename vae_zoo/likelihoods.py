@@ -13,6 +13,9 @@ from torch.distributions import Distribution, Independent
 from vae_zoo.conditional import Conditional, at_least_float32
 from vae_zoo.errors import require_positive
 
+__all__ = ["Bernoulli", "DiscretisedLogistic", "Gaussian", "LearnedGaussian", "Likelihood", "LikelihoodFactory"]
+__all__ += ["OptimalGaussian"]
+
 
 class Likelihood(Conditional):
     """p(x|z) of images with values in [0, 1], built around a decoder that ends without an activation.

@@ -98,13 +98,7 @@ class GenerativeModel(LightningModule, ABC):
     @property
     def traits(self) -> Traits:
         """What the model declares."""
-        return Traits(
-            density=self.density,
-            conditional=self.conditional,
-            regularised=self.regularised,
-            encodes=self.encodes,
-            pixels=self.pixels,
-        )
+        return Traits(**{trait: getattr(self, trait) for trait in Traits.__annotations__})  # type: ignore[typeddict-item]
 
     @abstractmethod
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
