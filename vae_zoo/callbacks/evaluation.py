@@ -11,15 +11,13 @@ from torchmetrics import CatMetric
 
 from vae_zoo.callbacks import charts
 from vae_zoo.callbacks.environment import environment, git_revision, global_seed
-from vae_zoo.callbacks.of_trainer import data_of, run_of
+from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
 from vae_zoo.callbacks.timing import Timing, summarise
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, Measure, ModelFigure
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
 from vae_zoo.runs import Results
-
-TIMINGS = ("seconds_per_epoch", "images_per_second", "data_wait_share", "peak_memory_mb", "train_seconds")
 
 
 class Evaluation(Callback):
@@ -100,28 +98,16 @@ class Evaluation(Callback):
             metric.reset()
             metric.to(pl_module.device)
         for measure in measures:
-            measure.begin(_model(pl_module), data_of(trainer))
+            measure.begin(model_of(pl_module), data_of(trainer))
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Measure a batch."""
-        self._update(_model(pl_module), batch, outputs)
+        self._update(model_of(pl_module), batch, outputs)
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Measure a batch, and the figures that no measure covers."""
         x, y = batch
@@ -130,10 +116,10 @@ class Evaluation(Callback):
             if name not in self._covered | self._further.keys():
                 self._further[name] = ModelFigure(name).to(pl_module.device)
         for measure in self._further.values():
-            measure.update(_model(pl_module), x, y, outputs)
-        self._update(_model(pl_module), batch, outputs)
+            measure.update(model_of(pl_module), x, y, outputs)
+        self._update(model_of(pl_module), batch, outputs)
         if (trace := outputs["trace"]) and self._projector.wants_more:
-            self._projector.add(trace.centre, _model(pl_module).pictures(x), y)
+            self._projector.add(trace.centre, model_of(pl_module).pictures(x), y)
 
     def _update(self, model: GenerativeModel, batch: tuple[Tensor, Tensor], evaluated: Evaluated) -> None:
         for measure in self._active:
@@ -173,7 +159,7 @@ class Evaluation(Callback):
         self._projector.log(trainer)
         reasons = {name: value for name, value in found.items() if isinstance(value, str)}
         figures = {name: numbers.get(name) for name in found}
-        run.write_results(self._results(trainer, _model(pl_module), figures, reasons))
+        run.write_results(self._results(trainer, model_of(pl_module), figures, reasons))
 
     def _results(
         self, trainer: Trainer, model: GenerativeModel, figures: dict[str, float | None], reasons: dict[str, str]
@@ -195,19 +181,10 @@ class Evaluation(Callback):
             epochs=len(epochs),
             seed=seed if seed is not None else global_seed(),
             split_sha256=data.split_sha256 if data else None,
-            timing={
-                **(summarise(epochs) if epochs else dict.fromkeys(TIMINGS)),
-                "epoch_seconds": [epoch["seconds"] for epoch in epochs],
-            },
+            timing={**summarise(epochs), "epoch_seconds": [epoch["seconds"] for epoch in epochs]},
             environment=environment(trainer),
             git_revision=git_revision(),
         )
-
-
-def _model(pl_module: LightningModule) -> GenerativeModel:
-    if not isinstance(pl_module, GenerativeModel):
-        raise TypeError(f"Evaluation needs a vae_zoo model, got {type(pl_module).__name__}")
-    return pl_module
 
 
 def _saved_state(trainer: Trainer) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The run that callbacks write to, and the data that they may consult."""
+"""The run that callbacks write to, the data that they may consult, and the model."""
 
 from pathlib import Path
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from vae_zoo.data.module import DataModule
+from vae_zoo.models import GenerativeModel
 from vae_zoo.runs import Run
 
 
@@ -33,3 +34,10 @@ def run_of(trainer: Trainer) -> Run | None:
 def data_of(trainer: Trainer) -> DataModule | None:
     """Return the data module; None where a Trainer was given loaders alone."""
     return trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it, and does not declare it
+
+
+def model_of(pl_module: LightningModule) -> GenerativeModel:
+    """Return the model, which must be one of this package's kind."""
+    if not isinstance(pl_module, GenerativeModel):
+        raise TypeError(f"the callbacks of vae_zoo need a vae_zoo model, got {type(pl_module).__name__}")
+    return pl_module

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
-from vae_zoo.callbacks.of_trainer import data_of, run_of
+from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 
@@ -54,13 +54,11 @@ class EpochPictures(Callback, ABC):
         run = run_of(trainer)
         if run is None:
             return
-        if not isinstance(pl_module, GenerativeModel):
-            raise TypeError(f"{type(self).__name__} needs a vae_zoo model, got {type(pl_module).__name__}")
         self._written = epoch
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
             torch.manual_seed(self.seed)
-            for kind, picture in self.render(trainer, pl_module):
+            for kind, picture in self.render(trainer, model_of(pl_module)):
                 path = run.picture(kind, epoch, ".svg" if isinstance(picture, str) else ".png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_suffix(".partial")
@@ -139,7 +137,7 @@ class LabelGrid(EpochPictures):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a model that takes no labels."""
-        if not isinstance(pl_module, GenerativeModel) or not pl_module.labels:
+        if not model_of(pl_module).labels:
             raise UserError(f"LabelGrid needs a model that takes labels, such as CVAE, got {type(pl_module).__name__}")
 
     def render(self, trainer: Trainer, model: GenerativeModel) -> Iterator[tuple[str, Tensor]]:

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from vae_zoo.callbacks.of_trainer import model_of
 from vae_zoo.callbacks.pictures import EpochPictures, captioned, fixed_batch
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
@@ -43,7 +44,8 @@ class Drawings(EpochPictures):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a model that does not make sketches."""
-        if not isinstance(pl_module, GenerativeModel) or pl_module.pixels or not pl_module.has_temperature:
+        model = model_of(pl_module)
+        if model.pixels or not model.has_temperature:
             raise UserError(f"Drawings needs a model of sketches, such as SketchRNN, got {type(pl_module).__name__}")
 
     def render(self, trainer: Trainer, model: GenerativeModel) -> Iterator[tuple[str, Tensor | str]]:

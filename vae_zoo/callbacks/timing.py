@@ -69,10 +69,8 @@ class Timing(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what is known so far."""
-        if self.epochs:
-            pl_module.log_dict(
-                {f"timing/{name}": value for name, value in summarise(self.epochs).items()}, rank_zero_only=True
-            )
+        figures = {f"timing/{name}": value for name, value in summarise(self.epochs).items()}
+        pl_module.log_dict(figures, rank_zero_only=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measured epochs, plain numbers."""
@@ -84,7 +82,9 @@ class Timing(Callback):
 
 
 def summarise(epochs: list[dict[str, float]]) -> dict[str, float]:
-    """Reduce the measured epochs, at least one, to the figures of `Timing`."""
+    """Reduce the measured epochs to the figures of `Timing`; of none there are none."""
+    if not epochs:
+        return {}
     warm = epochs[1:] or epochs
     return {
         "seconds_per_epoch": statistics.median(epoch["seconds"] for epoch in warm),
