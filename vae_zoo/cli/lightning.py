@@ -27,7 +27,7 @@ from vae_zoo.cli.checkpoints import (
     refuse_another_model,
     refuse_other_data,
 )
-from vae_zoo.cli.loggers import CodeWriter, MetricsCSV
+from vae_zoo.cli.loggers import MetricsCSV
 from vae_zoo.cli.process import flush_denormals, keep_freed_memory
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
@@ -160,8 +160,6 @@ class ZooCLI(LightningCLI):
             )
         if not config.plugins:
             kwargs["plugins"] = [WholeCheckpoints()]
-        if self.command == "predict":
-            callbacks.append(CodeWriter(self.run_folder.codes_file))
         try:
             return super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:

@@ -1,50 +1,13 @@
-"""metrics.csv, which a resumed run extends, and the codes of a prediction."""
+"""metrics.csv, which a resumed run extends."""
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
-from torch import Tensor
 
-
-class KeepingWriter(ExperimentWriter):
-    """Lightning's writer of metrics.csv, which replaces the file by a whole one where Lightning empties it first."""
-
-    def keep(self, epochs: int) -> None:
-        """Keep the lines of the first epochs."""
-        rows = [row for row in self._rows() if row["epoch"].isdigit() and int(row["epoch"]) < epochs]
-        self.metrics_keys = list(rows[0]) if rows else []
-        self._replace(rows)
-
-    def _check_log_dir_exists(self) -> None:
-        """Leave what is there."""
-
-    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        self._replace(self._rows())
-
-    def _rows(self) -> list[dict[str, str]]:
-        path = Path(self.metrics_file_path)
-        with open(path, newline="") if path.is_file() else io.StringIO() as file:
-            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
-
-    def _replace(self, rows: list[dict[str, str]]) -> None:
-        path = Path(self.metrics_file_path)
-        if not self.metrics_keys:
-            path.unlink(missing_ok=True)
-            return
-        with open(path.with_suffix(".partial"), "w", newline="") as file:
-            writer = csv.DictWriter(file, self.metrics_keys)
-            writer.writeheader()
-            writer.writerows(rows)
-        path.with_suffix(".partial").replace(path)
+from vae_zoo.runs import Run
 
 
 class MetricsCSV(CSVLogger):
@@ -65,24 +28,12 @@ class MetricsCSV(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         """The writer, with the lines that are there already."""
         if self._experiment is None:
-            self._experiment = KeepingWriter(self.log_dir)
-            self._experiment.keep(self.epochs)
+            rows: list[dict[str, Any]] = []
+            for row in Run(Path(self.log_dir)).rows():
+                whole = None not in row and None not in row.values()  # a killed training may leave a part of a line
+                if whole and row["epoch"].isdigit() and int(row["epoch"]) < self.epochs:
+                    rows.append(row)
+            self._experiment = ExperimentWriter(self.log_dir)  # deletes the file
+            self._experiment.metrics = rows
+            self._experiment.save()
         return super().experiment
-
-
-class CodeWriter(BasePredictionWriter):
-    """Write the predicted codes z (N, D) and the labels' names to a ``.npz``."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(write_interval="epoch")
-        self.path = path
-
-    def write_on_epoch_end(
-        self, trainer: Trainer, pl_module: LightningModule, predictions: Sequence[Tensor], batch_indices: Sequence[Any]
-    ) -> None:
-        """Write the file."""
-        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        labels = np.concatenate([y.numpy() for _, y in datamodule.predict_dataloader()])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        codes = np.concatenate([codes.float().cpu().numpy() for codes in predictions])
-        np.savez(self.path, z=codes, label=np.array(datamodule.facts.label_names)[labels[: len(codes)]])

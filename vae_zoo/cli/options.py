@@ -29,7 +29,7 @@ CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Ev
 SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CALLBACKS, "trainer": Trainer}
 FACTS = {field.name for field in dataclasses.fields(Facts)}  # what a model may be told of the data
 SCALARS = {"config", "seed_everything", "compile", "run_dir", "help"}
-SCALARS |= {"ckpt_path", "weights_only", "verbose", "return_predictions"}  # of the Trainer's methods
+SCALARS |= {"ckpt_path", "weights_only", "verbose"}  # of the Trainer's methods
 TRAININGS = [name for name in shipped() if not name.startswith("compare/")]
 
 
@@ -50,7 +50,6 @@ HELP = {
     "ckpt_path": "a checkpoint; last: that of the newest run; auto: the same, or none if there is none",
     "weights_only": "read plain values alone from the checkpoint",
     "verbose": "print the figures (default: %(default)s)",
-    "return_predictions": "keep the codes in memory, too",
     "model": f"{_names(vae_zoo.models, GenerativeModel)}, or your own, module.Class. "
     "Its arguments follow, as in --model.latent 128",
     "model.help": "list the model's arguments, as in --model.help VAE",
@@ -128,7 +127,7 @@ def make_parser(command: str) -> tuple[Parser, list[str]]:
     parser.add_argument("--run_dir", type=Path | None)
     parser.add_argument("--seed_everything", type=bool | int, default=0)
     parser.add_argument("--compile", type=bool, default=False)
-    skip: set[str | int] = {*LightningCLI.subcommands()[command]}
+    skip: set[str | int] = {*LightningCLI.subcommands()[command], "return_predictions"}
     arguments = parser.add_method_arguments(Trainer, command, as_group=False, skip=skip)
     for key, class_ in SECTIONS.items():
         parser.add_lightning_class_args(class_, key, subclass_mode=key in ("model", "data"))
