@@ -8,14 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from datetime import timedelta
 from pathlib import Path
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from vae_zoo import settings
 from vae_zoo.compare.comparison import Comparison, parse_claims
@@ -133,13 +132,17 @@ class Experiment:
             self.console.print(f"{len(self.plans) - len(waiting)} of {len(self.plans)} runs are finished")
         failed: list[Plan] = []
         running: dict[Plan, tuple[subprocess.Popen, Iterator[list[str]]]] = {}
-        columns = TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        remaining = TextColumn("{task.fields[left]}")
+        columns = TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+        bar: dict[str, Any] = {
+            "console": self.console,
+            "disable": not self.console.is_terminal,
+            "speed_estimate_period": math.inf,
+        }
         said = time.monotonic()
         done = dict.fromkeys(self.plans, 0)
         try:
-            with Progress(*columns, remaining, console=self.console, disable=not self.console.is_terminal) as progress:
-                task = progress.add_task("", total=self.epochs * len(self.plans), left="")
+            with Progress(*columns, **bar) as progress:
+                task = progress.add_task("", total=self.epochs * len(self.plans))
                 while waiting or running:
                     while waiting and len(running) < self.jobs:
                         plan = waiting.pop(0)
@@ -156,11 +159,11 @@ class Experiment:
                         failed += [plan] if process.returncode else []
                         self._ended(plan, process.returncode)
                     done = {plan: max(before, plan.run.epoch) for plan, before in done.items()}
-                    left = self._time_left(done)
-                    progress.update(task, completed=sum(done.values()), left=left)
+                    progress.update(task, completed=sum(done.values()))
                     if not self.console.is_terminal and time.monotonic() - said > REPORT:
-                        said = time.monotonic()
-                        self.console.print(f"epochs {sum(done.values())}/{self.epochs * len(self.plans)} {left}")
+                        said, left = time.monotonic(), progress.tasks[0].time_remaining
+                        about = "" if left is None else f", about {timedelta(seconds=left)} left"
+                        self.console.print(f"epochs {sum(done.values())}/{self.epochs * len(self.plans)}{about}")
         finally:
             for process, _ in running.values():
                 process.kill()
@@ -281,27 +284,6 @@ class Experiment:
                         f"comparison has identical conditions: give --{name} for all of them"
                     )
 
-    def _time_left(self, done: dict[Plan, int]) -> str:
-        """From what an epoch of each configuration takes, or of the others where it has not had one."""
-        known: dict[Path, float] = {}
-        for plan, epochs in done.items():
-            if epochs and (seconds := _seconds_per_epoch(plan.folder, epochs)):
-                known[plan.config] = seconds
-        if not known:
-            return ""
-        typical = fmean(known.values())
-        left = sum((self.epochs - epochs) * known.get(plan.config, typical) for plan, epochs in done.items())
-        minutes = math.ceil(left / self.jobs / 60)
-        hours = f"{minutes // 60} h " if minutes >= 60 else ""
-        return f"about {hours}{minutes % 60} min left"
-
-
-@cache
-def _seconds_per_epoch(folder: Path, epochs: int) -> float | None:
-    """Of training, after so many epochs."""
-    measured = [point.seconds for point in Run(folder).curve() if math.isfinite(point.seconds)]
-    return measured[-1] / len(measured) if measured else None
-
 
 def _argument(option: str) -> str | None:
     """The model's argument that an option is about; None for an option about something else."""
@@ -313,7 +295,7 @@ def _summary(plan: Plan) -> str:
     results = plan.run.tested
     mse = results["figures"].get("mse")
     said = "" if mse is None else f"test MSE {mse:.4f}, "
-    seconds = results["timing"]["seconds_per_epoch"]
+    seconds = results["timing"].get("seconds_per_epoch")
     return f"{said}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
 
 
