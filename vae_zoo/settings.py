@@ -54,7 +54,7 @@ def arguments(config: Config, section: str) -> Config:
     return (config.get(section) or {}).get("init_args") or {}
 
 
-def conditions(config: Config, whole: bool = False) -> Config:
+def conditions(config: Config, whole: bool = False, likelihood: bool = True) -> Config:
     """Return what must be equal in two trainings for their models to be compared, as far as it is said, by option.
 
     Seed, epochs and pictures are not among it.
@@ -62,9 +62,12 @@ def conditions(config: Config, whole: bool = False) -> Config:
     Args:
         config: the settings of a training.
         whole: whether all arguments of the model are, as in two trainings of one model.
+        likelihood: whether the likelihood is, as in one setting of a comparison.
     """
     model, trainer = arguments(config, "model"), dict(config.get("trainer") or {})
     trainer.pop("max_epochs", None)
+    if not likelihood:
+        model = {name: value for name, value in model.items() if name != "likelihood"}
     found = {f"model.{name}": model[name] for name in (model if whole else SHARED) if name in model}
     found |= {f"data.{name}": value for name, value in arguments(config, "data").items()}
     found |= {f"trainer.{name}": value for name, value in trainer.items()}
@@ -105,8 +108,8 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
     """
     try:
         sources = list(_given(arguments))
-    except yaml.YAMLError as error:
-        return f"{error.args[0]} is not a configuration file: {' '.join(str(error.__cause__).split())}"
+    except UserError as error:
+        return str(error)
     chosen = dict(sections)
     for _, config in sources:
         for key, base in sections.items():
@@ -154,15 +157,7 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
         name, equals, value = argument.partition("=")
         value = value if equals else following
         if name in ("--config", "-c"):
-            try:
-                config = yaml.safe_load(Path(value).read_text())
-            except yaml.YAMLError as error:
-                raise yaml.YAMLError(value) from error
-            except (OSError, ValueError):
-                continue  # then jsonargparse's message says so
-            if not isinstance(config, dict):
-                raise yaml.YAMLError(value) from ValueError("it holds no settings")
-            yield value, config
+            yield value, read(Path(value))
         elif name.startswith("--"):
             nested: Any = value
             for key in reversed(name[2:].split(".")):

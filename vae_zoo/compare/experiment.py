@@ -251,38 +251,33 @@ class Experiment:
         return results is not None and results["epochs"] == self.epochs
 
     def _refuse_differences(self) -> None:
-        first: tuple[Plan, settings.Config] | None = None
         others = [run for run in find_runs(self.out) if run.exists]
         resolved: dict[tuple[Path, str | None], settings.Config] = {}
         for plan in self.plans:
             if (like := (plan.config, plan.likelihood)) not in resolved:  # its other seeds are resolved alike
                 resolved[like] = self.resolve(plan.config, self._shared_options(plan))
             config = resolved[like]
-            ours = settings.conditions(config)
             there = plan.run
-            if there.exists:
-                here, was = (settings.conditions(each, whole=True) for each in (config, there.config))
-                found = list(settings.differences(here, was))
-                if there.epoch > self.epochs:
-                    found.append(("epochs", self.epochs, there.epoch))
-                for name, here, was in found:
-                    raise UserError(f"{name} is {here!r} here, but {was!r} in {plan.folder}; choose another --out")
-                trained = there.results_file.is_file() or any(there.checkpoint().parent.glob("*.ckpt"))
-                if trained and not self._finished(plan) and not there.checkpoint().is_file():
-                    last = there.checkpoint().relative_to(there.folder)
-                    raise UserError(f"{there.folder} has no {last} to go on from; remove it to train it anew")
             for other in others:
-                for name, here, was in settings.differences(ours, settings.conditions(other.config)):
-                    if not name.startswith("model.likelihood"):
-                        raise UserError(f"{name} is {here!r} here, but {was!r} in {other.folder}; choose another --out")
-            if first is None:
-                first = plan, ours
-            for name, here, was in settings.differences(ours, first[1]):
-                if name.split(".")[:2] != ["model", "likelihood"] or plan.likelihood == first[0].likelihood:
-                    raise UserError(
-                        f"{name} is {here!r} for {plan.config.stem}, but {was!r} for {first[0].config.stem}; a "
-                        f"comparison has identical conditions: give --{name} for all of them"
-                    )
+                own = other.folder == plan.folder
+                ours, theirs = (settings.conditions(each, own, likelihood=own) for each in (config, other.config))
+                found = list(settings.differences(ours, theirs))
+                if own and other.epoch > self.epochs:
+                    found.append(("epochs", self.epochs, other.epoch))
+                for name, here, was in found:
+                    raise UserError(f"{name} is {here!r} here, but {was!r} in {other.folder}; choose another --out")
+            trained = there.results_file.is_file() or any(there.checkpoint().parent.glob("*.ckpt"))
+            if trained and not self._finished(plan) and not there.checkpoint().is_file():
+                last = there.checkpoint().relative_to(there.folder)
+                raise UserError(f"{there.folder} has no {last} to go on from; remove it to train it anew")
+            first = self.plans[0]
+            alike, both = plan.likelihood == first.likelihood, (config, resolved[first.config, first.likelihood])
+            ours, theirs = (settings.conditions(each, likelihood=alike) for each in both)
+            for name, here, was in settings.differences(ours, theirs):
+                raise UserError(
+                    f"{name} is {here!r} for {plan.config.stem}, but {was!r} for {first.config.stem}; a "
+                    f"comparison has identical conditions: give --{name} for all of them"
+                )
 
 
 def _argument(option: str) -> str | None:

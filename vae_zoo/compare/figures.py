@@ -136,12 +136,10 @@ def refuse_differences(runs: Sequence[Run]) -> None:
     for run in runs:
         like = first.setdefault((run.likelihood, run.name), run)  # seeds of one model have all its arguments alike
         for other, whole in ((runs[0], False), (like, True)):
-            ours, theirs = (settings.conditions(each.config, whole) for each in (other, run))
+            ours, theirs = (settings.conditions(each.config, whole, likelihood=whole) for each in (other, run))
             found = list(settings.differences(ours, theirs))
             if other.tested["split_sha256"]:
                 found = [difference for difference in found if difference[0] not in FILES]
-            if not whole:
-                found = [difference for difference in found if not difference[0].startswith("model.likelihood")]
             if other.tested["split_sha256"] != run.tested["split_sha256"]:
                 found.append(("split_sha256", other.tested["split_sha256"], run.tested["split_sha256"]))
             for name, here, there in found:
