@@ -43,7 +43,7 @@ def close(shown, truth):
 def test_grids_are_written_at_the_chosen_epochs_and_the_last(tmp_path):
     fit(tmp_path, SampleImages(epochs=[0, 2]), model=small(JOINT), epochs=3)
     assert names(tmp_path) == [f"{kind}_{n:04d}.png" for kind in ("reconstructions", "samples") for n in (0, 2, 3)]
-    assert list(Run(tmp_path).pictures("samples")) == [0, 2, 3]
+    assert list(Run(tmp_path).pictures["samples"]) == [0, 2, 3]
 
 
 @pytest.mark.slow

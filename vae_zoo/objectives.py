@@ -4,7 +4,7 @@ Below them the two losses of adversarial training.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 from torch.distributions import Independent, Normal
@@ -14,7 +14,6 @@ from vae_zoo.errors import UserError
 from vae_zoo.trace import Trace
 
 Figures = Mapping[str, Tensor]  # by name, (B,) each
-Objective = Callable[[Trace], Tensor | tuple[Tensor, Figures]]  # (B,), or with further figures to be logged
 
 
 def elbo(trace: Trace) -> Tensor:

@@ -105,20 +105,14 @@ class Run:
         """Return the file of a picture, ``images/samples_0005.png``; each grid has a file of its own."""
         return self.folder / "images" / f"{kind}_{epoch:04d}{suffix}"
 
-    def pictures(self, kind: str) -> dict[int, Path]:
-        """Return by epoch the pictures of one kind that are there."""
-        return {epoch: path for kind_, epoch, path in self._pictures() if kind_ == kind}
-
     @property
-    def kinds(self) -> list[str]:
-        """The kinds of pictures that are there."""
-        return sorted({kind for kind, _, _ in self._pictures()})
-
-    def _pictures(self) -> Iterator[tuple[str, int, Path]]:
-        """Kind, epoch and file of each picture."""
+    def pictures(self) -> dict[str, dict[int, Path]]:
+        """The pictures that are there, by kind and epoch."""
+        found: dict[str, dict[int, Path]] = {}
         for path in sorted((self.folder / "images").glob("*.png")):
             if named := re.fullmatch(r"(.+)_(\d{4,})", path.stem):
-                yield named[1], int(named[2]), path
+                found.setdefault(named[1], {})[int(named[2])] = path
+        return found
 
     @property
     def exists(self) -> bool:

@@ -112,10 +112,10 @@ class Tile(NamedTuple):
 
 def wall(groups: Sequence[Group]) -> dict[str, list[list[Tile]]]:
     """Return for each kind of picture a row of tiles for each epoch, of one setting's first seeds."""
-    runs = {group.label: group.runs[0] for group in groups}
+    there = {group.label: group.runs[0].pictures for group in groups}
     rows: dict[str, list[list[Tile]]] = {}
-    for kind in sorted({kind for run in runs.values() for kind in run.kinds}):
-        pictures = {label: run.pictures(kind) for label, run in runs.items()}
+    for kind in sorted({kind for pictures in there.values() for kind in pictures}):
+        pictures = {label: found.get(kind, {}) for label, found in there.items()}
         for epoch in sorted({epoch for found in pictures.values() for epoch in found}):
             tiles = [
                 Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", _url(found.get(epoch)))

@@ -112,23 +112,22 @@ def _claim(where: str, given: Any, configs: Sequence[str]) -> Claim:
         if not isinstance(order, list | tuple) or len(order) < 2 or len({*order}) < len(order):
             raise UserError(f"{where}.order: it must be a list of two or more configs, each once, got {order!r}")
         for name in order:
-            _check_config(f"{where}.order", name, configs)
-        return Ordering(_figure(where, given), tuple(order), str(given["source"]))
+            _check(f"{where}.order", "config", name, configs)
+        return Ordering(given["figure"], tuple(order), str(given["source"]))
     _check_keys(where, given, AsGoodAs)
     early, late = (_after(f"{where}.{key}", given[key], configs) for key in ("early", "late"))
     margin = given["margin"]
     if not isinstance(margin, int | float):
         raise UserError(f"{where}.margin: it must be a number, such as 0.05 for 5 %, got {margin!r}")
     require(0, **{f"{where}.margin": margin})
-    figure = _figure(where, given)
-    if not KNOWN[figure].better:
-        raise UserError(f"{where}.figure: {figure} is neither better when it is low nor when it is high")
-    return AsGoodAs(figure, early, late, float(margin), str(given["source"]))
+    if not KNOWN[given["figure"]].better:
+        raise UserError(f"{where}.figure: {given['figure']} is neither better when it is low nor when it is high")
+    return AsGoodAs(given["figure"], early, late, float(margin), str(given["source"]))
 
 
 def _after(where: str, given: Any, configs: Sequence[str]) -> After:
     _check_keys(where, given, After)
-    _check_config(f"{where}.config", given["config"], configs)
+    _check(f"{where}.config", "config", given["config"], configs)
     if not isinstance(given["epoch"], int):
         raise UserError(f"{where}.epoch: it must be a whole number, got {given['epoch']!r}")
     require(1, **{f"{where}.epoch": given["epoch"]})
@@ -136,25 +135,19 @@ def _after(where: str, given: Any, configs: Sequence[str]) -> After:
 
 
 def _check_keys(where: str, given: Any, kind: type) -> None:
-    """Refuse anything but a dict with all of a claim's keys."""
+    """Refuse anything but a dict with all of a claim's keys, and a figure that is known."""
     names = [field.name for field in fields(kind)]
     if not isinstance(given, dict):
         raise UserError(f"{where}: it must have the keys {', '.join(names)}, got {given!r}")
     for key in given:
-        if key not in names:
-            raise UserError(f"{where}: there is no key {key!r}{nearest(str(key), names)}")
+        _check(where, "key", key, names)
     for name in names:
         if given.get(name) is None:
             raise UserError(f"{where}: {name} is missing; a claim of this kind has {', '.join(names)}")
+    if "figure" in names:
+        _check(f"{where}.figure", "figure", given["figure"], list(KNOWN))
 
 
-def _check_config(where: str, name: Any, configs: Sequence[str]) -> None:
-    if name not in configs:
-        raise UserError(f"{where}: there is no config {name!r} in this comparison{nearest(str(name), configs)}")
-
-
-def _figure(where: str, given: dict[str, Any]) -> str:
-    figure = given["figure"]
-    if figure not in KNOWN:
-        raise UserError(f"{where}.figure: there is no figure {figure!r}{nearest(str(figure), KNOWN)}")
-    return figure
+def _check(where: str, what: str, name: Any, known: Sequence[str]) -> None:
+    if name not in known:
+        raise UserError(f"{where}: there is no {what} {name!r}{nearest(str(name), known)}")
