@@ -121,9 +121,7 @@ class MLPEncoder(Network):
     """
 
     def __init__(self, shape: Shape, features: int, width: int = 200, depth: int = 2) -> None:
-        super().__init__(
-            _Images(shape), nn.Flatten(), *_tanh_layers(math.prod(check_shape(shape)), features, width, depth)
-        )
+        super().__init__(_Images(shape), nn.Flatten(), *_tanh_layers(math.prod(shape), features, width, depth))
 
 
 class MLPDecoder(Network):
