@@ -12,6 +12,8 @@ from vae_zoo.compare.columns import KNOWN
 from vae_zoo.errors import UserError, require
 from vae_zoo.settings import nearest
 
+CONFIG = "config {!r} in this comparison"
+
 
 @dataclass(frozen=True)
 class Ordering:
@@ -112,7 +114,7 @@ def _claim(where: str, given: Any, configs: Sequence[str]) -> Claim:
         if not isinstance(order, list | tuple) or len(order) < 2 or len({*order}) < len(order):
             raise UserError(f"{where}.order: it must be a list of two or more configs, each once, got {order!r}")
         for name in order:
-            _check(f"{where}.order", "config", name, configs)
+            _check(f"{where}.order", CONFIG, name, configs)
         return Ordering(given["figure"], tuple(order), str(given["source"]))
     _check_keys(where, given, AsGoodAs)
     early, late = (_after(f"{where}.{key}", given[key], configs) for key in ("early", "late"))
@@ -127,7 +129,7 @@ def _claim(where: str, given: Any, configs: Sequence[str]) -> Claim:
 
 def _after(where: str, given: Any, configs: Sequence[str]) -> After:
     _check_keys(where, given, After)
-    _check(f"{where}.config", "config", given["config"], configs)
+    _check(f"{where}.config", CONFIG, given["config"], configs)
     if not isinstance(given["epoch"], int):
         raise UserError(f"{where}.epoch: it must be a whole number, got {given['epoch']!r}")
     require(1, **{f"{where}.epoch": given["epoch"]})
@@ -140,14 +142,14 @@ def _check_keys(where: str, given: Any, kind: type) -> None:
     if not isinstance(given, dict):
         raise UserError(f"{where}: it must have the keys {', '.join(names)}, got {given!r}")
     for key in given:
-        _check(where, "key", key, names)
+        _check(where, "key {!r}", key, names)
     for name in names:
         if given.get(name) is None:
             raise UserError(f"{where}: {name} is missing; a claim of this kind has {', '.join(names)}")
     if "figure" in names:
-        _check(f"{where}.figure", "figure", given["figure"], list(KNOWN))
+        _check(f"{where}.figure", "figure {!r}", given["figure"], list(KNOWN))
 
 
 def _check(where: str, what: str, name: Any, known: Sequence[str]) -> None:
     if name not in known:
-        raise UserError(f"{where}: there is no {what} {name!r}{nearest(str(name), known)}")
+        raise UserError(f"{where}: there is no {what.format(name)}{nearest(str(name), known)}")
