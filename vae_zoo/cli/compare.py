@@ -77,13 +77,12 @@ def parse(arguments: Sequence[str]) -> Experiment:
         if options.configs is not FOUR:  # other models are typed, among which those of its base and claims need not be
             claims = None
             given.pop("base", None)
-        for key in given:
+        for key, value in given.items():
             if key not in {*own, *SECTIONS}:
                 raise UsageError(
                     f"{options.config}: there is no key {key!r}{nearest(key, {*own, *SECTIONS, 'claims'})}"
                 )
-        for key in given:
-            if given[key] is None:
+            if value is None:
                 raise UsageError(f"{options.config}: {key} has no value; leave it out for the default")
         overrides = [option for key in SECTIONS if key in given for option in _flat(f"--{key}", given[key])]
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
