@@ -1,13 +1,44 @@
 """metrics.csv, which a resumed run extends."""
 
+import csv
+import io
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from vae_zoo.runs import Run
+
+class KeepingWriter(ExperimentWriter):
+    """Lightning's writer of metrics.csv, which replaces the file by a whole one where Lightning empties it first."""
+
+    def keep(self, epochs: int) -> None:
+        """Keep the lines of the first epochs."""
+        rows = [row for row in self._rows() if row["epoch"].isdigit() and int(row["epoch"]) < epochs]
+        self.metrics_keys = list(rows[0]) if rows else []
+        self._replace(rows)
+
+    def _check_log_dir_exists(self) -> None:
+        """Leave what is there."""
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        self._replace(self._rows())
+
+    def _rows(self) -> list[dict[str, str]]:
+        path = Path(self.metrics_file_path)
+        with open(path, newline="") if path.is_file() else io.StringIO() as file:
+            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+
+    def _replace(self, rows: list[dict[str, str]]) -> None:
+        path = Path(self.metrics_file_path)
+        if not self.metrics_keys:
+            path.unlink(missing_ok=True)
+            return
+        with open(path.with_suffix(".partial"), "w", newline="") as file:
+            writer = csv.DictWriter(file, self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(rows)
+        path.with_suffix(".partial").replace(path)
 
 
 class MetricsCSV(CSVLogger):
@@ -28,12 +59,6 @@ class MetricsCSV(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         """The writer, with the lines that are there already."""
         if self._experiment is None:
-            rows: list[dict[str, Any]] = []
-            for row in Run(Path(self.log_dir)).rows():
-                whole = None not in row and None not in row.values()  # a killed training may leave a part of a line
-                if whole and row["epoch"].isdigit() and int(row["epoch"]) < self.epochs:
-                    rows.append(row)
-            self._experiment = ExperimentWriter(self.log_dir)  # deletes the file
-            self._experiment.metrics = rows
-            self._experiment.save()
+            self._experiment = KeepingWriter(self.log_dir)
+            self._experiment.keep(self.epochs)
         return super().experiment

@@ -22,7 +22,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come whole from memory
         warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")  # a resumed run
-        warnings.filterwarnings("ignore", message=".*Experiment logs directory.*exists and is not empty.*")  # likewise
         warnings.filterwarnings("ignore", message=".*Total length of .* is zero.*")  # no image left to validate on
         warnings.filterwarnings("ignore", message=".*WeightAveraging.*outside the 'fit' stage.*")  # they are averaged
         warnings.filterwarnings("ignore", category=DeprecationWarning)
