@@ -22,7 +22,7 @@ def networks(channels):
     return encoder, Network(nn.ConvTranspose2d(2, 8, 2, 2), nn.SiLU(), nn.ConvTranspose2d(8, 3, 2, 2))
 
 
-class SpatialAE(JointModel, ReconstructionModel):
+class CodeOfMaps(JointModel, ReconstructionModel):
     regularised = False
     tiny = {}
 
@@ -56,7 +56,7 @@ class SpatialIWAE(SpatialVAE):
         return objectives.iwae(trace)
 
 
-spatial = pytest.mark.parametrize("cls", [SpatialAE, SpatialVAE, SpatialIWAE])
+spatial = pytest.mark.parametrize("cls", [CodeOfMaps, SpatialVAE, SpatialIWAE])
 
 
 @spatial

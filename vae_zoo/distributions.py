@@ -103,7 +103,7 @@ class InitialisedPrior(Prior):
         """Take so many training images (N, C, H, W), once, before the first training."""
 
 
-PriorFactory = Callable[[int | Shape, Shape, Conditional], Prior]
+PriorFactory = Callable[[Any, Shape, Conditional], Prior]  # latent is a number or, of a code of maps, their shape
 
 
 class StandardNormal(Prior):
