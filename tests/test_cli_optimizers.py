@@ -59,3 +59,13 @@ def test_bfloat16_with_clipped_gradients(config, shapes, doodles, tmp_path, monk
     status = call("fit", "--config", config, *options_for(config, **small, **where))
     assert status == 0 or "steps its optimizers itself; leave it out" in capsys.readouterr().err
     assert (status == 0) or config != config_that(automatic_optimization=True)
+
+
+@pytest.mark.parametrize("has, slow", [({"avx2": True, "avx512_bf16": False}, True), ({"amx_bf16": True}, False)])
+def test_bfloat16_on_a_cpu_without_its_instructions_is_warned_of(has, slow, shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    words = options(data__root=shapes, trainer__precision="bf16-mixed", trainer__max_epochs=0)
+    assert call("fit", "--config", "vae", *words) == 0
+    warning = "this CPU has no instructions for trainer.precision bf16-mixed; 32-true is faster"
+    assert (warning in capsys.readouterr().err) == slow

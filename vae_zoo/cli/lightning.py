@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch._functorch import config as functorch_config
 
@@ -28,7 +29,7 @@ from vae_zoo.cli.checkpoints import (
     refuse_other_data,
 )
 from vae_zoo.cli.loggers import MetricsCSV
-from vae_zoo.cli.process import flush_denormals, keep_freed_memory
+from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
@@ -161,10 +162,13 @@ class ZooCLI(LightningCLI):
         if not config.plugins:
             kwargs["plugins"] = [WholeCheckpoints()]
         try:
-            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+            trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
             self._remove_if_new()
             raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        if trainer.precision.startswith("bf16") and trainer.strategy.root_device.type == "cpu" and not computes_bf16():
+            rank_zero_warn(f"this CPU has no instructions for trainer.precision {trainer.precision}; 32-true is faster")
+        return trainer
 
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint that does not fit the data; compile the networks, if asked to."""

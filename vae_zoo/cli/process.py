@@ -48,6 +48,11 @@ def flush_denormals() -> None:
     torch.set_flush_denormal(True)
 
 
+def computes_bf16() -> bool:
+    """Whether the CPU has instructions for bfloat16; without them a step takes several times as long as in float32."""
+    return any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that is freed, for the next step.
 
