@@ -2,22 +2,25 @@
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from tests.conftest import REPOSITORY, SMALL, call, vae_zoo
+from tests.conftest import REPOSITORY, SMALL, call
+from tests.forking import Forked, forks
 from tests.run_folders import CONFIG, change_setting, made_run
+from vae_zoo.compare import experiment as experiments
 from vae_zoo.compare.comparison import Comparison
 from vae_zoo.compare.experiment import Experiment
 from vae_zoo.errors import UserError
@@ -168,17 +171,65 @@ def test_the_base_is_the_first_where_none_is_given(experiment, tmp_path):
 
 def compare(*arguments, cwd, shapes, **options):
     """A comparison of seconds, as words."""
-    words = SMALL | {"data.root": shapes, "data.cache_dir": cwd / "cache", "data.n_val": 12} | options
+    words = SMALL | {"data.root": shapes, "data.cache_dir": cwd / "cache"} | options
+    words |= {f"model.{network}.init_args.width": 4 for network in ("encoder", "decoder")}
     del words["trainer.max_epochs"]
     return ["compare", *arguments, *(word for name, value in words.items() for word in (f"--{name}", str(value)))]
 
 
-def started(words, cwd):
-    command = [str(Path(sys.executable).with_name("vae-zoo")), *map(str, words)]
-    # A shell without job control starts what runs in the background, such as these tests, with Ctrl-C ignored.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=subprocess.STDOUT, text=True, preexec_fn=heed)
+class Moments:
+    """When a comparison of vae, then aae is killed, each moment as a function that says whether it has come."""
+
+    def __init__(self, out, monkeypatch):
+        self.vae, self.aae = (Run(out / "OptimalGaussian" / name / "seed_0") for name in ("vae", "aae"))
+        self.report, self.tear = out / "report.html", out.with_name("tear")
+        save = TorchCheckpointIO.save_checkpoint
+
+        def torn(io, checkpoint, path, *given):
+            """Save a checkpoint; if it is asked for, half of it, and wait to be killed."""
+            save(io, checkpoint, path, *given)
+            if self.tear.exists():
+                os.truncate(path, os.path.getsize(path) // 2)
+                self.tear.unlink()
+                time.sleep(100)
+
+        monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", torn)
+
+    def begins(self):
+        return self.vae.log_file.exists()
+
+    def is_in_the_first_epoch(self):
+        return self.vae.split_file.exists()
+
+    def is_after_some_epochs(self):
+        return self.vae.epoch >= 2
+
+    def writes_a_checkpoint(self):
+        if not hasattr(self, "asked"):
+            self.asked = self.tear.touch()
+        return not self.tear.exists()
+
+    def tests(self):
+        return "$ vae-zoo test" in self.vae.log_file.read_text()
+
+    def is_between_two_runs(self):
+        return self.vae.results_file.exists()
+
+    def is_in_another_run(self):
+        return self.aae.epoch >= 2
+
+    def is_about_to_report(self):
+        return self.aae.results_file.exists()
+
+
+def kill(process, output, number, moment):
+    """Send a signal at a moment, and return what was said."""
+    while not moment():
+        assert process.poll() is None, output.read_text()
+        time.sleep(0.002)
+    process.send_signal(number)
+    process.wait()
+    return output.read_text()
 
 
 def figures_of(folder):
@@ -197,52 +248,63 @@ def figures_of(folder):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
+def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path, monkeypatch):
+    """The command as typed in a shell once, then forks of this process, which start in a tenth of the time."""
     configs = [str(REPOSITORY / "configs" / f"{name}.yaml") for name in ("vae", "aae")]
-    words = ["--configs", *configs, "--likelihoods", "OptimalGaussian", "--epochs", "8"]
-    whole = compare(*words, "--out", "whole", cwd=tmp_path, shapes=shapes)
-    said = vae_zoo(*whole, cwd=tmp_path).stdout
-    assert "vae, OptimalGaussian, seed 0: test MSE" in said and "report.html" in said
+    words = ["--configs", *configs, "--likelihoods", "OptimalGaussian", "--epochs", "4"]
+    moments, output = Moments(tmp_path / "cut", monkeypatch), tmp_path / "output"
+    cut = compare(*words, "--out", tmp_path / "cut", cwd=tmp_path, shapes=shapes)
+    with open(output, "w") as file:
+        typed = [Path(sys.executable).with_name("vae-zoo"), *map(str, cut)]
+        process = subprocess.Popen(typed, cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
+    kill(process, output, signal.SIGKILL, moments.is_in_the_first_epoch)
+    assert process.returncode == -signal.SIGKILL and not moments.vae.checkpoint().exists()
 
-    cut = compare(*words, "--out", "cut", cwd=tmp_path, shapes=shapes)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiments, "subprocess", forks)
 
-    def epochs(name):
-        return Run(tmp_path / "cut" / "OptimalGaussian" / name / "seed_0").epoch
+    def started(words):
+        with open(output, "w") as file:
+            return Forked([sys.executable, "-m", "vae_zoo.cli", *words], file)
 
-    def begun():
-        return (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "split.json").exists()
+    def done(words):
+        assert started(words).wait() == 0, output.read_text()
+        return output.read_text()
 
-    kills = [
-        (signal.SIGKILL, begun),  # in the first epoch
-        (signal.SIGKILL, lambda: epochs("vae") >= 3),
-        (signal.SIGINT, lambda: epochs("aae") >= 2),
-    ]
-    for kill, moment in kills:
-        process = started(cut, tmp_path)
-        while not moment():
-            assert process.poll() is None, process.communicate()[0]
-            time.sleep(0.01)
-        process.send_signal(kill)
-        said = process.communicate()[0]
-        assert process.returncode != 0 and (kill != signal.SIGINT or "the same command goes on" in said)
-    done = vae_zoo(*cut, cwd=tmp_path).stdout
-    assert "1 of 2 runs are finished" in done
+    whole = done(compare(*words, "--out", tmp_path / "whole", cwd=tmp_path, shapes=shapes))
+    assert "vae, OptimalGaussian, seed 0: test MSE" in whole and "report.html" in whole
+
+    kill(started(cut), output, signal.SIGKILL, moments.begins)
+    kill(started(cut), output, signal.SIGKILL, moments.is_in_the_first_epoch)
+    kill(started(cut), output, signal.SIGKILL, moments.is_after_some_epochs)
+    kill(started(cut), output, signal.SIGKILL, moments.writes_a_checkpoint)
+    assert list(moments.vae.checkpoint().parent.glob("*.partial"))
+    kill(started(cut), output, signal.SIGKILL, moments.tests)
+    assert not moments.vae.results_file.exists()
+    kill(started(cut), output, signal.SIGKILL, moments.is_between_two_runs)
+    process = started(cut)
+    assert "the same command goes on" in kill(process, output, signal.SIGINT, moments.is_in_another_run)
+    assert process.returncode == 1
+    kill(started(cut), output, signal.SIGKILL, moments.is_about_to_report)
+    assert not moments.report.exists()
+
+    assert "2 of 2 runs are finished" in done(cut) and moments.report.exists()
     ours, theirs = figures_of(tmp_path / "cut"), figures_of(tmp_path / "whole")
-    assert ours == theirs and len(ours) == 2 and len(ours["OptimalGaussian/vae/seed_0"][1]) == 8 + 1
+    assert ours == theirs and len(ours) == 2 and len(ours["OptimalGaussian/vae/seed_0"][1]) == 4 + 1
     # Nothing was trained twice to the end: the logs have a line for each start.
-    log = (tmp_path / "cut" / "OptimalGaussian" / "aae" / "seed_0" / "log.txt").read_text()
+    log = moments.aae.log_file.read_text()
     assert log.count("$ vae-zoo fit") == 2 and log.count("$ vae-zoo test") == 1
 
     # What is finished is left alone.
-    before = (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "results.json").stat().st_mtime
-    assert "2 of 2 runs are finished" in vae_zoo(*cut, cwd=tmp_path).stdout
-    assert (tmp_path / "cut" / "OptimalGaussian" / "vae" / "seed_0" / "results.json").stat().st_mtime == before
+    before = moments.vae.results_file.stat().st_mtime
+    assert "2 of 2 runs are finished" in done(cut)
+    assert moments.vae.results_file.stat().st_mtime == before
 
     # More epochs go on from there.
-    more = ["9" if word == "8" else word for word in cut]
-    assert "2 of 2 runs" not in vae_zoo(*more, "--jobs", "2", cwd=tmp_path).stdout
-    assert {results["epochs"] for results, _, _ in figures_of(tmp_path / "cut").values()} == {9}
-    assert "9 epochs" in (tmp_path / "cut" / "report.md").read_text()
+    more = ["5" if word == "4" else word for word in cut]
+    assert "2 of 2 runs" not in done([*more, "--jobs", "2"])
+    assert {results["epochs"] for results, _, _ in figures_of(tmp_path / "cut").values()} == {5}
+    assert "5 epochs" in (tmp_path / "cut" / "report.md").read_text()
 
     # TensorBoard: all runs under one folder, the same tags, and the final figures among the hyper-parameters.
     multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path / "whole"))
@@ -256,9 +318,16 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path):
         assert {"latent", "lr"} <= set(start.hparams)
 
 
+def test_a_training_ends_with_the_process_that_started_it(tmp_path):
+    command = [sys.executable, "-m", "vae_zoo.compare.child", "fit", "--config", "vae", "--data.root", "nowhere"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.communicate() == (None, b"") and process.returncode == 1  # before it has looked for its data
+
+
 @pytest.mark.slow
 def test_one_crash_does_not_end_the_rest_but_a_misspelt_key_does(shapes, tmp_path, monkeypatch, capfd):
     """A model that fails is told at the end; a key that no run understands, at once, in its own words."""
+    monkeypatch.setattr(experiments, "subprocess", forks)
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     wrong = Path("configs/vae.yaml").read_text().replace("samples: 1 ", "samples: 0 ")  # its own argument: refused late
