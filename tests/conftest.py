@@ -1,5 +1,7 @@
 """Fixtures: the real data where it is there, small drawn data sets, and the command run as a user types it."""
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -36,21 +38,29 @@ SMALL = {
     "trainer.enable_progress_bar": "false",
     "evaluation.nll_samples": 3,
 }
+# And a small model, of a config that has such networks.
+TINY = {
+    "model.encoder.width": 4,
+    "model.decoder.width": 4,
+    "model.width": 8,
+    "model.encoder_width": 16,
+    "model.decoder_width": 16,
+}
 
 every_config = pytest.mark.parametrize("config", CONFIGS, ids=[config.stem for config in CONFIGS])
 
 
-def options(**changes):
+def options(small=SMALL, **changes):
     """SMALL as command-line options; `data__root=x` changes --data.root."""
-    merged = SMALL | {name.replace("__", "."): value for name, value in changes.items()}
+    merged = small | {name.replace("__", "."): value for name, value in changes.items()}
     return [word for name, value in merged.items() for word in (f"--{name}", str(value))]
 
 
 def options_for(config, **changes):
-    """`options`, but of those for model and data only what stands in the yaml, which is complete."""
+    """`options`, and a small model, but for model and data only what stands in the yaml, which is complete."""
     given = yaml.safe_load(Path(config).read_text())
     takes = {section: given[section]["init_args"] for section in ("data", "model")}
-    words = options(**changes)
+    words = options(SMALL | TINY, **changes)
     kept = []
     for option, value in zip(words[::2], words[1::2], strict=True):
         section, _, name = option[2:].partition(".")
@@ -113,12 +123,15 @@ def doodles(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(shapes, tmp_path_factory):
-    """A VAE fitted and tested by the command, and its folder."""
+    """The folder of a VAE fitted and tested by the command, and what that said."""
     folder = tmp_path_factory.mktemp("trained")
     arguments = options(data__root=shapes, trainer__max_epochs=6, images__epochs="[0,5,50]")
-    fit = vae_zoo("fit", "--config", "vae", *arguments, cwd=folder)
-    test = vae_zoo("test", cwd=folder)  # the newest run, with the settings that it was trained with
-    return folder, fit, test
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.chdir(folder)
+        assert call("fit", "--config", "vae", *arguments) == 0
+        assert call("test") == 0  # the newest run, with the settings that it was trained with
+    return folder, said.getvalue()
 
 
 @pytest.fixture

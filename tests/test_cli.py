@@ -85,14 +85,17 @@ class Pictures(COCODataModule):
 
 
 @pytest.mark.slow
-def test_a_module_in_the_current_folder(shapes, tmp_path):
+def test_a_module_in_the_current_folder(shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mynet.py").write_text(MODULE)
     (tmp_path / "yaml.py").write_text("raise ImportError('what is installed comes first')")
     own = ["--model", "mynet.Mine", "--model.encoder", "mynet.TinyEncoder", "--model.encoder.width", 5]
     words = options(data__root=shapes, trainer__max_epochs=1)
     vae_zoo("fit", "--config", "vae", *own, "--data", "mynet.Pictures", *words, cwd=tmp_path)
+    monkeypatch.delitem(sys.modules, "mynet", raising=False)
     for command in ("test", "sample"):
-        vae_zoo(command, cwd=tmp_path)
+        assert call(command) == 0
+        monkeypatch.delitem(sys.modules, "mynet")
     assert (only_run(tmp_path) / "results.json").is_file() and only_run(tmp_path).parent.name == "mynet"
 
 

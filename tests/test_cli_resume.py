@@ -13,20 +13,20 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import CONFIG, call, every_config, only_run, options, options_for, vae_zoo
+from tests.conftest import CONFIG, call, every_config, only_run, options, options_for
 from vae_zoo.runs import Run
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_second_run_gets_a_folder_of_its_own_and_auto_resumes(shapes, run):
-    folder = run.parents[2]
+def test_a_second_run_gets_a_folder_of_its_own_and_auto_resumes(shapes, run, monkeypatch):
+    monkeypatch.chdir(run.parents[2])
     config = CONFIG
     arguments = options(data__root=shapes, trainer__max_epochs=1)
-    vae_zoo("fit", "--config", config, *arguments, cwd=folder)
+    assert call("fit", "--config", config, *arguments) == 0
     assert sorted(path.name for path in run.parent.iterdir()) == ["version_0", "version_1"]
     arguments = options(data__root=shapes, trainer__max_epochs=8)
-    vae_zoo("fit", "--config", config, *arguments, "--ckpt_path", run / "checkpoints" / "last.ckpt", cwd=folder)
+    assert call("fit", "--config", config, *arguments, "--ckpt_path", run / "checkpoints" / "last.ckpt") == 0
     assert sorted(path.name for path in run.parent.iterdir()) == ["version_0", "version_1"]
     epochs = [row["epoch"] for row in csv.DictReader((run / "metrics.csv").open()) if row["val/mse"]]
     assert epochs == list("01234567")  # the six of before are kept
@@ -77,11 +77,12 @@ def test_a_run_folder_of_ones_own(shapes, tmp_path, monkeypatch, capsys):
     assert not Path("mine/7/results.json").exists()
 
 
-def test_auto_starts_where_nothing_was_trained(shapes, tmp_path):
+def test_auto_starts_where_nothing_was_trained(shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     config = CONFIG
     arguments = options(data__root=shapes, trainer__max_epochs=1)
-    vae_zoo("fit", "--config", config, *arguments, "--ckpt_path", "auto", cwd=tmp_path)
-    vae_zoo("fit", "--config", config, *options(data__root=shapes), "--ckpt_path", "auto", cwd=tmp_path)
+    assert call("fit", "--config", config, *arguments, "--ckpt_path", "auto") == 0
+    assert call("fit", "--config", config, *options(data__root=shapes), "--ckpt_path", "auto") == 0
     assert torch.load(only_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
@@ -126,7 +127,7 @@ def test_what_is_finished_is_left_alone_and_says_so(run, shapes, monkeypatch, ca
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
-def test_ctrl_c_says_how_to_go_on(shapes, tmp_path):
+def test_ctrl_c_says_how_to_go_on(shapes, tmp_path, monkeypatch):
     words = ["fit", "--config", "vae", *options(data__root=shapes, trainer__max_epochs=1000)]
     command = [str(Path(sys.executable).with_name("vae-zoo")), *map(str, words)]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -139,7 +140,8 @@ def test_ctrl_c_says_how_to_go_on(shapes, tmp_path):
     assert process.returncode == 130 and "Traceback" not in said
     again = re.search(r"vae-zoo (fit --config \S+/config.yaml --ckpt_path \S+/last.ckpt)", said)
     epoch = Run(only_run(tmp_path)).epoch
-    vae_zoo(*again[1].split(), "--trainer.max_epochs", epoch + 2, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert call(*again[1].split(), "--trainer.max_epochs", epoch + 2) == 0
     assert torch.load(only_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == epoch + 1
 
 

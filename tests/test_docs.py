@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY, SMALL, call
+from tests.forking import forks
 from vae_zoo import models, runs
 from vae_zoo.cli import compare
 from vae_zoo.cli.shipped import find_config
+from vae_zoo.compare import experiment
 from vae_zoo.compare.comparison import parse_claims
 
 DOCS = REPOSITORY / "docs"
@@ -53,6 +55,7 @@ def place(shapes, doodles, tmp_path, monkeypatch):
     np.savez(tmp_path / "aaron_sheep.npz", train=sketches, valid=sketches[:20], test=sketches[:20])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(experiment, "subprocess", forks)  # trainings of a comparison start at once
     return tmp_path
 
 
@@ -153,6 +156,23 @@ def test_all_keys_of_results_are_explained():
     assert not [key for key in keys if f"`{key}`" not in page]
 
 
+SIZES = {  # of a notebook, and what makes it quick
+    "tour": {
+        'Path("shapes"), 1500': 'Path("shapes"), 140',
+        "n_train=1200, n_test=200, n_val=100": "n_train=100, n_test=20, n_val=20",
+        "max_epochs=20": "max_epochs=2",
+    },
+    "compare": {
+        "pictures, 700": "pictures, 140",
+        "--data.n_train 500 --data.n_test 100 --data.n_val 100": "--data.n_train 100 --data.n_test 20 --data.n_val 20",
+        "n_train=400": "n_train=100",
+        "--configs vae aae": "--configs vae",
+        "--epochs 6": "--epochs 2",
+        "width 16": "width 4",
+    },
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted(REPOSITORY.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_run(notebook, tmp_path):
@@ -161,6 +181,10 @@ def test_notebooks_run(notebook, tmp_path):
 
     content = nbformat.read(notebook, as_version=4)
     assert not any(cell.get("outputs") for cell in content.cells)  # what is shown is made when it is run
+    for given, size in SIZES.get(notebook.stem, {}).items():
+        assert any(given in cell.source for cell in content.cells), f"there is no {given} to make smaller"
+        for cell in content.cells:
+            cell.source = cell.source.replace(given, size)
     NotebookClient(content, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output for cell in content.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in shown)

@@ -59,7 +59,7 @@ def test_two_processes_measure_what_one_does(n_test, shapes, tmp_path):
         trainer = Trainer(
             accelerator="cpu",
             devices=processes,
-            strategy=DDPStrategy(start_method="spawn", process_group_backend="gloo") if processes > 1 else "auto",
+            strategy=DDPStrategy(start_method="fork", process_group_backend="gloo") if processes > 1 else "auto",
             logger=CSVLogger(str(folder), name="", version=""),
             callbacks=[Evaluation(nll_samples=20, metrics=metrics)],
             enable_progress_bar=False,
