@@ -68,7 +68,7 @@ def _build(arguments):
 
 @pytest.mark.slow
 def test_two_processes_build_at_once(shapes, tmp_path):
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
         sums = pool.map(_build, [(str(shapes), str(tmp_path))] * 2, chunksize=1)
     assert sums[0] == sums[1]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy"]
