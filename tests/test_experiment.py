@@ -317,6 +317,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path, m
         assert {"latent", "lr"} <= set(start.hparams)
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_the_process_that_started_it(tmp_path):
     command = [sys.executable, "-m", "vae_zoo.compare.child", "fit", "--config", "vae", "--data.root", "nowhere"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
