@@ -2,12 +2,14 @@
 
 import os
 import zipfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from vae_zoo.errors import UserError
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+HIDDEN = (".", "__MACOSX")
 
 
 @lru_cache(maxsize=8)
@@ -28,18 +30,20 @@ class Files:
     """
 
     def __init__(self, root: Path, prefix: str = "") -> None:
-        self.root, self.prefix = root, prefix
+        # Texts, since a Path takes ten times as long, and there may be a million names.
+        self.root, self.prefix, self._base = root, prefix, str(root / prefix)
         if not root.exists():
             raise UserError(f"{root} does not exist")
-        if root.is_file() and not zipfile.is_zipfile(root):
+        self._zipped = root.is_file()
+        if self._zipped and not zipfile.is_zipfile(root):
             raise UserError(f"{root} is neither a folder nor a readable zip file")
 
     def __str__(self) -> str:
-        return str(self.root / self.prefix)
+        return self._base
 
     @property
     def _zip(self) -> zipfile.ZipFile | None:
-        return _open_zip(self.root, self.root.stat().st_mtime_ns, os.getpid()) if self.root.is_file() else None
+        return _open_zip(self.root, self.root.stat().st_mtime_ns, os.getpid()) if self._zipped else None
 
     def _name(self, name: str) -> str:
         return str(PurePosixPath(self.prefix) / name)
@@ -51,14 +55,14 @@ class Files:
     def read(self, name: str) -> bytes:
         """Return a file's content. Raises OSError or KeyError if it is not there, zipfile errors if it is damaged."""
         if self._zip is None:
-            return (self.root / self.prefix / name).read_bytes()
+            return Path(self._base, name).read_bytes()
         return self._zip.read(self._name(name))
 
     def stamp(self, name: str) -> str:
         """Return what changes when a file does: size and time, or the zip's checksum; "" if there is no such file."""
         try:
             if self._zip is None:
-                stat = os.stat(self.root / self.prefix / name)
+                stat = os.stat(os.path.join(self._base, name))
                 return f"{stat.st_size}:{stat.st_mtime_ns}"
             member = self._zip.getinfo(self._name(name))
             return f"{member.file_size}:{member.CRC}"
@@ -68,14 +72,24 @@ class Files:
     def names(self) -> list[str]:
         """Return the names of all files, sorted, hidden ones left out."""
         if self._zip is None:
-            base = self.root / self.prefix
-            found = [path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()]
-        else:
-            prefix = f"{self.prefix}/" if self.prefix else ""
-            members = [name for name in self._zip.namelist() if not name.endswith("/")]
-            found = [name.removeprefix(prefix) for name in members if name.startswith(prefix)]
-        return sorted(name for name in found if not any(part.startswith((".", "__MACOSX")) for part in name.split("/")))
+            return sorted(_walk(self._base, ""))
+        prefix = f"{self.prefix}/" if self.prefix else ""
+        members = [name for name in self._zip.namelist() if not name.endswith("/")]
+        found = [name.removeprefix(prefix) for name in members if name.startswith(prefix)]
+        return sorted(name for name in found if not any(part.startswith(HIDDEN) for part in name.split("/")))
 
     def pictures(self) -> list[str]:
         """Return the names of all picture files, sorted."""
-        return [name for name in self.names() if PurePosixPath(name).suffix.lower() in PICTURES]
+        return [name for name in self.names() if os.path.splitext(name)[1].lower() in PICTURES]
+
+
+def _walk(folder: str, before: str) -> Iterator[str]:
+    """Yield the names of the files below a folder, `before` put before each."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(HIDDEN):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path, f"{before}{entry.name}/")
+            elif entry.is_file():
+                yield before + entry.name

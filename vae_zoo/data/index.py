@@ -61,8 +61,8 @@ class PictureIndex:
         Raises:
             UserError: if several files could be meant.
         """
-        found = [name for name in self.files.names() if str(PurePosixPath(name).parent) in (".", "annotations")]
-        found = [name for name in found if name.endswith(".json")]
+        found = [name for name in self.files.names() if name.endswith(".json")]
+        found = [name for name in found if name.rpartition("/")[0] in ("", "annotations")]
         instances = [name for name in found if "instances" in name] or found
         tests = [name for name in instances if "test" in PurePosixPath(name).name]
         others = [name for name in instances if name not in tests] or tests
@@ -88,7 +88,7 @@ class PictureIndex:
         names = source.pictures()
         if not names:
             raise UserError(f"data.root: {source} has neither a COCO annotation file nor a picture in it")
-        labels = [PurePosixPath(name).parts[0] if "/" in name else NO_LABEL for name in names]
+        labels = [name.partition("/")[0] if "/" in name else NO_LABEL for name in names]
         self.check_categories(sorted(set(labels) - {NO_LABEL}), str(source))
         pictures = [Picture(name, source, name, label) for name, label in zip(names, labels, strict=True)]
         pictures = [picture for picture in pictures if not self.categories or picture.label in self.categories]
