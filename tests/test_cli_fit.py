@@ -282,7 +282,8 @@ def test_images_that_are_not_square(shapes, tmp_path, monkeypatch):
     assert Image.open("sample.png").size == (48, 32)
 
 
-DENORMAL = """
+LOOK = """
+import time
 import torch
 from lightning.pytorch import Callback
 
@@ -290,13 +291,18 @@ class Look(Callback):
     def on_train_start(self, trainer, pl_module):
         smallest = torch.full((1 << 22,), 1e-38) / 1000  # shared by the threads
         print("of", torch.get_num_threads(), "threads", smallest.count_nonzero().item(), "numbers are below 1e-38")
+        begin = time.perf_counter()
+        for _ in range(1000):
+            torch.accelerator.current_accelerator(check_available=True)  # as each step of an Adam does
+        print(time.perf_counter() - begin, "ms to look for a GPU")
 """
 
 
 @pytest.mark.slow
-def test_numbers_too_small_to_matter_are_zero_on_every_thread(shapes, tmp_path, monkeypatch):
-    (tmp_path / "look.py").write_text(DENORMAL)
+def test_the_process_computes_without_denormal_numbers_and_looks_for_a_gpu_once(shapes, tmp_path, monkeypatch):
+    (tmp_path / "look.py").write_text(LOOK)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     words = options(data__root=shapes, trainer__max_epochs=1)
     done = vae_zoo("fit", "--config", CONFIG, "--trainer.callbacks", "[{class_path: look.Look}]", *words, cwd=tmp_path)
     assert "of 2 threads 0 numbers are below 1e-38" in done.stdout
+    assert float(re.search(r"([\d.e-]+) ms to look for a GPU", done.stdout)[1]) < 0.05

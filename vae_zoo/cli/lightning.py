@@ -29,7 +29,7 @@ from vae_zoo.cli.checkpoints import (
     refuse_other_data,
 )
 from vae_zoo.cli.loggers import MetricsCSV
-from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory
+from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
@@ -77,6 +77,7 @@ class ZooCLI(LightningCLI):
     def __init__(self, command: str, arguments: Sequence[str]) -> None:
         self.command = command
         flush_denormals()
+        look_for_gpus_once()
         super().__init__(
             GenerativeModel,
             DataModule,
