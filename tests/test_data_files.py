@@ -1,5 +1,6 @@
 """Folders and zips, wherever the pictures are."""
 
+import os
 import shutil
 import zipfile
 
@@ -50,3 +51,22 @@ def test_a_zip_of_one_folder_is_that_folder(shapes, tmp_path):
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "site")
     data = module(packed)
     assert data.split == module(shapes).split and data.labels == module(shapes).labels
+
+
+def test_what_may_not_be_read_and_links_to_nothing_are_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    for name in ("a/1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "self.png").symlink_to("self.png")
+    (tmp_path / "nothing.png").symlink_to("nowhere.png")
+    (tmp_path / "linked.png").symlink_to("2.png")
+    assert Files(tmp_path).names() == ["2.png", "a/1.png", "linked.png"]
+    listed = os.scandir
+
+    def scandir(folder):  # permissions do not bind root
+        if str(folder).endswith("a"):
+            raise PermissionError
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert Files(tmp_path).names() == ["2.png", "linked.png"]

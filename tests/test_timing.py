@@ -1,8 +1,6 @@
 """Timing: what an epoch of training costs, and nothing else."""
 
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -71,21 +69,3 @@ def test_it_travels_in_the_checkpoint(tmp_path):
     second = Timing()
     second.load_state_dict(saved)
     assert second.epochs == first.epochs and len(second.epochs) == 3
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can begin a peak anew")
-def test_the_peak_of_memory_is_of_training_alone(tmp_path):
-    """Not of what was allocated before the epoch, nor of a validation inside it."""
-
-    class Heavy(JOINT):
-        def validation_step(self, batch, batch_idx):
-            torch.ones(125_000_000)  # 500 MB
-            return super().validation_step(batch, batch_idx)
-
-    torch.ones(125_000_000)
-    timing = Timing()
-    data = {"train_dataloaders": loader(20, 8), "val_dataloaders": loader(8, 8)}
-    fit(tmp_path, timing, model=small(Heavy), data=data, epochs=1, val_check_interval=1 / 3, logger=False)
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    assert timing.epochs[0]["peak_memory_mb"] < int(status["VmRSS"].removesuffix(" kB")) * 1024 / 1e6 + 250

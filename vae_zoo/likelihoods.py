@@ -205,13 +205,13 @@ class DiscretisedLogisticPixels(Pixels):
         self.centre, self.scale = centre, scale
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of images (..., C, H, W) of values k/255, in nats, (...)."""
+        """Return the log-probability of images (..., C, H, W) of values k/255, in nats, (...); others are rounded."""
         # From whole numbers, so that a value's upper edge is the next one's lower edge to the bit, however small s is.
         k = (255 * value).round()
         above = F.logsigmoid(((2 * k + 1) / 510 - self.centre) / self.scale)  # log F(upper edge)
         below = F.logsigmoid(-((2 * k - 1) / 510 - self.centre) / self.scale)  # log (1 - F(lower edge))
         # F(u) - F(l) = F(u) (1 - F(l)) (1 - exp((l - u) / s)): no difference of nearly equal numbers.
         inside = above + below + torch.log(-torch.expm1(-1 / 255 / self.scale))
-        inside = torch.where(k == 0, above, inside)
-        inside = torch.where(k == 255, below, inside)
+        inside = torch.where(k <= 0, above, inside)
+        inside = torch.where(k >= 255, below, inside)
         return inside.sum((-3, -2, -1))

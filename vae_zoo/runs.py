@@ -179,13 +179,17 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """The number of epochs in the last checkpoint, as far as metrics.csv tells."""
+        """The number of epochs in the last checkpoint, as far as metrics.csv tells, which is read at its end only."""
         if self.results:
             return self.results["epochs"]
         try:
-            *_, before, _ = self.rows()
-            return int(before["epoch"])
-        except (KeyError, TypeError, ValueError):  # not there yet, or just being written
+            with open(self.metrics_file, "rb") as file:
+                column = file.readline().decode().strip().split(",").index("epoch")
+                begin = file.tell()
+                file.seek(max(begin, file.seek(0, os.SEEK_END) - 10_000))
+                *_, before, _ = file.read().decode().splitlines()
+            return int(before.split(",")[column])
+        except (OSError, ValueError):  # not there yet, or just being written
             return 0
 
     def rows(self) -> Iterator[dict[str, str]]:

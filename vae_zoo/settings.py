@@ -36,6 +36,8 @@ def read(path: Path) -> Config:
         config = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"there is no configuration file {path}") from None
+    except OSError as error:
+        raise UserError(f"the configuration file {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a configuration file: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
@@ -156,7 +158,7 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         value = value if equals else following
-        if name in ("--config", "-c"):
+        if name in ("--config", "-c") and value:
             yield value, read(Path(value))
         elif name.startswith("--"):
             nested: Any = value

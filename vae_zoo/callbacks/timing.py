@@ -1,5 +1,6 @@
 """What training costs: time per epoch, images per second, waiting for data, memory."""
 
+import ctypes
 import resource
 import statistics
 import sys
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+FIGURES = ("seconds_per_epoch", "images_per_second", "data_wait_share", "peak_memory_mb", "train_seconds")
 
 
 class Timing(Callback):
@@ -22,8 +25,8 @@ class Timing(Callback):
     Logged after each epoch: timing/seconds_per_epoch, images_per_second, data_wait_share, peak_memory_mb,
     train_seconds. data_wait_share is the share of the time between one step's end and the next one's begin: fetching
     the batch, moving it to the device, and Lightning's own work; so it bounds the wait for data from above.
-    peak_memory_mb, of 10^6 bytes, is of the same stretch of time: the device's allocations, or the whole process on a
-    CPU, whose peak only Linux can begin anew.
+    peak_memory_mb, of 10^6 bytes, is of the same stretch of time: the device's allocations, or the whole process's
+    memory on a CPU; only Linux can reset that peak, elsewhere it is the highest so far.
     """
 
     def __init__(self) -> None:
@@ -69,7 +72,7 @@ class Timing(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log what is known so far."""
-        figures = {f"timing/{name}": value for name, value in summarise(self.epochs).items()}
+        figures = {f"timing/{name}": value for name, value in summarise(self.epochs).items() if value is not None}
         pl_module.log_dict(figures, rank_zero_only=True)
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,10 +84,10 @@ class Timing(Callback):
         self.epochs = state_dict["epochs"]
 
 
-def summarise(epochs: list[dict[str, float]]) -> dict[str, float]:
-    """Reduce the measured epochs to the figures of `Timing`; of none there are none."""
+def summarise(epochs: list[dict[str, float]]) -> dict[str, float | None]:
+    """Reduce the measured epochs to the figures of `Timing`, None each if there is no epoch."""
     if not epochs:
-        return {}
+        return dict.fromkeys(FIGURES)
     warm = epochs[1:] or epochs
     return {
         "seconds_per_epoch": statistics.median(epoch["seconds"] for epoch in warm),
@@ -104,7 +107,8 @@ def _forget_peak_memory(pl_module: LightningModule) -> None:
     """Begin to look for the peak anew, where the system can: what came before training does not count."""
     if pl_module.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(pl_module.device)
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what was freed and kept
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -112,7 +116,7 @@ def _peak_memory(pl_module: LightningModule) -> float:
     """The device's allocations, or the whole process on a CPU, at their highest since `_forget_peak_memory`, in MB."""
     if pl_module.device.type == "cuda":
         return torch.cuda.max_memory_allocated(pl_module.device) / 1e6
-    if sys.platform == "linux":  # where ru_maxrss is a parent's, if that was larger when it started this process
+    with suppress(OSError, KeyError):  # on Linux ru_maxrss is a parent's, if that was larger when this process began
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status["VmHWM"].removesuffix(" kB")) * 1024 / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB

@@ -1,4 +1,4 @@
-"""What a training wants of its process: few and plain warnings, which is undone, fast arithmetic and kept memory."""
+"""What a training sets for its process: plain warnings, for as long as it runs, fast arithmetic, and kept memory."""
 
 import ctypes
 import logging

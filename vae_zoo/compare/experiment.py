@@ -290,7 +290,7 @@ def _summary(plan: Plan) -> str:
     results = plan.run.tested
     mse = results["figures"].get("mse")
     said = "" if mse is None else f"test MSE {mse:.4f}, "
-    seconds = results["timing"].get("seconds_per_epoch")
+    seconds = results["timing"]["seconds_per_epoch"]
     return f"{said}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
 
 

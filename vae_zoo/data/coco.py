@@ -30,7 +30,7 @@ class COCODataModule(ImageDataModule):
     """Images of a COCO data set, split by seed into train, test and validation, decoded once.
 
     Batches are (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`: the
-    category with the largest total area in the image ("none" where there is none; of a plain folder, the subfolders).
+    category with the largest total area in the image ("none" where there is none); in a plain folder, the subfolder.
 
     Args:
         root: a folder or zip with pictures and, if it is COCO, annotations. Other paths are relative to it.

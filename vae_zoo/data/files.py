@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -84,12 +85,12 @@ class Files:
 
 
 def _walk(folder: str, before: str) -> Iterator[str]:
-    """Yield the names of the files below a folder, `before` put before each."""
-    with os.scandir(folder) as entries:
+    """Yield the names of the files below a folder, `before` put before each; what may not be read is passed over."""
+    with suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(HIDDEN):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path, f"{before}{entry.name}/")
-            elif entry.is_file():
+            elif os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file():  # a link may lead to itself
                 yield before + entry.name
