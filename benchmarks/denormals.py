@@ -12,15 +12,13 @@ import statistics
 import tempfile
 from collections.abc import Iterator
 from itertools import cycle
-from pathlib import Path
 from time import perf_counter
 
 import torch
+from photos import photos
 from torch import Tensor
 
 from vae_zoo.cli.process import keep_freed_memory
-from vae_zoo.data import COCODataModule
-from vae_zoo.data.shapes import generate_shapes
 from vae_zoo.distributions import Gaussian, OptimalGaussian
 from vae_zoo.models import IWAE
 
@@ -48,12 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        root, images = options.data or str(Path(folder) / "shapes"), 512
-        if not options.data:
-            generate_shapes(Path(root), images + 1)
-        sizes = {"n_train": images, "n_test": 1, "val_on_test": True, "image_size": options.size}
-        data = COCODataModule(root, cache_dir=folder, **sizes)
-        data.setup()
+        data = photos(options.data, folder, 512, 1, options.size, options.batch)
         for dreg in (False, True):
             for likelihood in (Gaussian, OptimalGaussian):
                 torch.manual_seed(0)

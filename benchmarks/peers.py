@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from photos import photos
 from pythae import models as peers
 from pythae import trainers
 from pythae.data.datasets import BaseDataset
@@ -32,8 +33,6 @@ from torch import Tensor
 
 from vae_zoo.callbacks import Timing
 from vae_zoo.cli.process import flush_denormals, keep_freed_memory
-from vae_zoo.data import COCODataModule
-from vae_zoo.data.shapes import generate_shapes
 from vae_zoo.models import AAE, IAFVAE, IWAE, VAE, Autoencoder
 from vae_zoo.networks import ConvDecoder, ConvEncoder, Network
 
@@ -161,19 +160,7 @@ def main() -> int:
     keep_freed_memory()  # for both
     failed = False
     with tempfile.TemporaryDirectory() as folder:
-        root = options.data or Path(folder) / "shapes"
-        if not options.data:
-            generate_shapes(root, options.images + 256)
-        data = COCODataModule(
-            str(root),
-            n_train=options.images,
-            n_test=256,
-            val_on_test=True,
-            image_size=options.size,
-            batch_size=options.batch,
-            cache_dir=folder,
-        )
-        data.setup()
+        data = photos(options.data, folder, options.images, 256, options.size, options.batch)
         x = torch.cat([x for x, _ in data.batches("train", 512)]).contiguous()
         held_out = torch.cat([x for x, _ in data.batches("test", 256)])
         for name, (make_ours, make_theirs) in pairs(data.shape).items():

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import torch
 
 
-class Forked(multiprocessing.get_context("fork").Process):  # type: ignore[misc, name-defined]
+class Forked(multiprocessing.get_context("fork").Process):
     """`subprocess.Popen` of ``python -m MODULE ARGUMENTS``, whose standard input is a pipe that ends with this process.
 
     Args:

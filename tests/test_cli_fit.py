@@ -303,7 +303,6 @@ class Look(Callback):
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc, and can reset the peak of the memory")
 def test_the_process_of_a_training(shapes, tmp_path, monkeypatch):
     """Denormal numbers are zero on each thread; without a GPU none is looked for; only training's memory counts."""

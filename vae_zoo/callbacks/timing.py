@@ -107,8 +107,10 @@ def _forget_peak_memory(pl_module: LightningModule) -> None:
     """Begin to look for the peak anew, where the system can: what came before training does not count."""
     if pl_module.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(pl_module.device)
-    with suppress(OSError, AttributeError):
+        return
+    with suppress(OSError, AttributeError):  # another C library has no such function
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what was freed and kept
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 

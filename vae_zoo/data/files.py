@@ -31,7 +31,7 @@ class Files:
     """
 
     def __init__(self, root: Path, prefix: str = "") -> None:
-        # Texts, since a Path takes ten times as long, and there may be a million names.
+        # A string, since a Path takes ten times as long, and there may be a million names.
         self.root, self.prefix, self._base = root, prefix, str(root / prefix)
         if not root.exists():
             raise UserError(f"{root} does not exist")
