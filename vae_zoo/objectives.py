@@ -24,7 +24,7 @@ def elbo(trace: Trace) -> Tensor:
     return trace.log_px.mean(0) - trace.kl  # B
 
 
-def weighted_elbo(trace: Trace, beta: float, free_bits: float) -> Tensor:
+def weighted_elbo(trace: Trace, beta: float | Tensor, free_bits: float) -> Tensor:
     """What a VAE may be trained on instead of the bound, (B,): the KL weighted, and free up to some nats.
 
     E_q[log p(x|z)] - beta KL (Higgins et al. 2017, eq. 4). With free bits the KL is sum_d max(free_bits, mean over the

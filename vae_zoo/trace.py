@@ -2,11 +2,36 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, Normal
+
+T = TypeVar("T")
+
+
+class derived(Generic[T]):  # noqa: N801  a decorator, as `property` is
+    """A property that is computed when it is first asked for, and kept.
+
+    As `functools.cached_property`, but for the lock that Python 3.11 takes there, which `torch.compile` cannot trace.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function, self.__doc__ = function, function.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "derived[T]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        """Compute the value; the next look finds it in the instance."""
+        if instance is None:
+            return self
+        value = instance.__dict__[self.function.__name__] = self.function(instance)
+        return value
 
 
 class Autoregressive(Distribution, ABC):
@@ -51,32 +76,32 @@ class Trace:
         """Draw K = `samples` new codes for each image from the same distributions."""
         return Trace(self.x, self.y, self.q, self.prior, self.likelihood, samples)
 
-    @cached_property
+    @derived
     def px(self) -> Distribution:
         """p(x|z), batch shape (K, B)."""
         return self.likelihood(self.z, self.y)
 
-    @cached_property
+    @derived
     def log_px(self) -> Tensor:
         """Log p(x|z), (K, B)."""
         return self.px.log_prob(self.x)
 
-    @cached_property
+    @derived
     def log_pz(self) -> Tensor:
         """Log p(z), (K, B)."""
         return self.prior.log_prob(self.z)
 
-    @cached_property
+    @derived
     def log_qz(self) -> Tensor:
         """Log q(z|x), (K, B)."""
         return self.q.log_prob(self.z)
 
-    @cached_property
+    @derived
     def log_w(self) -> Tensor:
         """The log importance weights log p(x|z) + log p(z) - log q(z|x), (K, B)."""
         return self.log_px + self.log_pz - self.log_qz
 
-    @cached_property
+    @derived
     def kl_per_dimension(self) -> Tensor | None:
         """The summands of KL(q(z|x) || p(z)), one for each dimension, (B, D), for a diagonal normal prior; else None.
 
@@ -85,24 +110,30 @@ class Trace:
         """
         match self.q, self.prior:
             case Independent(base_dist=Normal() as q), Independent(base_dist=Normal() as prior):
-                return kl_divergence(q, prior).flatten(1)  # B D
+                return _kl(q, prior).flatten(1)  # B D
             case Autoregressive() as q, Independent(base_dist=Normal() as prior):
                 return (q.log_prob_per_dimension(self.z) - prior.log_prob(self.z)).mean(0)  # B D
         return None
 
-    @cached_property
+    @derived
     def kl(self) -> Tensor:
         """KL(q(z|x) || p(z)), (B,): in closed form where there is one, else the mean of log q - log p."""
         if self.kl_per_dimension is None:
             return (self.log_qz - self.log_pz).mean(0)  # B
         return self.kl_per_dimension.sum(-1)  # B
 
-    @cached_property
+    @derived
     def centre(self) -> Tensor:
         """The code that stands for an image, (B, D): the posterior's mean, of a flow its base's mean pushed through."""
         return self.q.mean
 
-    @cached_property
+    @derived
     def x_hat(self) -> Tensor:
         """The images decoded from the centres, (B, C, H, W)."""
         return self.likelihood(self.centre, self.y).mean
+
+
+def _kl(q: Normal, p: Normal) -> Tensor:
+    """KL(N(m, s^2) || N(a, b^2)) = (s^2 / b^2 + (m - a)^2 / b^2 - 1) / 2 - log s / b, each number by itself."""
+    ratio = (q.scale / p.scale).square()
+    return (ratio + ((q.loc - p.loc) / p.scale).square() - 1 - ratio.log()) / 2

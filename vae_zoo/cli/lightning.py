@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
@@ -172,15 +173,13 @@ class ZooCLI(LightningCLI):
         return trainer
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a checkpoint that does not fit the data; compile the networks, if asked to."""
+        """Refuse a checkpoint that does not fit the data; compile the training step, if asked to."""
         if self.saved:
             refuse_other_data(self.datamodule.facts, self.saved)
         if not self.datamodule.facts.ragged:
             keep_freed_memory()
         if self.config.compile:
-            for module in self.model.modules():
-                if isinstance(module, Network) and not module.twice_differentiable:
-                    module.compile()
+            compile_step(self.model, self.datamodule.facts.ragged)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -221,6 +220,19 @@ class ZooCLI(LightningCLI):
     def _remove_if_new(self) -> None:
         if self.is_new and not int(os.environ.get("LOCAL_RANK", 0)):
             shutil.rmtree(self.run_folder.folder, ignore_errors=True)
+
+
+def compile_step(model: GenerativeModel, ragged: bool = False) -> None:
+    """Compile a model's training step as a whole, where one method does it; else each of its networks.
+
+    Batches that differ in shape would have the whole compiled anew time and again.
+    """
+    if model.whole_step and not ragged:
+        setattr(model, model.whole_step, torch.compile(getattr(model, model.whole_step)))
+        return
+    for module in model.modules():
+        if isinstance(module, Network) and not module.twice_differentiable:
+            module.compile()
 
 
 def short(path: Path) -> str:

@@ -45,7 +45,7 @@ HELP = {
     "config": f"your yaml, or one that comes with vae_zoo: {', '.join(TRAININGS)}",
     "print_config": "print all settings and stop: a yaml to begin with",
     "seed_everything": "seed of weights, noise and the order of the training images (default: %(default)s)",
-    "compile": "compile the networks with torch.compile (default: %(default)s)",
+    "compile": "compile the training step with torch.compile (default: %(default)s)",
     "run_dir": "run folder (default: runs/MODEL/version_N)",
     "ckpt_path": "a checkpoint; last: that of the newest run; auto: the same, or none if there is none",
     "weights_only": "read plain values alone from the checkpoint",

@@ -81,6 +81,9 @@ class GenerativeModel(LightningModule, ABC):
         tiny: arguments of the constructor that make a model for a test of seconds.
         lr_scheduler: called with an optimizer, gives its schedule; None is a constant learning rate.
         lr_interval: "epoch" or "step", which a schedule counts.
+        epoch: that is being trained, from 0 on; a tensor, by whose value a compiled step is not compiled anew.
+        whole_step: name of the method that does all arithmetic of a training step, to be compiled as one; None if no
+            method does, and each network is compiled by itself.
     """
 
     monitor: str | None = "val/loss"
@@ -94,6 +97,8 @@ class GenerativeModel(LightningModule, ABC):
     tiny: ClassVar[Mapping[str, Any]]
     lr_scheduler: SchedulerFactory | None = None
     lr_interval: Interval = "epoch"
+    epoch: Tensor
+    whole_step: ClassVar[str | None] = None
 
     @property
     def traits(self) -> Traits:
@@ -152,6 +157,7 @@ class GenerativeModel(LightningModule, ABC):
         here, too, up to the epoch or step at hand: Lightning saves a checkpoint before it steps them.
         """
         if batch_idx == 0:  # a resumed run has no on_train_epoch_start
+            self.epoch = torch.tensor(float(self.trainer.current_epoch), device=self.device)
             key = (self._seed % 2**64, self.trainer.current_epoch, self.trainer.global_rank)
             torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
         for config in self.trainer.lr_scheduler_configs:

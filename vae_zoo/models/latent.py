@@ -174,6 +174,8 @@ class LatentVariableModel(Autoencoder, JointModel):
     logged as elbo is the evidence lower bound whatever the objective is.
     """
 
+    whole_step = "_loss"
+
     @abstractmethod
     def objective(self, trace: Trace) -> Tensor | tuple[Tensor, Figures]:
         """Reduce what was drawn to a bound (B,) in nats, whose mean over the batch training raises.
@@ -184,12 +186,15 @@ class LatentVariableModel(Autoencoder, JointModel):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return minus the objective, averaged over the batch, in nats."""
-        x, y = batch
-        trace = self.trace(x, y, self.samples)
-        bound, further = self._reduce(trace)
-        loss = -bound.mean()
+        loss, trace, further = self._loss(*batch)
         self.log_training(loss=loss, reconstruction=trace.log_px, kl=lambda: trace.kl, **further)
         return loss
+
+    def _loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Trace, Figures]:
+        """All arithmetic of a training step."""
+        trace = self.trace(x, y, self.samples)
+        bound, further = self._reduce(trace)
+        return -bound.mean(), trace, further
 
     def bounds(self, trace: Trace) -> dict[str, Tensor]:
         """Return the loss, the elbo with its two parts, and the objective's further figures."""
@@ -260,8 +265,9 @@ class EvidenceModel(ImageAutoencoder, LatentVariableModel):
 
     def objective(self, trace: Trace) -> Tensor:
         """Reduce what was drawn to the bound, or what beta, free bits and warm-up make of it, (B,) in nats."""
-        warming = self.training and self._trainer is not None  # without a Trainer there are no epochs
-        weight = min(1.0, (self.current_epoch + 1) / (self.warmup + 1)) if warming else 1.0
+        if not (self.warmup and self.training and self._trainer):  # without a Trainer there are no epochs
+            return objectives.weighted_elbo(trace, self.beta, self.free_bits)
+        weight = ((self.epoch + 1) / (self.warmup + 1)).clamp(max=1)
         return objectives.weighted_elbo(trace, weight * self.beta, self.free_bits)
 
 

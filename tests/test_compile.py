@@ -1,0 +1,35 @@
+"""A training step that is compiled: as one graph, once, and to the same numbers."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from tests.zoo import loader_of, models_that, small, trainer
+from vae_zoo.models.latent import LatentVariableModel
+
+image_models = models_that(LatentVariableModel, pixels=True)
+
+
+def trained(cls, folder, backend=None, **changes):
+    """A model after four epochs, compiled or not."""
+    torch.manual_seed(0)
+    model = small(cls, **changes)
+    if backend:
+        step = torch.compile(getattr(model, model.whole_step), backend=backend, fullgraph=True)
+        setattr(model, model.whole_step, step)
+    torch.manual_seed(0)
+    trainer(folder, max_epochs=4).fit(model, loader_of(model, 16, 8))
+    return model
+
+
+@pytest.mark.slow
+@image_models
+def test_a_step_is_one_graph_whatever_the_epoch(cls, tmp_path):
+    torch.compiler.reset()
+    changes = {"warmup": 3} if "warmup" in small(cls).hparams else {}
+    graphs = CompileCounter()  # which runs a graph as it is
+    compiled = trained(cls, tmp_path, graphs, **changes)
+    assert graphs.frame_count == 1
+    plain = trained(cls, tmp_path, **changes)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], value, msg=name)
