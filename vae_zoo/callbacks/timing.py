@@ -36,8 +36,8 @@ class Timing(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        _synchronise(pl_module)
-        _forget_peak_memory(pl_module)
+        synchronise(pl_module.device)
+        forget_peak_memory(pl_module.device)
         self._begin = self._step_end = perf_counter()
         self._waited = self._paused = self._peak = 0.0
         self._images = 0
@@ -52,21 +52,21 @@ class Timing(Callback):
         """Count the images; after the last batch, stop the clock before validation begins."""
         self._images += len(batch[0]) * trainer.world_size
         if batch_idx + 1 == trainer.num_training_batches:
-            _synchronise(pl_module)
+            synchronise(pl_module.device)
             seconds = perf_counter() - self._begin - self._paused
             epoch = {"seconds": seconds, "waited": self._waited, "images": float(self._images)}
-            self.epochs.append(epoch | {"peak_memory_mb": max(self._peak, _peak_memory(pl_module))})
+            self.epochs.append(epoch | {"peak_memory_mb": max(self._peak, peak_memory(pl_module.device))})
         self._step_end = perf_counter()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock, for a validation in the middle of an epoch."""
-        _synchronise(pl_module)
-        self._peak = max(self._peak, _peak_memory(pl_module))
+        synchronise(pl_module.device)
+        self._peak = max(self._peak, peak_memory(pl_module.device))
         self._pause = perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock again."""
-        _forget_peak_memory(pl_module)
+        forget_peak_memory(pl_module.device)
         self._step_end = perf_counter()
         self._paused += self._step_end - self._pause
 
@@ -98,15 +98,16 @@ def summarise(epochs: list[dict[str, float]]) -> dict[str, float | None]:
     }
 
 
-def _synchronise(pl_module: LightningModule) -> None:
-    if pl_module.device.type != "cpu":
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was told to."""
+    if device.type != "cpu":
         torch.accelerator.synchronize()
 
 
-def _forget_peak_memory(pl_module: LightningModule) -> None:
+def forget_peak_memory(device: torch.device) -> None:
     """Begin to look for the peak anew, where the system can: what came before training does not count."""
-    if pl_module.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(pl_module.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return
     with suppress(OSError, AttributeError):  # another C library has no such function
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what was freed and kept
@@ -114,10 +115,10 @@ def _forget_peak_memory(pl_module: LightningModule) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_memory(pl_module: LightningModule) -> float:
-    """The device's allocations, or the whole process on a CPU, at their highest since `_forget_peak_memory`, in MB."""
-    if pl_module.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(pl_module.device) / 1e6
+def peak_memory(device: torch.device) -> float:
+    """The device's allocations, or the whole process on a CPU, at their highest since `forget_peak_memory`, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     with suppress(OSError, KeyError):  # on Linux ru_maxrss is a parent's, if that was larger when this process began
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return int(status["VmHWM"].removesuffix(" kB")) * 1024 / 1e6

@@ -22,6 +22,7 @@ COMMANDS = {
     "probe": "measure how well a linear classifier predicts labels from a model's features",
     "compare": "train models under identical conditions, then report",
     "report": "compare the runs in a folder: report.html, report.md, results.csv",
+    "benchmark": "measure what a training costs here, and what would make it faster",
     "data": "make the embedded data sets, or download a part of COCO",
 }
 

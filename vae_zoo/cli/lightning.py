@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch._functorch import config as functorch_config
@@ -61,6 +62,18 @@ class OwnArguments(_InstantiatorFn):
         """Construct the model."""
         taken = {key: value for key, value in applied_instantiation_links.items() if key.rpartition(".")[2] in kwargs}
         return super().__call__(class_type, *args, applied_instantiation_links=taken, **kwargs)
+
+
+class NoProfiler(PassThroughProfiler):
+    """Profile nothing, in a fifth of the time: at each step Lightning asks for eighty actions to be profiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._nothing = nullcontext()
+
+    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
+        """Return a context that does nothing."""
+        return self._nothing
 
 
 class ZooCLI(LightningCLI):
@@ -161,6 +174,8 @@ class ZooCLI(LightningCLI):
             callbacks.append(
                 ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
             )
+        if not config.profiler:
+            kwargs["profiler"] = NoProfiler()
         if not config.plugins:
             kwargs["plugins"] = [WholeCheckpoints()]
         try:

@@ -43,7 +43,8 @@ class ImageDataset(Dataset):
         if isinstance(self.pixels, Tensor):
             index = torch.as_tensor(indices, device=self.labels.device)
             return self.pixels[torch.as_tensor(rows, device=self.pixels.device)], self.labels[index]
-        return torch.from_numpy(self.pixels[rows]), self.labels[indices]
+        # By NumPy, to which a list of indices costs a fifth of what it costs torch.
+        return torch.from_numpy(self.pixels[rows]), torch.from_numpy(self.labels.numpy()[indices])
 
 
 class AugmentedDataset(Dataset):

@@ -100,6 +100,13 @@ class GenerativeModel(LightningModule, ABC):
     epoch: Tensor
     whole_step: ClassVar[str | None] = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, without looking for a parameter in the one that Lightning sets forty times a step."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     @property
     def traits(self) -> Traits:
         """What the model declares."""
