@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -30,7 +30,7 @@ from vae_zoo.cli.checkpoints import (
     refuse_another_model,
     refuse_other_data,
 )
-from vae_zoo.cli.loggers import MetricsCSV
+from vae_zoo.cli.loggers import MetricsCSV, ProgressBar
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
@@ -164,7 +164,7 @@ class ZooCLI(LightningCLI):
         kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
         callbacks = [*_listed(config.callbacks), RunFolder(self.run_folder.folder)]
         if config.enable_progress_bar is not False and not config.fast_dev_run:
-            callbacks.append(RichProgressBar(refresh_rate=10))
+            callbacks.append(ProgressBar())
         callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
         if config.enable_checkpointing is not False:
             folder = self.run_folder.checkpoint().parent

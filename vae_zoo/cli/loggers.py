@@ -1,9 +1,13 @@
-"""metrics.csv, which a resumed run extends."""
+"""metrics.csv, which a resumed run extends, and the progress bar."""
 
 import csv
 import io
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
@@ -62,3 +66,19 @@ class MetricsCSV(CSVLogger):
             self._experiment = KeepingWriter(self.log_dir)
             self._experiment.keep(self.epochs)
         return super().experiment
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar, which is told of a step ten times a second and at an epoch's end, and not of each."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=10)
+        self._told = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell the bar, if it is time."""
+        if monotonic() - self._told > 0.1 or batch_idx + 1 == trainer.num_training_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._told = monotonic()

@@ -121,6 +121,10 @@ class DataModule(LightningDataModule, ABC):
         """All of the test set, in order."""
         return self.test_dataloader()
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch to the device; on the CPU it is there."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def batches(self, part: Part, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a part, in order and without augmentation, in batches (x, y) as a model gets them."""
         items = self.parts[part]
