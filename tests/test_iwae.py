@@ -5,7 +5,7 @@ import torch
 
 from tests.oracles.linear_gaussian import PIXELS, SIGMA, LinearGaussian
 from tests.zoo import asked, batch, small, traces_of
-from vae_zoo import objectives
+from vae_zoo import likelihoods, objectives
 from vae_zoo.distributions import GaussianPosterior
 from vae_zoo.models import IWAE, LatentVariableModel
 
@@ -113,3 +113,58 @@ def test_the_bound_is_that_of_the_draws():
     model = small(IWAE, samples=7)
     trace = model.trace(batch(model, 3)[0], samples=7)
     torch.testing.assert_close(model.objective(trace), objectives.iwae(trace), rtol=0, atol=0)
+
+
+# --- draws decoded a chunk at a time
+
+
+def chunked(likelihood, chunk, **changes):
+    """An IWAE of seven draws in float64, and its loss on a batch, in training."""
+    torch.manual_seed(0)
+    model = small(IWAE, likelihood=likelihood, samples=7, chunk=chunk, **changes).double()
+    torch.manual_seed(1)
+    x, y = batch(model, 3)
+    return model, model.training_step((x.double().round(), y), 0)
+
+
+@pytest.mark.parametrize("dreg", [False, True])
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.Gaussian, likelihoods.LearnedGaussian, likelihoods.OptimalGaussian]
+    + [likelihoods.Bernoulli, likelihoods.DiscretisedLogistic]
+)  # fmt: skip
+def test_chunks_change_neither_the_loss_nor_a_gradient(likelihood, dreg):
+    (whole, loss), (parts, same) = (chunked(likelihood, chunk, dreg=dreg) for chunk in (None, 3))
+    torch.testing.assert_close(loss, same)
+    for value in (loss, same):
+        value.backward()
+    for (name, ours), theirs in zip(whole.named_parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad, ours.grad, msg=name)
+    for name, buffer in parts.named_buffers():  # a running sigma is moved once
+        torch.testing.assert_close(buffer, whole.get_buffer(name), msg=name)
+    x = torch.rand(3, 3, 16, 16, dtype=torch.float64)
+    figures = []
+    for model in (whole.eval(), parts.eval()):
+        torch.manual_seed(2)
+        figures.append(model.evaluate(x)["figures"])
+    torch.testing.assert_close(*figures)
+
+
+def kept(samples, chunk):
+    """Bytes that a step keeps for its gradient, but for parameters."""
+    model, x = small(IWAE, samples=samples, chunk=chunk), torch.rand(4, 3, 16, 16)
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    sizes = {}
+
+    def keep(tensor):
+        if tensor.data_ptr() not in weights:
+            sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.training_step((x, None), 0)
+    return sum(sizes.values())
+
+
+def test_memory_does_not_grow_with_draws_that_are_decoded_in_chunks():
+    assert kept(50, None) > 8 * kept(5, None)  # it would
+    assert kept(50, 5) < 2 * kept(5, None)

@@ -2,13 +2,14 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Independent
+from torch.utils.checkpoint import checkpoint
 
 from vae_zoo.conditional import Conditional, at_least_float32
 from vae_zoo.errors import require_positive
@@ -23,20 +24,36 @@ class Likelihood(Conditional):
     Attributes:
         decoder: (N, D) -> (N, C, H, W).
         code_dims: dimensions of a code: 1, or 3 where it consists of maps (C', H', W').
+        chunk: of K draws for each image, how many to decode at a time, see `InChunks`; None is all.
     """
 
     decoder: nn.Module
     code_dims: int = 1
+    chunk: int | None = None
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """Return p(x|z) for codes (..., D): batch shape (...), event shape (C, H, W)."""
+        if self.chunk and z.ndim - self.code_dims == 2 and len(z) > self.chunk:
+            return InChunks(self, z.split(self.chunk))
+        return self.distribution(self.decode(z))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the decoder's output (..., C, H, W) for codes (..., D)."""
         batch = z.shape[: -self.code_dims]
         out = self.decoder(z.flatten(0, len(batch) - 1))  # N C H W
-        return self.distribution(at_least_float32(out).unflatten(0, batch))  # ... C H W
+        return at_least_float32(out).unflatten(0, batch)  # ... C H W
 
     @abstractmethod
     def distribution(self, out: Tensor) -> Distribution:
         """Make the distribution over images from the decoder's output (..., C, H, W)."""
+
+    def score(self, z: Tensor, x: Tensor) -> Tensor:
+        """Return what log p(x|z) is made of, (K, B), for images (B, C, H, W) and codes (K, B, D)."""
+        return self.distribution(self.decode(z)).log_prob(x)
+
+    def from_scores(self, scores: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x|z) in nats, (K, B), from the scores of all draws."""
+        return scores
 
 
 LikelihoodFactory = Callable[[nn.Module], Likelihood]
@@ -55,6 +72,27 @@ class Pixels(Distribution):
         return self._mean
 
 
+class InChunks(Pixels):
+    """p(x|z) of K draws for each image, decoded a chunk of draws at a time.
+
+    For its gradient a chunk is decoded anew, so that the layers' outputs of only one have to be kept, whatever K is.
+    """
+
+    def __init__(self, likelihood: Likelihood, parts: Sequence[Tensor]) -> None:
+        Distribution.__init__(self, torch.Size([sum(map(len, parts)), parts[0].shape[1]]), validate_args=False)
+        self.likelihood, self.parts = likelihood, parts
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x|z], (K, B, C, H, W), in [0, 1]."""
+        return torch.cat([self.likelihood.distribution(self.likelihood.decode(part)).mean for part in self.parts])
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of images (B, C, H, W) in nats, (K, B)."""
+        scores = [checkpoint(self.likelihood.score, part, value, use_reentrant=False) for part in self.parts]
+        return self.likelihood.from_scores(torch.cat(scores), value)
+
+
 class GaussianPixels(Pixels):
     """N(mean, sigma^2 I) with one sigma for all pixels: log p = -|x - mean|^2 / 2 sigma^2 - n log(sigma sqrt(2 pi))."""
 
@@ -64,9 +102,17 @@ class GaussianPixels(Pixels):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of images (..., C, H, W) in nats, (...)."""
-        squares = (value - self._mean).square().sum((-3, -2, -1))  # ...
-        constant = self._event_shape.numel() * (self.log_sigma + math.log(2 * math.pi) / 2)
-        return -squares / 2 * (-2 * self.log_sigma).exp() - constant
+        return _gaussian(_squares(value, self._mean), self.log_sigma, self._event_shape.numel())
+
+
+def _squares(x: Tensor, mean: Tensor) -> Tensor:
+    """|x - mean|^2, (...)."""
+    return (x - mean).square().sum((-3, -2, -1))
+
+
+def _gaussian(squares: Tensor, log_sigma: Tensor, n: int) -> Tensor:
+    """The log-density of n pixels in nats, (...)."""
+    return -squares / 2 * (-2 * log_sigma).exp() - n * (log_sigma + math.log(2 * math.pi) / 2)
 
 
 class Gaussian(Likelihood):
@@ -128,28 +174,36 @@ class OptimalGaussian(Likelihood):
     def distribution(self, out: Tensor) -> Distribution:
         """Make the Gaussian over images from the decoder's output."""
         if self.training:
-            return _OptimalGaussianPixels(out.sigmoid(), self._track)
+            return _OptimalGaussianPixels(out.sigmoid(), self)
         return GaussianPixels(out.sigmoid(), self.get_buffer("variance").log() / 2)
 
-    def _track(self, variance: Tensor) -> None:
+    def score(self, z: Tensor, x: Tensor) -> Tensor:
+        """Return |x - mean|^2 in training, since sigma is that of all draws; else log p(x|z), (K, B)."""
+        return _squares(x, self.decode(z).sigmoid()) if self.training else super().score(z, x)
+
+    def from_scores(self, scores: Tensor, x: Tensor) -> Tensor:
+        """Return log p(x|z) in nats, (K, B), from the scores of all draws."""
+        if not self.training:
+            return scores
+        # For the mean over draws the gradient through sigma is zero, here being at its optimum; weighted draws
+        # would pull at a sigma that is none of theirs. At least a quarter of a grey level.
+        n = x[0].numel()
+        variance = (scores.mean() / n).clamp(min=1e-6).detach()
         batches, running = self.get_buffer("batches"), self.get_buffer("variance")
         batches += 1
         running += (variance - running) / batches.clamp(max=100)
+        return _gaussian(scores, variance.log() / 2, n)
 
 
 class _OptimalGaussianPixels(Pixels):
     """Gaussian pixels whose sigma is chosen when the images come."""
 
-    def __init__(self, mean: Tensor, track: Callable[[Tensor], None]) -> None:
+    def __init__(self, mean: Tensor, likelihood: OptimalGaussian) -> None:
         super().__init__(mean)
-        self._track = track
+        self._likelihood = likelihood
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # For the mean over draws the gradient through sigma is zero, here being at its optimum; weighted draws
-        # would pull at a sigma that is none of theirs. At least a quarter of a grey level.
-        variance = (value - self._mean).square().mean().clamp(min=1e-6).detach()
-        self._track(variance)
-        return GaussianPixels(self._mean, variance.log() / 2).log_prob(value)
+        return self._likelihood.from_scores(_squares(value, self._mean), value)
 
 
 class Bernoulli(Likelihood):

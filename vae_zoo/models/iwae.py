@@ -30,6 +30,8 @@ class IWAE(ImageAutoencoder, LatentVariableModel):
         likelihood: called with the decoder, gives p(x|z).
         prior: called with latent, shape and posterior, gives p(z).
         samples: K, draws of z per image in training and validation.
+        chunk: of the K draws, how many to decode at a time. Each chunk is decoded once more for its gradient, which is
+            the same, and memory no longer grows with K. None is all at once.
         dreg: train the encoder by doubly reparameterised gradients.
         lr: learning rate, unless the optimizer is given one of its own.
         optimizer: called with the parameters, gives the optimizer; None is Adam.
@@ -49,6 +51,7 @@ class IWAE(ImageAutoencoder, LatentVariableModel):
         likelihood: LikelihoodFactory = Gaussian,
         prior: PriorFactory = StandardNormal,
         samples: int = 5,
+        chunk: int | None = None,
         dreg: bool = False,
         lr: float = 1e-3,
         optimizer: OptimizerFactory | None = None,
@@ -57,11 +60,12 @@ class IWAE(ImageAutoencoder, LatentVariableModel):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        require(1, latent=latent, samples=samples)
+        require(1, latent=latent, samples=samples, chunk=1 if chunk is None else chunk)
         require_positive(lr=lr)
         self.posterior = GaussianPosterior(encoder(shape, 2 * latent))
         self.prior = prior(latent, shape, self.posterior)
         self.likelihood = likelihood(decoder(latent, shape))
+        self.likelihood.chunk = chunk
         self.samples, self.dreg = samples, dreg
         self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval
 
