@@ -1,5 +1,8 @@
 """The pictures that benchmarks train on."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vae_zoo.data import COCODataModule
@@ -21,3 +24,12 @@ def photos(given: str | None, folder: str, n_train: int, n_test: int, size: int,
     )
     data.setup()
     return data
+
+
+@contextmanager
+def photos_of(n: int) -> Iterator[list[str]]:
+    """Generate n shapes, and give the options of ``vae-zoo fit`` that train on them, 64 to test and 64 to validate."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate_shapes(Path(folder) / "shapes", n)
+        sizes = ["--data.n_train", str(n - 128), "--data.n_test", "64", "--data.n_val", "64"]
+        yield ["--data.root", f"{folder}/shapes", "--data.cache_dir", f"{folder}/cache", *sizes]

@@ -11,7 +11,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from pathlib import Path
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -23,7 +23,6 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from vae_zoo.cli import main as vae_zoo
 from vae_zoo.strokes import lengths
 
-CONFIG = Path(__file__).parents[1] / "configs" / "sketch_rnn.yaml"
 GOAL = 0.9
 
 
@@ -68,27 +67,40 @@ class LSTMAlone(Callback):
             lstm(x)[0].sum().backward()
 
 
+def measure(arguments: Sequence[str]) -> tuple[float, float]:
+    """Run fit with the LSTMs beside it.
+
+    Args:
+        arguments: of ``vae-zoo fit``; without a data.path the sketches are generated.
+
+    Returns:
+        points per second of fit, and of the LSTMs alone.
+    """
+    LSTMAlone.steps.clear()
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        arguments = list(arguments)
+        if not any(argument.startswith("--data.path") for argument in arguments):
+            vae_zoo(["data", "sketches", "--out", "sketches.ndjson", "--n", "5000"])
+            arguments += ["--data.path", "sketches.ndjson"]
+        callback = f"[{{class_path: {__name__}.LSTMAlone}}]"
+        quiet = ["--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
+        if vae_zoo(["fit", "--config", "sketch_rnn", *arguments, *quiet, "--trainer.callbacks", callback]):
+            raise SystemExit("fit failed")
+    points, fit, alone = (sum(column) for column in zip(*LSTMAlone.steps, strict=True))
+    return points / fit, points / alone
+
+
 def main() -> int:
-    """Run fit with the LSTMs beside it."""
+    """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--epochs", default="1")
     parser.add_argument("--packed", action="store_true", help="the LSTMs alone on packed sequences")
     options, rest = parser.parse_known_args()
     LSTMAlone.packed = options.packed
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        if not any(argument.startswith("--data.path") for argument in rest):
-            vae_zoo(["data", "sketches", "--out", "sketches.ndjson", "--n", "5000"])
-            rest = ["--data.path", "sketches.ndjson", *rest]
-        status = vae_zoo(
-            ["fit", "--config", str(CONFIG), "--trainer.max_epochs", str(options.epochs), "--images.epochs", "[]"]
-            + ["--trainer.callbacks", f"[{{class_path: {__name__}.LSTMAlone}}]", *rest]
-        )
-    if status or not LSTMAlone.steps:
-        return status or 1
-    points, fit, alone = (sum(column) for column in zip(*LSTMAlone.steps, strict=True))
-    print(f"{len(LSTMAlone.steps)} steps: fit {points / fit:.0f} points/s, torch.nn.LSTM alone {points / alone:.0f}")
-    print(f"fit's points per second over the LSTMs': {alone / fit:.3f}, goal {GOAL}")
-    return int(alone / fit < GOAL)
+    fit, alone = measure(["--trainer.max_epochs", options.epochs, *rest])
+    print(f"{len(LSTMAlone.steps)} steps: fit {fit:.0f} points/s, torch.nn.LSTM alone {alone:.0f}")
+    print(f"fit's points per second over the LSTMs': {fit / alone:.3f}, goal {GOAL}")
+    return int(fit / alone < GOAL)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from photos import photos_of
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vae_zoo.cli import main as vae_zoo
@@ -81,15 +82,13 @@ def measure(arguments: Sequence[str]) -> tuple[float, float, float]:
         medians, in seconds, of: the time between two steps of fit, a step of fit with that time, a step of the loop.
     """
     BareLoop.steps.clear()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        arguments = list(arguments)
-        if not any(argument.startswith("--data.root") for argument in arguments):
-            vae_zoo(["data", "shapes", "--out", "shapes", "--n", "1088"])
-            sizes = ["--data.n_train", "960", "--data.n_test", "64", "--data.n_val", "64"]
-            arguments += ["--data.root", "shapes", "--data.cache_dir", f"{folder}/cache", *sizes]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        given = any(argument.startswith("--data.root") for argument in arguments)
+        data = [] if given else stack.enter_context(photos_of(1088))
         callback = f"[{{class_path: {__name__}.BareLoop}}]"
         quiet = ["--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
-        if vae_zoo(["fit", *arguments, *quiet, "--trainer.callbacks", callback]) or len(BareLoop.steps) <= WARM:
+        if vae_zoo(["fit", *arguments, *data, *quiet, "--trainer.callbacks", callback]) or len(BareLoop.steps) <= WARM:
             raise SystemExit("fit failed, or had too few steps")
     wait, fit, bare = (statistics.median(times) for times in zip(*BareLoop.steps[WARM:], strict=True))
     return wait, fit, bare
