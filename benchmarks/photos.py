@@ -8,6 +8,12 @@ from pathlib import Path
 from vae_zoo.data import COCODataModule
 from vae_zoo.data.shapes import generate_shapes
 
+# The settings of a VAE with Burda et al.'s networks, on images of 3 x 32 x 32.
+MLP = ["--data.image_size", "32"]
+for _network in ("encoder", "decoder"):
+    MLP += [f"--model.{_network}", f"MLP{_network.capitalize()}"]
+    MLP += [f"--model.{_network}.width", "200", f"--model.{_network}.depth", "2"]
+
 
 def photos(given: str | None, folder: str, n_train: int, n_test: int, size: int, batch: int) -> COCODataModule:
     """Read pictures from a folder or zip, or generate shapes in `folder`, where the decoded ones are kept, too."""

@@ -18,13 +18,13 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from photos import MLP
 
 from vae_zoo.cli.benchmark import Measured, measure
 from vae_zoo.data import COCODataModule
 from vae_zoo.data.shapes import generate_shapes
 
 Row = dict[str, float]
-MLP = ["--model.encoder", "MLPEncoder", "--model.decoder", "MLPDecoder", "--data.image_size", "32"]
 
 
 def images(folder: Path, seconds: float) -> Iterator[Row]:

@@ -17,13 +17,12 @@ import models
 import sketch
 import step
 import torch
-from photos import photos_of
+from photos import MLP, photos_of
 
 from vae_zoo.cli.benchmark import measure
 
 RECORDED = Path(__file__).with_name("recorded.json")
 WORSE = 0.9  # of the recorded ratio, below which something has become slower: two runs of one code differ by less
-SMALL = ["--config", "vae", "--model.encoder", "MLPEncoder", "--model.decoder", "MLPDecoder", "--data.image_size", "32"]
 
 
 def ratios() -> Iterator[tuple[str, float]]:
@@ -32,7 +31,9 @@ def ratios() -> Iterator[tuple[str, float]]:
     yield "fit's steps/s over a bare loop's: VAE, 64 x 64", bare / fit
     for what, batch, own in (("", "20", []), ("", "100", []), (", compiled", "20", ["--compile", "true"])):
         epochs = str(int(batch) // 2)
-        _, fit, bare = step.measure([*SMALL, "--data.batch_size", batch, "--trainer.max_epochs", epochs, *own])
+        _, fit, bare = step.measure(
+            ["--config", "vae", *MLP, "--data.batch_size", batch, "--trainer.max_epochs", epochs, *own]
+        )
         yield f"fit's steps/s over a bare loop's: MLP, batches of {batch}{what}", bare / fit
     median = models.measure(rounds=3, batch=64, samples=5)
     for name in ("AE", "IAFVAE", "CVAE", "AAE", "IWAE"):

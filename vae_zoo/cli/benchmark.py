@@ -123,15 +123,20 @@ def measure(arguments: Sequence[str], seconds: float = 20.0, tries: bool = True)
         tries: also try what could be faster.
 
     Raises:
-        UserError: if the training goes on from a checkpoint, or has several processes.
+        UserError: if a checkpoint is given, or several processes.
     """
+    if any(argument.partition("=")[0] == "--ckpt_path" for argument in arguments):
+        raise UserError("ckpt_path: a benchmark trains a new model; leave it out")
     with tempfile.TemporaryDirectory() as folder, quiet():
-        own = {"run_dir": f"{folder}/run", "images.epochs": "[]", "trainer.enable_checkpointing": "false"}
+        own = {
+            "run_dir": f"{folder}/run",
+            "ckpt_path": "null",
+            "images.epochs": "[]",
+            "trainer.enable_checkpointing": "false",
+        }
         own |= {"trainer.max_epochs": "-1", "trainer.limit_val_batches": "0", "trainer.enable_progress_bar": "false"}
         own |= {"trainer.num_sanity_val_steps": "0", "trainer.enable_model_summary": "false"}
         cli = ZooCLI("fit", [*arguments, *(f"--{name}={value}" for name, value in own.items())])
-        if cli.saved:
-            raise UserError("ckpt_path: a benchmark trains a new model; leave it out")
         if cli.trainer.world_size > 1:
             raise UserError("trainer.devices: a benchmark measures one process; give 1")
         turns = Turns(seconds, tries, cli.config.compile, cli.datamodule.facts.ragged)
