@@ -57,6 +57,7 @@ def test_augmentation_is_a_transform_or_a_list_of_them(given, kinds, tmp_path):
         ("vae_zoo.data.COCOSketches", "COCOSketches"),
         ("vae_zoo.data.outlines.COCOSketches", "COCOSketches"),  # where it was in the first version
         ("vae_zoo.data.binarized_mnist.BinarizedMNIST", "BinarizedMNIST"),
+        ("vae_zoo.data.dynamic_mnist.DynamicMNIST", "DynamicMNIST"),
         ("vae_zoo.data.frey_faces.FreyFaces", "FreyFaces"),
         ("vae_zoo.data.sketches.Sketches", "Sketches"),
     ],

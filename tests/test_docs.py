@@ -50,6 +50,8 @@ def place(shapes, doodles, tmp_path, monkeypatch):
         part: np.random.default_rng(0).integers(0, 256, (40, 98), np.uint8) for part in ("train", "valid", "test")
     }
     np.savez(tmp_path / "binarized_mnist.npz", **digits)
+    grey, labels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8), np.arange(40) % 10
+    np.savez(tmp_path / "mnist.npz", train_images=grey, train_labels=labels, test_images=grey, test_labels=labels)
     sketches = np.empty(60, object)
     sketches[:] = [np.ones((8, 3), np.int16) * [n % 7 + 1, 2, 0] for n in range(60)]
     np.savez(tmp_path / "aaron_sheep.npz", train=sketches, valid=sketches[:20], test=sketches[:20])

@@ -117,9 +117,9 @@ def test_files_that_are_not_frey_faces(content, settings, message, tmp_path):
         FreyFaces(str(tmp_path / "faces.npy"), **settings).setup()
 
 
-def test_paper_configs_are_burdas(digits):
-    for model, samples in (("vae", 1), ("iwae", 5)):
-        config = yaml.safe_load((REPOSITORY / "configs" / "paper" / f"{model}_mnist.yaml").read_text())
+def test_paper_configs_are_burdas():
+    for name, samples in (("vae_mnist", 1), ("iwae_mnist", 5), ("vae_mnist_dynamic", 1), ("iwae_mnist_dynamic", 5)):
+        config = yaml.safe_load((REPOSITORY / "configs" / "paper" / f"{name}.yaml").read_text())
         arguments = config["model"]["init_args"]
         assert arguments["latent"] == 50 and arguments["samples"] == samples and arguments["likelihood"] == "Bernoulli"
         for network in ("encoder", "decoder"):

@@ -3,6 +3,7 @@
 from vae_zoo.data.binarized_mnist import BinarizedMNIST
 from vae_zoo.data.coco import COCODataModule
 from vae_zoo.data.coco_sketches import COCOSketches
+from vae_zoo.data.dynamic_mnist import DynamicMNIST
 from vae_zoo.data.frey_faces import FreyFaces
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import DataModule, Facts
@@ -13,6 +14,7 @@ __all__ = [
     "COCODataModule",
     "COCOSketches",
     "DataModule",
+    "DynamicMNIST",
     "Facts",
     "FreyFaces",
     "ImageDataModule",

@@ -1,7 +1,7 @@
 """Batches of images from an array of bytes: what all data modules of images share."""
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -105,10 +105,13 @@ class ImageDataModule(DataModule, ABC):
     Attributes:
         resident: keep all pixels on the device, so that a batch never leaves it.
         augment: transforms of the training images, in this order.
+        redrawn: in place of them: makes of the training set, and of its order, which has the run's seed and is told the
+            epoch, a set whose images are others in each epoch. It is fetched a whole batch at a time.
     """
 
     resident: bool = False
     augment: Sequence[Transform] = ()
+    redrawn: Callable[[ImageDataset, DistributedSampler], Dataset] | None = None
     parts: dict[Part, ImageDataset]
 
     def on_after_batch_transfer(
@@ -120,9 +123,11 @@ class ImageDataModule(DataModule, ABC):
         return (augmented(x, self.augment, seeds[0]) if seeds else x), y
 
     def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:
-        """Batches of the training set, augmented after they are on the device."""
+        """Batches of the training set, drawn anew for the epoch, or augmented after they are on the device."""
         data = self._dataset("train")
         order: DistributedSampler = DistributedSampler(data, world, rank, shuffle=True, seed=seed)
+        if self.redrawn:
+            return self._loader(self.redrawn(data, order), order)
         return self._loader(AugmentedDataset(data, order) if self.augment else data, order)
 
     def in_order(self, part: Part) -> DataLoader:
