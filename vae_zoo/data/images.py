@@ -59,15 +59,18 @@ class AugmentedDataset(Dataset):
 
     def __init__(self, data: ImageDataset, order: DistributedSampler) -> None:
         self.data, self.order = data, order
+        self._seeds: tuple[int, np.ndarray] = (-1, np.empty(0))  # of the epoch at hand
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, list[int]]:
         """Return images (B, H, W, C) uint8, labels (B,) and B seeds."""
-        seeds = np.random.default_rng((self.order.seed, self.order.epoch)).integers(2**63, size=len(self))
+        if self._seeds[0] != self.order.epoch:
+            random = np.random.default_rng((self.order.seed, self.order.epoch))
+            self._seeds = self.order.epoch, random.integers(2**63, size=len(self))
         batch = self.data.__getitems__(indices)
-        return *batch, seeds[indices].tolist()  # a tensor would go to the device and come back
+        return *batch, self._seeds[1][indices].tolist()  # a tensor would go to the device and come back
 
 
 def augmented(x: Tensor, transforms: Sequence[Transform], seeds: Sequence[int]) -> Tensor:
