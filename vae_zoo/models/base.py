@@ -164,7 +164,8 @@ class GenerativeModel(LightningModule, ABC):
         here, too, up to the epoch or step at hand: Lightning saves a checkpoint before it steps them.
         """
         if batch_idx == 0:  # a resumed run has no on_train_epoch_start
-            self.epoch = torch.tensor(float(self.trainer.current_epoch), device=self.device)
+            # Filled on the device: a number that is copied there waits for all steps before it.
+            self.epoch = torch.full((), float(self.trainer.current_epoch), device=self.device)
             key = (self._seed % 2**64, self.trainer.current_epoch, self.trainer.global_rank)
             torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
         for config in self.trainer.lr_scheduler_configs:
