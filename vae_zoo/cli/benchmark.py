@@ -142,7 +142,6 @@ def measure(arguments: Sequence[str], seconds: float = 20.0, tries: bool = True)
         turns = Turns(seconds, tries, cli.config.compile, cli.datamodule.facts.ragged)
         trainer: Any = cli.trainer  # whose attributes are not declared
         trainer.callbacks.append(turns)
-        trainer.profiler = turns.phases
         with cli.running():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule)
         return turns.measured
@@ -229,16 +228,18 @@ class Turns(Callback):
         self.batches.append(batch)
         next(self.script, None)
 
-    def _play(self, trainer: Trainer, model: LightningModule) -> Iterator[None]:
+    def _play(self, trainer: Any, model: LightningModule) -> Iterator[None]:
         """Measure; each yield lets fit take a step."""
         device, phases = model.device, self.phases
         loop = PlainLoop(trainer, model, self.compiled, self.ragged)
         for _ in range(WARM):
             yield
+        synchronise(device)
         begin = perf_counter()
         yield
+        synchronise(device)  # a GPU has only been told of the step
         steps = max(2, int(STRETCH / (perf_counter() - begin)))
-        self.batches = deque(self.batches, steps)
+        profiler = trainer.profiler  # what fit has, and pays for
         fit: list[float] = []
         bare: list[float] = []
         by_phase: list[dict[str, float]] = []
@@ -250,19 +251,22 @@ class Turns(Callback):
                 yield
             synchronise(device)
             fit.append((perf_counter() - begin) / steps)
-            batches = list(self.batches)
+            if len(fit) == 1 or self.ragged:  # later, the batches that are kept on a GPU count; sketches are small
+                memory = peak_memory(device)
+                self.batches = deque(self.batches, steps)
             phases.on, phases.mark, phases.seconds = True, perf_counter(), dict.fromkeys(PHASES, 0.0)
+            trainer.profiler = phases
             for _ in range(steps):
                 yield
             phases.charge()
-            phases.on = False
+            phases.on, trainer.profiler = False, profiler
             by_phase.append(phases.seconds)
+            batches = list(self.batches)
             bare.append(loop.seconds(batches))
-        memory = peak_memory(device)
         sums = {phase: statistics.median(seconds[phase] for seconds in by_phase) for phase in PHASES}
         self.measured = Measured(
             device=_describe(device),
-            items=len(batches[0][0]),
+            items=round(statistics.mean(len(x) for x, _ in batches)),  # an epoch's last one may be small
             step=statistics.median(fit),
             bare=statistics.median(bare),
             shares={phase: value / sum(sums.values()) for phase, value in sums.items()},
@@ -281,7 +285,8 @@ class PlainLoop:
     def __init__(self, trainer: Trainer, model: Any, compiled: bool, ragged: bool) -> None:
         self.trainer, self.model, self.compiled, self.ragged = trainer, model, compiled, ragged
         self.autocast: Callable[[], Any] = trainer.precision_plugin.train_step_context
-        self.dtype = torch.bfloat16 if str(trainer.precision).startswith("bf16") else torch.float32
+        widths = {"bf16": torch.bfloat16, "16": torch.float16}
+        self.dtype = widths.get(str(trainer.precision).partition("-")[0], torch.float32)
 
     def step(self, batch: Any) -> None:
         """Train one step."""
@@ -317,7 +322,7 @@ class PlainLoop:
         """What each change gains, in items per second: each takes turns with the loop as it is."""
         cpu = self.model.device.type == "cpu"
         changes: dict[str, tuple[Callable[[], Any], int]] = {
-            f"data.batch_size {2 * len(batches[0][0])}": (contextlib.nullcontext, 2)
+            f"data.batch_size {2 * max(len(x) for x, _ in batches)}": (contextlib.nullcontext, 2)
         }
         if self.dtype == torch.float32 and (not cpu or computes_bf16()):
             changes["trainer.precision bf16-mixed"] = self._bf16, 1
@@ -389,16 +394,25 @@ def _threads(n: int) -> Iterator[None]:
 
 
 def _matrix_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating point operations per second of a product of two large square matrices."""
+    """Floating point operations per second of a product of two large square matrices, as exact as convolutions are.
+
+    Those of float32 round their factors to TF32 on an NVIDIA GPU, unless they are told not to; matrix products do not.
+    """
     side = 2048 if device.type == "cpu" else 8192
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
     seconds = []
-    for _ in range(ROUNDS + 2):
-        synchronise(device)
-        begin = perf_counter()
-        torch.mm(a, b)
-        synchronise(device)
-        seconds.append(perf_counter() - begin)
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        torch.set_float32_matmul_precision("high")
+    try:
+        for _ in range(ROUNDS + 2):
+            synchronise(device)
+            begin = perf_counter()
+            torch.mm(a, b)
+            synchronise(device)
+            seconds.append(perf_counter() - begin)
+    finally:
+        torch.set_float32_matmul_precision(before)
     return 2 * side**3 / statistics.median(seconds[2:])
 
 
