@@ -20,7 +20,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from photos import MLP
 
-from vae_zoo.cli.benchmark import Measured, measure
+from vae_zoo.cli.benchmark import measure
+from vae_zoo.cli.turns import Measured
 from vae_zoo.data import COCODataModule
 from vae_zoo.data.shapes import generate_shapes
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.conftest import CONFIG, CONFIGS, SMALL, call, options, options_for
-from vae_zoo.cli import benchmark
-from vae_zoo.cli.benchmark import Measured, measure
+from vae_zoo.cli import turns
+from vae_zoo.cli.benchmark import measure
+from vae_zoo.cli.turns import Measured
 from vae_zoo.data import ImageDataset
 from vae_zoo.errors import UserError
 from vae_zoo.models import VAE
@@ -46,7 +47,7 @@ def slow(method):
 )
 def test_each_share_is_that_of_what_is_slow(owner, method, phase, shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "STRETCH", 0.2)
+    monkeypatch.setattr(turns, "STRETCH", 0.2)
     monkeypatch.setattr(owner, method, slow(getattr(owner, method)))
     found = measure(small_mlp(shapes), 0.1, tries=False)
     assert max(found.shares, key=found.shares.get) == phase
@@ -61,7 +62,7 @@ def test_each_share_is_that_of_what_is_slow(owner, method, phase, shapes, tmp_pa
 def test_operations_are_counted(shapes, tmp_path, monkeypatch):
     """A product of (B, m) and (m, n) is 2 B m n; its two gradients are as many, but there is none of the images."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "STRETCH", 0.05)
+    monkeypatch.setattr(turns, "STRETCH", 0.05)
     found = measure(small_mlp(shapes, data__batch_size=16, model__latent=5), 0.1, tries=False)
     pixels, encoder, decoder = 3 * 8 * 8, [20 * 20, 20 * 10], [5 * 20, 20 * 20, 20 * 3 * 8 * 8]
     assert found.flops == 16 * 2 * (2 * pixels * 20 + 3 * sum(encoder + decoder))
@@ -72,7 +73,7 @@ def test_operations_are_counted(shapes, tmp_path, monkeypatch):
 @pytest.mark.parametrize("config", CONFIGS, ids=[config.stem for config in CONFIGS])
 def test_every_config_is_measured(config, shapes, doodles, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "STRETCH", 0.01)
+    monkeypatch.setattr(turns, "STRETCH", 0.01)
     arguments = options_for(config, data__root=shapes, data__path=doodles)
     assert call("benchmark", "--seconds", "0.1", "--no-try", "--config", config, *arguments) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
@@ -92,13 +93,13 @@ def test_advice_is_the_largest_gain_and_only_one_that_counts():
 def test_what_is_tried_gains_what_it_gains_and_leaves_the_model_as_it_was(shapes, tmp_path, monkeypatch):
     """A step that sleeps takes twice as many images in the same time; whatever cannot be compiled is said so."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "STRETCH", 0.1)
+    monkeypatch.setattr(turns, "STRETCH", 0.1)
     monkeypatch.setattr(VAE, "_loss", slow(VAE._loss))
 
     def compiled(model, ragged=False):
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(benchmark, "compile_step", compiled)
+    monkeypatch.setattr(turns, "compile_step", compiled)
     found = measure(small_mlp(shapes), 0.1)
     assert found.tried["data.batch_size 8"] == pytest.approx(2, rel=0.2)
     assert found.tried["compile true"] == "failed (RuntimeError)"
