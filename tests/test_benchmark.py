@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import CONFIG, CONFIGS, SMALL, call, options, options_for
-from vae_zoo.cli import turns
+from vae_zoo.cli import plain_loop, turns
 from vae_zoo.cli.benchmark import measure
 from vae_zoo.cli.turns import Measured
 from vae_zoo.data import ImageDataset
@@ -99,7 +99,7 @@ def test_what_is_tried_gains_what_it_gains_and_leaves_the_model_as_it_was(shapes
     def compiled(model, ragged=False):
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(turns, "compile_step", compiled)
+    monkeypatch.setattr(plain_loop, "compile_step", compiled)
     found = measure(small_mlp(shapes), 0.1)
     assert found.tried["data.batch_size 8"] == pytest.approx(2, rel=0.2)
     assert found.tried["compile true"] == "failed (RuntimeError)"
