@@ -194,8 +194,8 @@ def test_photos_keep_their_official_split():
     data = COCODataModule(str(shared("photos_10k2k.zip")), image_size=16)
     chosen = data._selection.parts
     assert {part: len(pictures) for part, pictures in chosen.items()} == {"train": 10_000, "val": 0, "test": 2_000}
-    assert {p.id for p in chosen["train"]} == set(range(1, 10_001))
-    assert {p.id for p in chosen["test"]} == set(range(10_001, 12_001))
+    assert set(chosen["train"].ids) == set(range(1, 10_001))
+    assert set(chosen["test"].ids) == set(range(10_001, 12_001))
 
 
 # --- facts

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.data_sets import encoded, images, jpeg, module
-from vae_zoo.data import cache
+from tests.data_sets import SMALL, encoded, images, jpeg, module
+from vae_zoo.data import COCODataModule, cache
 from vae_zoo.data.cache import open_cache
 from vae_zoo.data.files import Files
 from vae_zoo.data.pictures import decode
@@ -44,7 +44,7 @@ def test_cache_tells_two_folders_and_two_versions_apart(tmp_path, monkeypatch):
         file = tmp_path / name / "x.bmp"
         Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(file)
         os.utime(file, (1, 1))
-        pictures = [(Files(tmp_path / name), "x.bmp")]
+        pictures = [(Files(tmp_path / name), ["x.bmp"])]
         means.append(open_cache(pictures, (1, 8, 8), tmp_path / "cache").pixels.mean())
     assert means == [0, 255]
     monkeypatch.setattr(cache, "VERSION", -1)
@@ -57,8 +57,66 @@ def test_a_zip_that_was_written_anew_is_read_anew(tmp_path):
     for value in (10, 200):
         with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
             archive.writestr("x.bmp", encoded(np.full((8, 8, 3), value, np.uint8), "BMP"))
-        means.append(open_cache([(Files(tmp_path / "p.zip"), "x.bmp")], (1, 8, 8), tmp_path / "cache").pixels.mean())
+        means.append(open_cache([(Files(tmp_path / "p.zip"), ["x.bmp"])], (1, 8, 8), tmp_path / "cache").pixels.mean())
     assert means == [10, 200]
+
+
+@pytest.mark.parametrize("change", ["size", "time", "replaced", "removed", "target"])
+def test_a_file_that_changed_in_any_way_gives_a_new_cache(tmp_path, change):
+    """One of three: `link.bmp` leads to `elsewhere.bmp`, and all have one size and one time."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    content = encoded(np.zeros((8, 8, 3), np.uint8), "BMP")
+    for file in (pictures / "a.bmp", pictures / "b.bmp", tmp_path / "elsewhere.bmp"):
+        file.write_bytes(content)
+        os.utime(file, ns=(10**18, 10**18))
+    (pictures / "link.bmp").symlink_to("../elsewhere.bmp")
+    where = [(Files(pictures), ["a.bmp", "b.bmp", "link.bmp"])]
+    first, again = (open_cache(where, (1, 8, 8), tmp_path / "cache") for _ in range(2))
+    assert first.pixels.filename == again.pixels.filename and first.unreadable == {}
+    file = tmp_path / "elsewhere.bmp" if change == "target" else pictures / "b.bmp"
+    if change in ("replaced", "target"):
+        (tmp_path / "new").write_bytes(content)  # as large as before
+        (tmp_path / "new").replace(file)
+    elif change == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(content + bytes(change == "size"))
+        os.utime(file, ns=(10**18, 10**18 + (change == "time")))
+    changed = open_cache(where, (1, 8, 8), tmp_path / "cache")
+    assert changed.pixels.filename != first.pixels.filename
+    assert changed.unreadable == ({1: "missing"} if change == "removed" else {})
+
+
+def test_a_cache_is_of_its_pictures_whatever_the_parts_and_the_names(tmp_path):
+    """The same pictures in the same order are one cache; a name may be absolute, or no UTF-8."""
+    names = ["a.bmp", os.fsdecode(b"\xff.bmp"), str(tmp_path / "elsewhere.bmp")]
+    (tmp_path / "p").mkdir()
+    for value, name in enumerate(names):
+        Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(tmp_path / "p" / name, "BMP")
+    files = Files(tmp_path / "p")
+    assert all(files.stamps(names)) and files.stamps(["nowhere.bmp"]) == [""]
+    one, two = (
+        open_cache(parts, (1, 8, 8), tmp_path / "cache")
+        for parts in ([(files, names)], [(files, names[:1]), (files, names[1:])])
+    )
+    assert one.pixels.filename == two.pixels.filename and one.pixels[:, 0, 0, 0].tolist() == [0, 1, 2]
+    other = open_cache([(files, names[::-1])], (1, 8, 8), tmp_path / "cache")
+    assert other.pixels[:, 0, 0, 0].tolist() == [2, 1, 0]
+
+
+def test_a_later_start_looks_at_each_picture_once(shapes, tmp_path, monkeypatch):
+    """Listed once, and its size and time are asked for once, in whatever order a Trainer or a notebook begins."""
+    module(shapes / "images", cache_dir=str(tmp_path))
+    asked, listed, stat, scandir = [], [], os.stat, os.scandir
+    monkeypatch.setattr(os, "stat", lambda path, **options: asked.append(str(path)) or stat(path, **options))
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scandir(path))
+    data = COCODataModule(str(shapes / "images"), **SMALL, cache_dir=str(tmp_path))
+    data.prepare_data()
+    data.setup()
+    assert data.facts.n_train == 40
+    assert sorted(len([path for path in asked if path.endswith(f"/{id_}")]) for id_ in data.split["train"]) == [1] * 40
+    assert listed == [str(shapes / "images")]
 
 
 def _build(arguments):

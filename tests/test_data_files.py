@@ -39,7 +39,7 @@ def test_worker_processes_read_one_zip_without_disturbing_each_other(tmp_path):
         for i in range(600):
             archive.writestr(f"{i:03d}.jpg", jpeg(np.full((20, 20, 3), i % 256, np.uint8)))
     files = Files(tmp_path / "p.zip")
-    pictures = [(files, name) for name in files.pictures()]  # this opens the zip before the workers fork
+    pictures = [(files, files.pictures())]  # this opens the zip before the workers fork
     done = open_cache(pictures, (1, 8, 8), tmp_path / "cache", workers=2)
     assert done.unreadable == {}
     assert np.abs(done.pixels.mean((1, 2, 3)) - np.arange(600) % 256).max() <= 1

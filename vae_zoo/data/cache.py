@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,8 +41,8 @@ class Cache(NamedTuple):
 class _Decoder(Dataset):
     """Row by row, the decoded picture, or the reason why there is none."""
 
-    def __init__(self, pictures: Sequence[tuple[Files, str]], shape: Shape) -> None:
-        self.pictures, self.shape = pictures, shape
+    def __init__(self, pictures: Sequence[tuple[Files, Sequence[str]]], shape: Shape) -> None:
+        self.pictures, self.shape = [(files, name) for files, names in pictures for name in names], shape
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -59,7 +60,7 @@ class _Decoder(Dataset):
 
 
 def open_cache(
-    pictures: Sequence[tuple[Files, str]], shape: Shape, directory: Path, workers: int | None = None
+    pictures: Sequence[tuple[Files, Sequence[str]]], shape: Shape, directory: Path, workers: int | None = None
 ) -> Cache:
     """Open the cache of these pictures, after decoding them into it if this is the first time.
 
@@ -68,7 +69,7 @@ def open_cache(
     is whole; two processes that build it at once both succeed, and one result stays.
 
     Args:
-        pictures: where and by which name to find each.
+        pictures: where and by which names to find them.
         shape: (C, H, W) out; C is 1 (grey) or 3 (RGB).
         directory: where caches are kept; made if need be.
         workers: processes that decode, by default as many as there are cores.
@@ -76,9 +77,11 @@ def open_cache(
     Raises:
         UserError: if `directory` cannot be written.
     """
-    stamps = [(str(files), name, files.stamp(name)) for files, name in pictures]
-    key = json.dumps([VERSION, shape, stamps])
-    path = directory / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+    key = [f"{VERSION} {tuple(shape)}"]
+    for files, names in pictures:  # a row of texts: the garbage collector would walk through 100,000 tuples
+        key += chain.from_iterable(zip(repeat(str(files)), names, files.stamps(names), strict=False))
+    fingerprint = hashlib.sha256("\0".join(key).encode(errors="surrogatepass"))  # a name may be no UTF-8
+    path = directory / f"{fingerprint.hexdigest()[:24]}.npy"
     report = path.with_suffix(".json")
     if not path.exists():  # the pixels are renamed last, after the report
         try:

@@ -13,7 +13,7 @@ from torchvision.transforms.v2 import Transform
 
 from vae_zoo.data.cache import Cache, open_cache
 from vae_zoo.data.images import ImageDataModule, ImageDataset
-from vae_zoo.data.index import NO_LABEL, Picture, PictureIndex
+from vae_zoo.data.index import NO_LABEL, PictureIndex, Pictures
 from vae_zoo.data.module import Part
 from vae_zoo.data.pictures import MODES
 from vae_zoo.errors import UserError, require
@@ -22,7 +22,7 @@ from vae_zoo.errors import UserError, require
 class Selection(NamedTuple):
     """The pictures of each part, and the names of the labels."""
 
-    parts: dict[Part, list[Picture]]
+    parts: dict[Part, Pictures]
     labels: list[str]
 
 
@@ -111,49 +111,40 @@ class COCODataModule(ImageDataModule):
         return self.channels, self.height, self.width
 
     def prepare_data(self) -> None:
-        """Decode the pictures, if that has not been done before."""
-        if not self.split:
-            self._open_cache(self._pictures)
+        """Decode the pictures, if that has not been done before, in one process ahead of the others."""
+        self.setup()
 
     def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
         """Select the images, open their cache and leave out what could not be read."""
         chosen, names = self._selection
-        pictures = self._pictures
-        cache = self._open_cache(pictures)
-        self._check_unreadable(cache, pictures)
+        where = [(members.files, members.names.tolist()) for members in chosen.values()]
+        cache = open_cache(where, self.shape, self.cache_dir, self.workers)
+        if cache.unreadable:
+            self._check_unreadable(cache, [path for members in chosen.values() for path in members.paths])
+        numbers = {name: number for number, name in enumerate(names)}
         parts, start = {}, 0
         for part, members in chosen.items():
-            rows = [row for row in range(start, start + len(members)) if row not in cache.unreadable]
+            rows = np.arange(start, start + len(members))
+            rows = rows[~np.isin(rows, list(cache.unreadable))]
+            readable = members[rows - start]
             start += len(members)
-            if members and not rows:
+            if len(members) and not len(rows):
                 raise UserError(f"none of the {len(members)} {part} pictures in {self.root} can be read")
-            labels = torch.tensor([names.index(pictures[row].label) for row in rows], dtype=torch.int64)
-            ids = [pictures[row].id for row in rows]
-            parts[part] = ImageDataset(cache.pixels, labels, np.array(rows, dtype=np.int64), ids)
+            labels = torch.tensor([numbers[label] for label in readable.labels], dtype=torch.int64)
+            parts[part] = ImageDataset(cache.pixels, labels, rows, readable.ids.tolist())
         return names, parts
 
-    @property
-    def _pictures(self) -> list[Picture]:
-        """Those of all parts, in the order of the cache's rows."""
-        return [picture for part in self._selection.parts.values() for picture in part]
-
-    def _open_cache(self, pictures: Sequence[Picture]) -> Cache:
-        where = [(picture.files, picture.name) for picture in pictures]
-        return open_cache(where, self.shape, self.cache_dir, self.workers)
-
-    def _check_unreadable(self, cache: Cache, pictures: Sequence[Picture]) -> None:
+    def _check_unreadable(self, cache: Cache, paths: Sequence[str]) -> None:
         bad = len(cache.unreadable)
-        if not bad:
-            return
-        names = [f"{pictures[row].path} ({why})" for row, why in cache.unreadable.items()]
+        names = [f"{paths[row]} ({why})" for row, why in cache.unreadable.items()]
         listed = "; ".join(names[:20]) + (f"; and {bad - 20} more" if bad > 20 else "")
-        share = bad / len(pictures)
+        share = bad / len(paths)
         if share > self.max_unreadable:
             raise UserError(
-                f"{bad} of {len(pictures)} pictures ({share:.1%}) cannot be read, more than data.max_unreadable = "
+                f"{bad} of {len(paths)} pictures ({share:.1%}) cannot be read, more than data.max_unreadable = "
                 f"{self.max_unreadable:.1%}: {listed}"
             )
-        warnings.warn(f"left out {bad} of {len(pictures)} pictures that cannot be read: {listed}", stacklevel=2)
+        warnings.warn(f"left out {bad} of {len(paths)} pictures that cannot be read: {listed}", stacklevel=2)
 
     @cached_property
     def _selection(self) -> Selection:
@@ -168,26 +159,26 @@ class COCODataModule(ImageDataModule):
         if test_annotations is None:
             parts["n_test"] = self.n_test
             self._require_enough(parts, len(pictures), annotations)
-            shuffled = [pictures[i] for i in rng.permutation(len(pictures))]
+            shuffled = pictures[rng.permutation(len(pictures))]
             tests, rest = shuffled[: self.n_test], shuffled[self.n_test :]
         else:
             tests, test_names = index.read(test_annotations)
             self._require_enough({"n_test": self.n_test}, len(tests), test_annotations)
-            held_out = {picture.path for picture in tests}
-            pictures = [picture for picture in pictures if picture.path not in held_out]
+            held_out = set(tests.paths)
+            pictures = pictures[np.array([path not in held_out for path in pictures.paths], dtype=bool)]
             self._require_enough(parts, len(pictures), annotations)
             names = list(dict.fromkeys([*names, *test_names]))
-            tests = [tests[i] for i in rng.permutation(len(tests))[: self.n_test]]
-            rest = [pictures[i] for i in rng.permutation(len(pictures))]
+            tests = tests[rng.permutation(len(tests))[: self.n_test]]
+            rest = pictures[rng.permutation(len(pictures))]
         n_val = self.n_val
         if n_val is None:
             n_val = 0 if self.val_on_test else min(1_000, len(rest) - self.n_train)
-        chosen: dict[Part, list[Picture]] = {
+        chosen: dict[Part, Pictures] = {
             "train": rest[: self.n_train],
             "val": rest[self.n_train : self.n_train + n_val],
             "test": tests,
         }
-        if any(picture.label == NO_LABEL for picture in [*pictures, *tests]) and NO_LABEL not in names:
+        if NO_LABEL in {*pictures.labels, *tests.labels} and NO_LABEL not in names:
             names.append(NO_LABEL)
         return Selection(chosen, names)
 

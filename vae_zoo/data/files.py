@@ -2,9 +2,9 @@
 
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from vae_zoo.errors import UserError
@@ -59,19 +59,28 @@ class Files:
             return Path(self._base, name).read_bytes()
         return self._zip.read(self._name(name))
 
-    def stamp(self, name: str) -> str:
-        """Return what changes when a file does: size and time, or the zip's checksum; "" if there is no such file."""
-        try:
-            if self._zip is None:
-                stat = os.stat(os.path.join(self._base, name))
-                return f"{stat.st_size}:{stat.st_mtime_ns}"
-            member = self._zip.getinfo(self._name(name))
-            return f"{member.file_size}:{member.CRC}"
-        except (OSError, KeyError):
-            return ""
+    def stamps(self, names: Sequence[str]) -> list[str]:
+        """Return of each what changes when the file does: size and time, or the zip's checksum; "" if it is missing."""
+        archive, found, folder = self._zip, [], f"{self._base}/"
+        for name in names:
+            try:
+                if archive is None:
+                    # os.path.join, which says the same, takes a quarter of the time of os.stat.
+                    stat = os.stat(name if name.startswith("/") else folder + name)
+                    found.append(f"{stat.st_size}:{stat.st_mtime_ns}")
+                else:
+                    member = archive.getinfo(self._name(name))
+                    found.append(f"{member.file_size}:{member.CRC}")
+            except (OSError, KeyError):
+                found.append("")
+        return found
 
     def names(self) -> list[str]:
-        """Return the names of all files, sorted, hidden ones left out."""
+        """Return the names of all files, sorted, hidden ones left out; they are listed once."""
+        return self._names
+
+    @cached_property
+    def _names(self) -> list[str]:
         if self._zip is None:
             return sorted(_walk(self._base, ""))
         prefix = f"{self.prefix}/" if self.prefix else ""
@@ -81,7 +90,8 @@ class Files:
 
     def pictures(self) -> list[str]:
         """Return the names of all picture files, sorted."""
-        return [name for name in self.names() if os.path.splitext(name)[1].lower() in PICTURES]
+        endings = tuple(PICTURES)
+        return [name for name in self.names() if name.lower().endswith(endings)]
 
 
 def _walk(folder: str, before: str) -> Iterator[str]:
@@ -90,7 +100,7 @@ def _walk(folder: str, before: str) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith(HIDDEN):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_file(follow_symlinks=False) or (entry.is_symlink() and os.path.isfile(entry.path)):
+                yield before + entry.name  # a link that leads to itself is no file
+            elif entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path, f"{before}{entry.name}/")
-            elif os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file():  # a link may lead to itself
-                yield before + entry.name

@@ -3,9 +3,12 @@
 import contextlib
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 from pycocotools.coco import COCO
 
 from vae_zoo.data.files import Files
@@ -14,18 +17,32 @@ from vae_zoo.errors import UserError
 NO_LABEL = "none"
 
 
-class Picture(NamedTuple):
-    """One image: its id, the files it is in and its name there, and the name of its label."""
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images in columns: an object of each would take the garbage collector longer than to find them all.
 
-    id: int | str
+    Attributes:
+        files: where they are.
+        ids: (n,) whole numbers or texts.
+        names: (n,) in `files`.
+        labels: (n,) names of their labels.
+    """
+
     files: Files
-    name: str
-    label: str
+    ids: np.ndarray
+    names: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "Pictures":
+        return Pictures(self.files, self.ids[rows], self.names[rows], self.labels[rows])
 
     @property
-    def path(self) -> str:
-        """Where the picture is, the same for the same file."""
-        return f"{self.files}/{self.name}"
+    def paths(self) -> list[str]:
+        """Where each picture is, the same for the same file."""
+        return [f"{folder}/{name}" for folder in [str(self.files)] for name in self.names]
 
 
 class PictureIndex:
@@ -72,7 +89,7 @@ class PictureIndex:
         test = tests[0] if len(tests) == 1 and tests != trains else None
         return (trains[0] if trains else None), test
 
-    def read(self, annotations: str | None) -> tuple[list[Picture], list[str]]:
+    def read(self, annotations: str | None) -> tuple[Pictures, list[str]]:
         """Return the pictures, in an order that does not depend on the machine, and the names of the labels.
 
         Args:
@@ -83,25 +100,27 @@ class PictureIndex:
         """
         return self._read_folder() if annotations is None else self._read_coco(annotations)
 
-    def _read_folder(self) -> tuple[list[Picture], list[str]]:
+    def _read_folder(self) -> tuple[Pictures, list[str]]:
         source = self.source or self.files
         names = source.pictures()
         if not names:
             raise UserError(f"data.root: {source} has neither a COCO annotation file nor a picture in it")
         labels = [name.partition("/")[0] if "/" in name else NO_LABEL for name in names]
-        self.check_categories(sorted(set(labels) - {NO_LABEL}), str(source))
-        pictures = [Picture(name, source, name, label) for name, label in zip(names, labels, strict=True)]
-        pictures = [picture for picture in pictures if not self.categories or picture.label in self.categories]
-        return pictures, sorted({picture.label for picture in pictures} - {NO_LABEL})
+        found = set(labels) - {NO_LABEL}
+        self.check_categories(sorted(found), str(source))
+        pictures = Pictures(source, *_columns(names, names, labels))
+        if not self.categories:
+            return pictures, sorted(found)
+        return pictures[np.array([label in self.categories for label in labels])], sorted(self.categories)
 
-    def _read_coco(self, annotations: str) -> tuple[list[Picture], list[str]]:
+    def _read_coco(self, annotations: str) -> tuple[Pictures, list[str]]:
         coco = open_coco(self.files, annotations)
         names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
         self.check_categories(list(names.values()), annotations)
         images = [coco.imgs[id_] for id_ in sorted(coco.imgs)]
         source = self.source or self._guess_source(annotations, images)
         wanted = self.categories or {NO_LABEL, *names.values()}
-        pictures: dict[str, Picture] = {}
+        pictures: dict[str, tuple[int, str]] = {}
         for image in images:
             areas: dict[str, float] = {}
             for instance in coco.imgToAnns[image["id"]]:
@@ -112,8 +131,10 @@ class PictureIndex:
             if large and (areas or not self.categories):
                 label = max(areas, key=areas.__getitem__, default=NO_LABEL)
                 # A file that is listed twice is one picture, which must not be in two parts of a split.
-                pictures.setdefault(image["file_name"], Picture(image["id"], source, image["file_name"], label))
-        return list(pictures.values()), [name for name in dict.fromkeys(names.values()) if name in wanted]
+                pictures.setdefault(image["file_name"], (image["id"], label))
+        ids, labels = ([row[column] for row in pictures.values()] for column in (0, 1))
+        used = [name for name in dict.fromkeys(names.values()) if name in wanted]
+        return Pictures(source, *_columns(ids, list(pictures), labels)), used
 
     def check_categories(self, names: list[str], where: str) -> None:
         """Raise a UserError if a category that is asked for is not among the names."""
@@ -135,13 +156,18 @@ class PictureIndex:
         places = [self.files.below(folder) for folder in ("images", f"images/{stem}", stem, "")]
         if (self.root / f"{stem}.zip").is_file():
             places += [Files(self.root / f"{stem}.zip", prefix) for prefix in (stem, "")]
-        hits = [sum(bool(place.stamp(image["file_name"])) for image in images[:50]) for place in places]
+        first = [image["file_name"] for image in images[:50]]
+        hits = [sum(map(bool, place.stamps(first))) for place in places]
         if not any(hits):
             raise UserError(
                 f"none of the pictures that {annotations} names, such as {images[0]['file_name']}, is in "
                 f"{', '.join(map(str, places))}; say where they are with --data.image_dir"
             )
         return places[hits.index(max(hits))]
+
+
+def _columns(*columns: Sequence[int | str]) -> list[np.ndarray]:
+    return [np.array(column, dtype=object) for column in columns]
 
 
 def open_coco(files: Files, annotations: str) -> COCO:
