@@ -42,7 +42,7 @@ def ratios() -> Iterator[tuple[str, float]]:
     with photos_of(1088) as data:
         found = measure(["--config", "vae", *data], seconds=15, tries=False)
     yield "fit's convolutions over a matrix product: VAE, 64 x 64", found.of_matrix_rate
-    fit, alone = sketch.measure(["--trainer.max_epochs", "1", "--data.n_train", "2000"])
+    fit, alone = sketch.measure(["--trainer.max_epochs", "2", "--data.n_train", "2000"])
     yield "Sketch-RNN's points/s over torch.nn.LSTM's", fit / alone
 
 

@@ -9,6 +9,7 @@ all seconds, padding not counted. An epoch's first step is left out. Below 0.9 t
 
 import argparse
 import contextlib
+import io
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -84,8 +85,10 @@ def measure(arguments: Sequence[str]) -> tuple[float, float]:
             arguments += ["--data.path", "sketches.ndjson"]
         callback = f"[{{class_path: {__name__}.LSTMAlone}}]"
         quiet = ["--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
-        if vae_zoo(["fit", "--config", "sketch_rnn", *arguments, *quiet, "--trainer.callbacks", callback]):
-            raise SystemExit("fit failed")
+        with contextlib.redirect_stdout(io.StringIO()):
+            status = vae_zoo(["fit", "--config", "sketch_rnn", *arguments, *quiet, "--trainer.callbacks", callback])
+    if status or not LSTMAlone.steps:
+        raise SystemExit("fit failed, or had too few steps")
     points, fit, alone = (sum(column) for column in zip(*LSTMAlone.steps, strict=True))
     return points / fit, points / alone
 

@@ -9,6 +9,7 @@ step is left out. Below 0.97 the exit status is 1.
 import argparse
 import contextlib
 import copy
+import io
 import statistics
 import sys
 import tempfile
@@ -88,8 +89,10 @@ def measure(arguments: Sequence[str]) -> tuple[float, float, float]:
         data = [] if given else stack.enter_context(photos_of(1088))
         callback = f"[{{class_path: {__name__}.BareLoop}}]"
         quiet = ["--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
-        if vae_zoo(["fit", *arguments, *data, *quiet, "--trainer.callbacks", callback]) or len(BareLoop.steps) <= WARM:
-            raise SystemExit("fit failed, or had too few steps")
+        with contextlib.redirect_stdout(io.StringIO()):
+            status = vae_zoo(["fit", *arguments, *data, *quiet, "--trainer.callbacks", callback])
+    if status or len(BareLoop.steps) <= WARM:
+        raise SystemExit("fit failed, or had too few steps")
     wait, fit, bare = (statistics.median(times) for times in zip(*BareLoop.steps[WARM:], strict=True))
     return wait, fit, bare
 
