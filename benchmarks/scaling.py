@@ -11,6 +11,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 
@@ -76,7 +78,9 @@ def steps(folder: Path, seconds: float) -> Iterator[Row]:
 def _measure(folder: Path, seconds: float, config: str, *options: str) -> Measured:
     data = ["--data.root", str(folder / "shapes"), "--data.cache_dir", str(folder / "cache")]
     sizes = ["--data.n_train", "640", "--data.n_test", "64", "--data.n_val", "64"]
-    return measure(["--config", config, *data, *sizes, *options], seconds, tries=False)
+    # In a process of its own, whose memory is not what the last one kept.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(measure, ["--config", config, *data, *sizes, *options], seconds, False).result()
 
 
 def _figures(found: Measured) -> Row:

@@ -139,17 +139,15 @@ def matrix_flops(device: torch.device, dtype: torch.dtype) -> float:
     """
     side = 2048 if device.type == "cpu" else 8192
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
-    seconds = []
     before = torch.get_float32_matmul_precision()
     if device.type == "cuda" and torch.backends.cudnn.allow_tf32:
         torch.set_float32_matmul_precision("high")
     try:
-        for _ in range(ROUNDS + 2):
+        for _ in range(2):  # the first one warms up
             synchronise(device)
             begin = perf_counter()
             torch.mm(a, b)
             synchronise(device)
-            seconds.append(perf_counter() - begin)
+        return 2 * side**3 / (perf_counter() - begin)
     finally:
         torch.set_float32_matmul_precision(before)
-    return 2 * side**3 / statistics.median(seconds[2:])

@@ -184,6 +184,7 @@ class Turns(Callback):
         profiler = trainer.profiler  # what fit has, and pays for
         fit: list[float] = []
         bare: list[float] = []
+        products: list[float] = []
         by_phase: list[dict[str, float]] = []
         end = perf_counter() + self.limit
         while len(fit) < ROUNDS or perf_counter() < end:
@@ -205,6 +206,7 @@ class Turns(Callback):
             by_phase.append(phases.seconds)
             batches = list(self.batches)
             bare.append(loop.seconds(batches))
+            products.append(matrix_flops(device, loop.dtype))
         sums = {phase: statistics.median(seconds[phase] for seconds in by_phase) for phase in PHASES}
         self.measured = Measured(
             device=_describe(device),
@@ -214,7 +216,7 @@ class Turns(Callback):
             shares={phase: value / sum(sums.values()) for phase, value in sums.items()},
             memory_mb=memory,
             flops=loop.flops(batches),
-            matrix_flops=matrix_flops(device, loop.dtype),
+            matrix_flops=statistics.median(products),
         )
         if self.tries:
             self.measured.tried = loop.tried(batches)
