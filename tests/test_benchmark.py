@@ -77,7 +77,7 @@ def test_every_config_is_measured(config, shapes, doodles, tmp_path, monkeypatch
     arguments = options_for(config, data__root=shapes, data__path=doodles)
     assert call("benchmark", "--seconds", "0.1", "--no-try", "--config", config, *arguments) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert lines["tried"] == "nothing" and "steps/s of 16 items" in lines["fit"]
+    assert "tried" not in lines and "steps/s of 16 items" in lines["fit"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,3 +112,30 @@ def test_a_checkpoint_and_several_processes_are_refused(shapes, tmp_path, monkey
         measure([*small_mlp(shapes), "--ckpt_path", "last"], 0.1)
     with pytest.raises(UserError, match="devices"):
         measure([*small_mlp(shapes), "--trainer.devices", "2"], 0.1)
+
+
+@pytest.mark.slow
+def test_a_training_that_would_stop_or_save_is_measured_all_the_same(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(turns, "STRETCH", 0.02)
+    callbacks = [
+        "{class_path: EarlyStopping, init_args: {monitor: val/loss}}",
+        "{class_path: ModelCheckpoint, init_args: {dirpath: mine}}",
+        "{class_path: RichProgressBar}",
+    ]
+    given = small_mlp(shapes, trainer__max_steps=3, trainer__min_epochs=1000, trainer__max_time="00:00:00:01")
+    given += ["--trainer.fast_dev_run", "true", "--trainer.callbacks", f"[{', '.join(callbacks)}]"]
+    given += ["--trainer.logger", "{class_path: CSVLogger, init_args: {save_dir: mine}}"]
+    given += ["--model.lr_scheduler", "torch.optim.lr_scheduler.ReduceLROnPlateau"]
+    assert call("benchmark", "--seconds", "0.1", "--no-try", *given) == 0
+    assert "steps/s" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_callback_that_ends_the_training_is_named_as_the_reason(shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(VAE, "on_train_start", lambda self: setattr(self.trainer, "should_stop", True))
+    monkeypatch.setattr(VAE, "on_train_batch_start", lambda *_: -1)  # skips the epoch
+    with pytest.raises(UserError, match="ended before it was measured"):
+        measure(small_mlp(shapes), 0.1)

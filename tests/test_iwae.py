@@ -7,7 +7,9 @@ from tests.oracles.linear_gaussian import PIXELS, SIGMA, LinearGaussian
 from tests.zoo import asked, batch, small, traces_of
 from vae_zoo import likelihoods, objectives
 from vae_zoo.distributions import GaussianPosterior
+from vae_zoo.errors import UserError
 from vae_zoo.models import IWAE, LatentVariableModel
+from vae_zoo.networks import DCGANGenerator
 
 
 class Toy(IWAE):
@@ -168,3 +170,18 @@ def kept(samples, chunk):
 def test_memory_does_not_grow_with_draws_that_are_decoded_in_chunks():
     assert kept(50, None) > 8 * kept(5, None)  # it would
     assert kept(50, 5) < 2 * kept(5, None)
+
+
+def test_the_images_of_chunks_come_one_draw_at_a_time():
+    model = small(IWAE, samples=7, chunk=3).eval()
+    trace = model.trace(torch.rand(2, 3, 16, 16), samples=7)
+    whole = model.likelihood.distribution(model.likelihood.decode(trace.z)).mean
+    torch.testing.assert_close(trace.px.mean, whole)
+    images = likelihoods.means_of(trace.px)
+    assert iter(images) is images  # a generator: what has been looked at is not kept
+    torch.testing.assert_close(torch.stack([*images]), whole)
+
+
+def test_chunks_need_a_decoder_that_takes_each_image_by_itself():
+    with pytest.raises(UserError, match="batch normalisation"):
+        small(IWAE, decoder=DCGANGenerator, chunk=2)

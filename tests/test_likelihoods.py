@@ -188,3 +188,11 @@ def test_log_densities_are_float32_under_bfloat16():
 def test_a_sigma_that_is_none_is_refused():
     with pytest.raises(UserError, match="sigma must be positive, got 0"):
         Gaussian(decoder(), sigma=0)
+
+
+def test_the_optimal_sigma_does_not_depend_on_how_images_are_laid_out():
+    head = OptimalGaussian(decoder()).double().train()
+    z, x = z_and_x()
+    truth = head(z).log_prob(x)
+    torch.testing.assert_close(head(z).log_prob(x[None]), truth)
+    torch.testing.assert_close(head(z[:, :1]).log_prob(x[0]), head(z[:, :1]).log_prob(x[:1]))

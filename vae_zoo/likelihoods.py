@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -85,12 +85,22 @@ class InChunks(Pixels):
     @property
     def mean(self) -> Tensor:
         """E[x|z], (K, B, C, H, W), in [0, 1]."""
-        return torch.cat([self.likelihood.distribution(self.likelihood.decode(part)).mean for part in self.parts])
+        return torch.stack([*self.means()])
+
+    def means(self) -> Iterator[Tensor]:
+        """Yield E[x|z] of one draw after another, (B, C, H, W) each."""
+        for part in self.parts:
+            yield from self.likelihood.distribution(self.likelihood.decode(part)).mean
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of images (B, C, H, W) in nats, (K, B)."""
         scores = [checkpoint(self.likelihood.score, part, value, use_reentrant=False) for part in self.parts]
         return self.likelihood.from_scores(torch.cat(scores), value)
+
+
+def means_of(px: Distribution) -> Iterable[Tensor]:
+    """Return E[x|z] of each of K draws, (B, C, H, W): not all at once where they are not decoded all at once."""
+    return px.means() if isinstance(px, InChunks) else px.mean
 
 
 class GaussianPixels(Pixels):
@@ -187,7 +197,7 @@ class OptimalGaussian(Likelihood):
             return scores
         # For the mean over draws the gradient through sigma is zero, here being at its optimum; weighted draws
         # would pull at a sigma that is none of theirs. At least a quarter of a grey level.
-        n = x[0].numel()
+        n = x.shape[-3:].numel()
         variance = (scores.mean() / n).clamp(min=1e-6).detach()
         batches, running = self.get_buffer("batches"), self.get_buffer("variance")
         batches += 1

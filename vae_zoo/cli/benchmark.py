@@ -5,10 +5,24 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from vae_zoo.cli.lightning import ZooCLI
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
+
+from vae_zoo.cli.lightning import ZooCLI, listed
 from vae_zoo.cli.process import quiet
 from vae_zoo.cli.turns import Measured, Turns
 from vae_zoo.errors import UserError, require_positive
+
+
+class BenchmarkCLI(ZooCLI):
+    """The command without callbacks that save, stop, or draw."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Leave them out."""
+        config = self.config_init.trainer
+        unwanted = (Checkpoint, EarlyStopping, ProgressBar)
+        config.callbacks = [each for each in listed(config.callbacks) if not isinstance(each, unwanted)]
+        return super().instantiate_trainer(**kwargs)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -43,20 +57,20 @@ def measure(arguments: Sequence[str], seconds: float = 20.0, tries: bool = True)
     if any(argument.partition("=")[0] == "--ckpt_path" for argument in arguments):
         raise UserError("ckpt_path: a benchmark trains a new model; leave it out")
     with tempfile.TemporaryDirectory() as folder, quiet():
-        own = {
-            "run_dir": f"{folder}/run",
-            "ckpt_path": "null",
-            "images.epochs": "[]",
-            "trainer.enable_checkpointing": "false",
-        }
-        own |= {"trainer.max_epochs": "-1", "trainer.limit_val_batches": "0", "trainer.enable_progress_bar": "false"}
-        own |= {"trainer.num_sanity_val_steps": "0", "trainer.enable_model_summary": "false"}
-        cli = ZooCLI("fit", [*arguments, *(f"--{name}={value}" for name, value in own.items())])
+        # What would end the training, or write outside of the folder, is none of a benchmark's business.
+        own = {"run_dir": f"{folder}/run", "ckpt_path": "null", "images.epochs": "[]"}
+        trainer = {"max_epochs": "-1", "max_steps": "-1", "min_epochs": "null", "min_steps": "null", "max_time": "null"}
+        trainer |= {"limit_val_batches": "0", "num_sanity_val_steps": "0", "fast_dev_run": "false", "logger": "true"}
+        trainer |= dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), "false")
+        own |= {f"trainer.{name}": value for name, value in trainer.items()}
+        cli = BenchmarkCLI("fit", [*arguments, *(f"--{name}={value}" for name, value in own.items())])
         if cli.trainer.world_size > 1:
             raise UserError("trainer.devices: a benchmark measures one process; give 1")
         turns = Turns(seconds, tries, cli.config.compile, cli.datamodule.facts.ragged)
-        trainer: Any = cli.trainer  # whose attributes are not declared
-        trainer.callbacks.append(turns)
+        cli.model.lr_scheduler = None  # one that waits for a validation would wait for ever
+        cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         with cli.running():
             cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+        if turns.measured is None:
+            raise UserError("the training ended before it was measured; which callback ends it?")
         return turns.measured

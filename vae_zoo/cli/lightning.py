@@ -65,7 +65,7 @@ class OwnArguments(_InstantiatorFn):
 
 
 class NoProfiler(PassThroughProfiler):
-    """Profile nothing, in a fifth of the time: at each step Lightning asks for eighty actions to be profiled."""
+    """Profile nothing, and quickly: at each step Lightning asks for eighty actions to be profiled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class ZooCLI(LightningCLI):
         self.is_new = not self.resumed and not (self.run_dir and self.run_dir.exists())
         self.run_folder = Run(self.run_dir.resolve()) if self.run_dir else self.resumed or new_run(self._name)
         kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
-        callbacks = [*_listed(config.callbacks), RunFolder(self.run_folder.folder)]
+        callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder)]
         if config.enable_progress_bar is not False and not config.fast_dev_run:
             callbacks.append(ProgressBar())
         callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
@@ -225,7 +225,7 @@ class ZooCLI(LightningCLI):
             return False
         folder = self.run_folder.folder
         fit, purge = self.command == "fit", self.saved["global_step"] + 1 if self.saved else None
-        loggers = _listed(None if given is True else given) or [
+        loggers = listed(None if given is True else given) or [
             TensorBoardLogger(
                 folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge if fit else None
             )
@@ -255,7 +255,7 @@ def short(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
     """Return one, several or no values as a new list."""
     return [] if value is None else [*value] if isinstance(value, list | tuple) else [value]
 

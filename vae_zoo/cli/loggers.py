@@ -69,7 +69,7 @@ class MetricsCSV(CSVLogger):
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar, which is told of a step ten times a second and at an epoch's end, and not of each."""
+    """Lightning's bar, updated ten times a second and at the end of an epoch rather than at each step."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=10)

@@ -83,9 +83,8 @@ class Measured:
             "memory": f"{self.memory_mb:,.0f} MB",
             "bare loop": f"{self.of_bare_loop:.2f} of its steps/s",
             "matrix rate": f"{self.of_matrix_rate:.2f} of it, {per_second} {'G' if unit == 1e9 else 'T'}FLOP/s",
-            "tried": tried or "nothing",
-            "advice": self.advice,
         }
+        lines |= {"tried": tried, "advice": self.advice} if tried else {}
         return "\n".join(f"{name:13} {text}" for name, text in lines.items())
 
 
@@ -142,6 +141,7 @@ class Turns(Callback):
         self.limit, self.tries, self.compiled, self.ragged = seconds, tries, compiled, ragged
         self.phases = Phases()
         self.batches: deque[Any] = deque(maxlen=1)  # of the last stretch
+        self.measured: Measured | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Get ready."""

@@ -27,8 +27,8 @@ class ImageDataset(Dataset):
     def __init__(
         self, pixels: np.ndarray | Tensor, labels: Tensor, rows: np.ndarray, ids: Sequence[int | str] | None = None
     ) -> None:
-        # A row whose bytes lie apart is fetched ten times as slowly; what is in order is not copied.
-        self.pixels = pixels if isinstance(pixels, Tensor) else np.ascontiguousarray(pixels)
+        # A row whose bytes lie apart is fetched ten times as slowly; what is in order or in a file is not copied.
+        self.pixels = pixels if isinstance(pixels, Tensor | np.memmap) else np.ascontiguousarray(pixels)
         self.labels, self.rows = labels, rows
         self.ids: Sequence[int | str] = rows.tolist() if ids is None else ids
 

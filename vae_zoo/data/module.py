@@ -122,8 +122,9 @@ class DataModule(LightningDataModule, ABC):
         return self.test_dataloader()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch to the device; on the CPU it is there."""
-        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        """Move a batch to the device; from the CPU to the CPU there is nothing to do."""
+        there = device.type == "cpu" == batch[0].device.type
+        return batch if there else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def batches(self, part: Part, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a part, in order and without augmentation, in batches (x, y) as a model gets them."""

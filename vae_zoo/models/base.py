@@ -100,6 +100,12 @@ class GenerativeModel(LightningModule, ABC):
     epoch: Tensor
     whole_step: ClassVar[str | None] = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave a compiled step out: it is bound to this model, and a copy's would train this one."""
+        state = super().__getstate__()
+        state.pop(str(self.whole_step), None)
+        return state
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, without looking for a parameter in the one that Lightning sets forty times a step."""
         if name == "_current_fx_name":
@@ -153,8 +159,13 @@ class GenerativeModel(LightningModule, ABC):
         """
 
     def on_train_start(self) -> None:
-        """Remember the seed that the run was started with."""
+        """Remember the seed that the run was started with, and the epoch, which may be resumed in its middle."""
         self._seed = torch.initial_seed()
+        self._mark_epoch()
+
+    def _mark_epoch(self) -> None:
+        # Filled on the device: a number that is copied there waits for all steps before it.
+        self.epoch = torch.full((), float(self.trainer.current_epoch), device=self.device)
 
     def on_train_batch_start(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Seed the noise of an epoch by the run's seed, the epoch and the process, and by nothing that came before.
@@ -164,8 +175,7 @@ class GenerativeModel(LightningModule, ABC):
         here, too, up to the epoch or step at hand: Lightning saves a checkpoint before it steps them.
         """
         if batch_idx == 0:  # a resumed run has no on_train_epoch_start
-            # Filled on the device: a number that is copied there waits for all steps before it.
-            self.epoch = torch.full((), float(self.trainer.current_epoch), device=self.device)
+            self._mark_epoch()
             key = (self._seed % 2**64, self.trainer.current_epoch, self.trainer.global_rank)
             torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
         for config in self.trainer.lr_scheduler_configs:

@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vae_zoo import objectives
 from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, PriorFactory, StandardNormal
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import UserError, require, require_positive
 from vae_zoo.models.latent import ImageAutoencoder, LatentVariableModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
@@ -31,7 +32,7 @@ class IWAE(ImageAutoencoder, LatentVariableModel):
         prior: called with latent, shape and posterior, gives p(z).
         samples: K, draws of z per image in training and validation.
         chunk: of the K draws, how many to decode at a time. Each chunk is decoded once more for its gradient, which is
-            the same, and memory no longer grows with K. None is all at once.
+            the same, and at a validation for its images, and memory no longer grows with K. None is all at once.
         dreg: train the encoder by doubly reparameterised gradients.
         lr: learning rate, unless the optimizer is given one of its own.
         optimizer: called with the parameters, gives the optimizer; None is Adam.
@@ -39,7 +40,8 @@ class IWAE(ImageAutoencoder, LatentVariableModel):
         lr_interval: what the schedule counts, "epoch" or "step".
 
     Raises:
-        UserError: if the networks cannot make images of `shape`, or a number is too small.
+        UserError: if the networks cannot make images of `shape`, or a number is too small, or `chunk` is given with
+            a decoder that normalises over the batch.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class IWAE(ImageAutoencoder, LatentVariableModel):
         self.posterior = GaussianPosterior(encoder(shape, 2 * latent))
         self.prior = prior(latent, shape, self.posterior)
         self.likelihood = likelihood(decoder(latent, shape))
+        if chunk and any(isinstance(module, _BatchNorm) for module in self.likelihood.modules()):
+            raise UserError("chunk: a decoder with batch normalisation sees the whole batch at once; leave chunk out")
         self.likelihood.chunk = chunk
         self.samples, self.dreg = samples, dreg
         self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval

@@ -18,6 +18,7 @@ from vae_zoo import objectives
 from vae_zoo.conditional import Conditional, check_labels
 from vae_zoo.distributions import InitialisedPrior, Prior
 from vae_zoo.errors import UserError, require
+from vae_zoo.likelihoods import means_of
 from vae_zoo.models.base import Evaluated, GenerativeModel, ImageModel, JointModel, WithoutDensity, inference
 from vae_zoo.objectives import Figures
 from vae_zoo.runs import NO_FIGURES
@@ -153,9 +154,13 @@ class ImageAutoencoder(ImageModel, Autoencoder):
 
     def reconstruction_errors(self, trace: Trace) -> dict[str, Tensor]:
         """Return the mean squared error over pixels and channels, decoded from the centre and from the draws."""
-        # Draw by draw, since the images of all are large enough.
-        mse, *sampled = ((trace.x - x_hat).square().mean((-3, -2, -1)) for x_hat in (trace.x_hat, *trace.px.mean))  # B
-        return {"mse": mse, "mse_sampled": torch.stack(sampled).mean(0)}
+
+        def error(x_hat: Tensor) -> Tensor:
+            return (trace.x - x_hat).square().mean((-3, -2, -1))  # B
+
+        # One draw at a time, so that the differences of all draws are never in memory at once.
+        sampled = torch.stack([error(x_hat) for x_hat in means_of(trace.px)])  # K B
+        return {"mse": error(trace.x_hat), "mse_sampled": sampled.mean(0)}
 
 
 class ReconstructionModel(ImageAutoencoder, WithoutDensity):
