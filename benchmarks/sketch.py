@@ -78,13 +78,13 @@ def measure(arguments: Sequence[str]) -> tuple[float, float]:
         points per second of fit, and of the LSTMs alone.
     """
     LSTMAlone.steps.clear()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with tempfile.TemporaryDirectory() as folder:
         arguments = list(arguments)
         if not any(argument.startswith("--data.path") for argument in arguments):
-            vae_zoo(["data", "sketches", "--out", "sketches.ndjson", "--n", "5000"])
-            arguments += ["--data.path", "sketches.ndjson"]
+            vae_zoo(["data", "sketches", "--out", f"{folder}/sketches.ndjson", "--n", "5000"])
+            arguments += ["--data.path", f"{folder}/sketches.ndjson"]
         callback = f"[{{class_path: {__name__}.LSTMAlone}}]"
-        quiet = ["--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
+        quiet = ["--run_dir", f"{folder}/run", "--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
         with contextlib.redirect_stdout(io.StringIO()):
             status = vae_zoo(["fit", "--config", "sketch_rnn", *arguments, *quiet, "--trainer.callbacks", callback])
     if status or not LSTMAlone.steps:

@@ -84,11 +84,11 @@ def measure(arguments: Sequence[str]) -> tuple[float, float, float]:
     """
     BareLoop.steps.clear()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         given = any(argument.startswith("--data.root") for argument in arguments)
         data = [] if given else stack.enter_context(photos_of(1088))
         callback = f"[{{class_path: {__name__}.BareLoop}}]"
-        quiet = ["--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
+        quiet = ["--run_dir", f"{folder}/run", "--images.epochs", "[]", "--trainer.enable_model_summary", "false"]
         with contextlib.redirect_stdout(io.StringIO()):
             status = vae_zoo(["fit", *arguments, *data, *quiet, "--trainer.callbacks", callback])
     if status or len(BareLoop.steps) <= WARM:

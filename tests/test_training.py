@@ -78,6 +78,19 @@ def test_counters_mean_batches_and_every_figure_is_logged(cls, tmp_path):
     assert not unmoved(model, before)
 
 
+@models_that(takes="warmup")
+@pytest.mark.slow
+def test_a_training_resumes_inside_an_epoch(cls, tmp_path):
+    """With a KL that is warmed up, whose weight follows from the epoch."""
+    settings = {"callbacks": [ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=2, save_top_k=-1)]}
+    fit = trainer(tmp_path, max_epochs=3, enable_checkpointing=True, **settings)
+    fit.fit(small(cls, warmup=3), loader_of(small(cls)))
+    resumed = trainer(tmp_path, max_epochs=3)
+    model = small(cls, warmup=3)
+    resumed.fit(model, loader_of(model), ckpt_path=tmp_path / "step=4.ckpt")
+    assert resumed.global_step == 9 and model.epoch == 2
+
+
 @models_that(monitor="val/loss", pixels=True)
 @pytest.mark.slow
 def test_training_lowers_the_loss(cls, tmp_path):
