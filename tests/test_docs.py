@@ -69,7 +69,7 @@ def quick(words):
     if words[0] == "compare":
         del sizes["trainer.max_epochs"]
         words = [*words, *"--configs vae --likelihoods Gaussian --seeds 0 --epochs 1".split()]
-    elif words[0] == "fit":
+    elif words[0] in ("fit", "benchmark"):
         given = yaml.safe_load(find_config(words[words.index("--config") + 1]).read_text())
         known = ["batch_size"] if "--data" in words else given["data"]["init_args"]
         sizes = {key: size for key, size in sizes.items() if not key.startswith("data.") or key[5:] in known}
@@ -77,6 +77,8 @@ def quick(words):
         return words
     if "--data.val_on_test" in words:
         del sizes["data.n_val"]
+    if words[0] == "benchmark":
+        words = [*words, "--seconds", "0.1", "--no-try"]
     return words + [f"--{key}={size}" for key, size in sizes.items()]
 
 
