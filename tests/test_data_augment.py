@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from torchvision.transforms import v2
 
 from tests.data_sets import images, module
+from tests.zoo import Recorder
 from vae_zoo.data.images import augmented
 from vae_zoo.errors import UserError
 
@@ -100,22 +101,6 @@ def test_a_device_draws_as_a_cpu_does_and_keeps_its_own_noise():
     noisy = [augmented(x.cuda(), [FLIP, v2.GaussianNoise()], range(16)) for _ in range(2)]
     assert torch.equal(*noisy) and torch.equal(torch.rand(3, device="cuda"), expected)
     assert torch.equal(augmented(x.cuda(), [FLIP], range(16)).cpu(), augmented(x, [FLIP], range(16)))
-
-
-class Recorder(LightningModule):
-    """Keeps what it is trained on, with noise of its own."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.batches = []
-
-    def training_step(self, batch, index):
-        self.batches.append((self.current_epoch, batch[0].clone()))
-        return self.weight * torch.rand(())
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 @pytest.mark.filterwarnings("ignore")

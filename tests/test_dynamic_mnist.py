@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule
 
 from tests.conftest import REPOSITORY, call, shared
 from tests.data_sets import images
-from tests.zoo import trainer
+from tests.zoo import Recorder, trainer
 from vae_zoo.data import DynamicMNIST
 from vae_zoo.errors import UserError
 from vae_zoo.runs import Run
@@ -140,22 +139,6 @@ def test_the_noise_of_a_model_is_left_as_it_was(path):
     assert noise(True) == noise(False)
 
 
-class Recorder(LightningModule):
-    """Keeps what it is trained on."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.batches = []
-
-    def training_step(self, batch, index):
-        self.batches.append(batch[0])
-        return self.weight * torch.rand(())
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
 def trained_on(path, epochs, ckpt_path=None, accelerator="cpu", **changes):
     """The batches of a training, which leaves a checkpoint."""
     torch.manual_seed(7)
@@ -163,7 +146,7 @@ def trained_on(path, epochs, ckpt_path=None, accelerator="cpu", **changes):
     run = trainer(path.parent, max_epochs=epochs, accelerator=accelerator)
     run.fit(recorder, datamodule=module(path, **changes), ckpt_path=ckpt_path)
     run.save_checkpoint(path.parent / "last.ckpt")
-    return recorder.batches
+    return [x for _, x in recorder.batches]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -8,7 +8,7 @@ import inspect
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_zoo import models
@@ -88,3 +88,19 @@ def traces_of(model):
 def asked(trace):
     """The names of what was derived from a trace."""
     return vars(trace).keys() - {"x", "y", "q", "prior", "likelihood", "z"}
+
+
+class Recorder(LightningModule):
+    """Keeps the epoch and the images of each batch that it is trained on, with noise of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.batches = []
+
+    def training_step(self, batch, index):
+        self.batches.append((self.current_epoch, batch[0].clone()))
+        return self.weight * torch.rand(())
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -42,7 +42,8 @@ class Pictures:
     @property
     def paths(self) -> list[str]:
         """Where each picture is, the same for the same file."""
-        return [f"{folder}/{name}" for folder in [str(self.files)] for name in self.names]
+        folder = str(self.files)
+        return [f"{folder}/{name}" for name in self.names]
 
 
 class PictureIndex:
