@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from vae_zoo import settings
 from vae_zoo.errors import UserError
+from vae_zoo.writing import whole
 
 RUNS = Path("runs")
 
@@ -292,8 +293,5 @@ def new_run(model: str) -> Run:
 
 
 def _write(path: Path, content: Mapping[Any, Any], indent: int | None = 2) -> None:
-    """Write JSON under another name, and rename: whoever reads it finds the whole of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")
-    temporary.replace(path)
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")

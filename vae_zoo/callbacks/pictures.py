@@ -15,6 +15,7 @@ from torchvision.utils import make_grid, save_image
 from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
+from vae_zoo.writing import whole
 
 FONT = ImageFont.load_default(12)
 
@@ -60,16 +61,14 @@ class EpochPictures(Callback, ABC):
             torch.manual_seed(self.seed)
             for kind, picture in self.render(trainer, model_of(pl_module)):
                 path = run.picture(kind, epoch, ".svg" if isinstance(picture, str) else ".png")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_suffix(".partial")
-                if isinstance(picture, str):
-                    temporary.write_text(picture)
-                else:
+                with whole(path) as temporary:
+                    if isinstance(picture, str):
+                        temporary.write_text(picture)
+                        continue
                     save_image(picture, temporary, format="png")
-                    for logger in trainer.loggers:
-                        if isinstance(logger, TensorBoardLogger):
-                            logger.experiment.add_image(f"images/{kind}", picture, trainer.global_step)
-                temporary.replace(path)  # one that is there is whole
+                for logger in trainer.loggers:
+                    if isinstance(logger, TensorBoardLogger):
+                        logger.experiment.add_image(f"images/{kind}", picture, trainer.global_step)
 
 
 class SampleImages(EpochPictures):

@@ -37,6 +37,7 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
 from vae_zoo.runs import RUNS, Run, find_checkpoint, new_run, newest_checkpoint, of_checkpoint
+from vae_zoo.writing import whole
 
 
 class SaveConfig(SaveConfigCallback):
@@ -45,8 +46,8 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the file."""
         path = Run(Path(trainer.default_root_dir)).config_file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, path, skip_unset=False, overwrite=True, multifile=False)
+        with whole(path) as temporary:
+            self.parser.save(self.config, temporary, skip_unset=False, multifile=False)
 
 
 class OwnArguments(_InstantiatorFn):

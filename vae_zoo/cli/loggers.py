@@ -12,6 +12,8 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
+from vae_zoo.writing import whole
+
 
 class KeepingWriter(ExperimentWriter):
     """Lightning's writer of metrics.csv, which replaces the file by a whole one where Lightning empties it first."""
@@ -38,11 +40,10 @@ class KeepingWriter(ExperimentWriter):
         if not self.metrics_keys:
             path.unlink(missing_ok=True)
             return
-        with open(path.with_suffix(".partial"), "w", newline="") as file:
+        with whole(path) as temporary, open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)
-        path.with_suffix(".partial").replace(path)
 
 
 class MetricsCSV(CSVLogger):

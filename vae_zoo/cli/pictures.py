@@ -15,6 +15,7 @@ from vae_zoo.data.files import PICTURES
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
+from vae_zoo.writing import whole
 
 
 def make_parser(command: str, description: str, n: int = 64, things: str = "images") -> argparse.ArgumentParser:
@@ -80,11 +81,11 @@ def images(
 def write(rows: Sequence[Tensor], options: argparse.Namespace, model: GenerativeModel) -> None:
     """Write rows of what the model makes to the file that the options name."""
     svg = options.out.suffix == ".svg" and model.svg(rows)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    if svg:
-        options.out.write_text(svg)
-    else:
-        save_image(grid([model.pictures(row) for row in rows]), options.out, format="png")
+    with whole(options.out) as temporary:
+        if svg:
+            temporary.write_text(svg)
+        else:
+            save_image(grid([model.pictures(row) for row in rows]), temporary, format="png")
     print(f"wrote {options.out}")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from vae_zoo.cli.lightning import ZooCLI
 from vae_zoo.cli.process import quiet
+from vae_zoo.writing import whole
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -16,9 +17,9 @@ def run(arguments: Sequence[str]) -> None:
         with cli.running():
             predictions: Any = cli.trainer.predict(cli.model, datamodule=cli.datamodule, **cli.arguments)
         path = cli.run_folder.codes_file
-        path.parent.mkdir(parents=True, exist_ok=True)
         codes = np.concatenate([codes.float().cpu().numpy() for codes in predictions])
         labels = np.concatenate([y.numpy() for _, y in cli.datamodule.predict_dataloader()])
         names = np.array(cli.datamodule.facts.label_names)
-        np.savez(path, z=codes, label=names[labels[: len(codes)]])
+        with whole(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, z=codes, label=names[labels[: len(codes)]])
         cli.say("codes", path)

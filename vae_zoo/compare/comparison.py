@@ -11,6 +11,7 @@ from vae_zoo import settings
 from vae_zoo.compare.columns import KNOWN
 from vae_zoo.errors import UserError, require
 from vae_zoo.settings import nearest
+from vae_zoo.writing import whole
 
 CONFIG = "config {!r} in this comparison"
 
@@ -89,7 +90,8 @@ class Comparison:
 
     def write(self, folder: Path) -> None:
         """Write comparison.yaml."""
-        (folder / "comparison.yaml").write_text(yaml.safe_dump(asdict(self), sort_keys=False))
+        with whole(folder / "comparison.yaml") as file:
+            file.write_text(yaml.safe_dump(asdict(self), sort_keys=False))
 
 
 def parse_claims(given: Any, configs: Sequence[str]) -> tuple[Claim, ...]:

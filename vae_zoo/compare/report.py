@@ -18,6 +18,7 @@ from vae_zoo.compare.ranking import rank
 from vae_zoo.compare.verdict import across, verdict
 from vae_zoo.errors import UserError
 from vae_zoo.settings import nearest
+from vae_zoo.writing import whole
 
 
 def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list[Path]]:
@@ -70,7 +71,8 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
     )
     files = [folder / name for name in ("report.html", "report.md", "results.csv")]
     for file in files[:2]:
-        file.write_text(page.get_template(f"{file.name}.j2").render(content), encoding="utf-8")
+        with whole(file) as temporary:
+            temporary.write_text(page.get_template(f"{file.name}.j2").render(content), encoding="utf-8")
     _write_csv(files[2], groups, columns)
     said = [f"{s['name']}. {line}" for s in content["settings"] for line in s["verdict"]]
     return [*said, *content["across"]], files
@@ -120,7 +122,7 @@ def _config(group: Group) -> str:
 
 def _write_csv(path: Path, groups: Sequence[Group], columns: Sequence[Column]) -> None:
     """One line a run, all figures as they are."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["likelihood", "model", "seed", "epochs", *(column.key for column in columns), "run"])
         for group in groups:

@@ -2,13 +2,13 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from vae_zoo.errors import UserError, require
+from vae_zoo.writing import whole
 
 
 def generate_sketches(out: Path, n: int, seed: int = 0) -> None:
@@ -29,16 +29,13 @@ def generate_sketches(out: Path, n: int, seed: int = 0) -> None:
         raise UserError(f"{out} is there already; remove it or choose another file")
     if out.suffix != ".ndjson":
         raise UserError(f"out must be a .ndjson file, got {out}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".partial")
-    with open(temporary, "w") as file:
+    with whole(out) as temporary, open(temporary, "w") as file:
         for i in range(n):
             rng = np.random.default_rng([seed, i])
             word = sorted(KINDS)[int(rng.integers(len(KINDS)))]
             lines = _jittered(KINDS[word](rng), rng)
             drawing = [np.rint(line).astype(int).T.tolist() for line in lines]
             file.write(json.dumps({"word": word, "key_id": f"{seed}-{i}", "drawing": drawing}) + "\n")
-    os.replace(temporary, out)
 
 
 def _circle(rng: np.random.Generator) -> list[np.ndarray]:

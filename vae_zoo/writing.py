@@ -1,0 +1,21 @@
+"""Files that are written whole: whoever reads one, at whatever instant its writer was killed, finds all of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Make the folder, and yield another name in it to write under, which becomes `path` at the end.
+
+    After an error what was written is removed, and a file that was there before stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.unlink(missing_ok=True)  # left by a process that was killed; or a link, which must not be followed
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
