@@ -79,7 +79,7 @@ def test_a_prior_with_its_settings_survives_a_checkpoint(cls, tmp_path):
     fit = trainer(tmp_path)
     fit.validate(model, loader_of(model, 4, 4), verbose=False)
     fit.save_checkpoint(tmp_path / "x.ckpt")
-    loaded = vae_zoo.load(tmp_path / "x.ckpt")
+    loaded = vae_zoo.load(tmp_path / "x.ckpt", trust=[__name__])
     assert isinstance(loaded.prior, LearnedMixture) and len(loaded.prior.mean) == 2
     assert torch.equal(loaded.prior.mean, model.prior.mean)
 

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = """
 errors writing
 settings
-runs hyperparameters optimizers trace
-networks objectives
+runs hyperparameters optimizers trace trust
+networks objectives checkpoints
 conditional
 likelihoods
 distributions

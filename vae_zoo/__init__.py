@@ -5,8 +5,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_zoo.errors import UserError
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,25 +14,24 @@ __version__ = version("vae_zoo")
 __all__ = ["__version__", "load", "load_images"]
 
 
-def load(path: str | Path) -> "GenerativeModel":
+def load(path: str | Path, *, trust: Sequence[str] = (), allow_nonfinite: bool = False) -> "GenerativeModel":
     """Load the model of any checkpoint of this package, whatever its class, on the CPU and in evaluation mode.
+
+    A checkpoint is not trusted: nothing is imported or called but what `vae_zoo.trust` lists, the classes of this
+    package above all.
 
     Args:
         path: a ``.ckpt`` file, such as ``runs/vae/version_0/checkpoints/last.ckpt``.
+        trust: modules of your own that the file may name, such as ``["mynet"]``, and all below them.
+        allow_nonfinite: whether weights may be infinite or not a number.
 
     Raises:
-        UserError: if the file is missing, is no checkpoint, or is a checkpoint of something else.
+        UserError: if the file is missing, damaged, no checkpoint, or a checkpoint of something else, or if it names
+            what is not trusted.
     """
     from vae_zoo.models import GenerativeModel  # here, since torch takes seconds that `vae-zoo --help` need not wait
 
-    if not Path(path).is_file():
-        raise UserError(f"{path}: there is no such checkpoint file")
-    try:
-        model = GenerativeModel.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that is no checkpoint can fail in any way
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{path} is not a checkpoint of a vae_zoo model ({type(error).__name__}: {reason})") from error
-    return model.eval()
+    return GenerativeModel.load_from_checkpoint(path, trust=trust, allow_nonfinite=allow_nonfinite).eval()
 
 
 def load_images(paths: "str | Path | Sequence[str | Path]", model: "GenerativeModel") -> "Tensor":

@@ -45,6 +45,11 @@ def read(path: Path) -> Config:
     return config
 
 
+def parameters_of(made: Callable[..., Any]) -> list[Any]:
+    """Return the parameters of a class or a function, each with its name, annotation and default."""
+    return get_signature_parameters(made)
+
+
 def class_name(value: Any) -> str | None:
     """``Gaussian`` for what stands in a yaml for a class: its name, its path, or a dict with its class_path."""
     path = _class_path(value)
@@ -184,7 +189,7 @@ def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]
         return
     if not isinstance(value, dict):
         return
-    parameters = {parameter.name: parameter for parameter in get_signature_parameters(class_)}
+    parameters = {parameter.name: parameter for parameter in parameters_of(class_)}
     for key, below in (value.get("init_args") or value).items():
         if key not in {*parameters, "class_path", "init_args"}:
             yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in {*parameters, "init_args"}})

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchmetrics import CatMetric
 
+from vae_zoo import checkpoints
 from vae_zoo.callbacks import charts
 from vae_zoo.callbacks.environment import environment, git_revision, global_seed
 from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
@@ -190,5 +191,5 @@ class Evaluation(Callback):
 def _saved_state(trainer: Trainer) -> dict[str, Any]:
     """The callbacks' states of the tested checkpoint, or of this trainer where it tests what it has just trained."""
     if trainer.ckpt_path:
-        return torch.load(trainer.ckpt_path, map_location="cpu", weights_only=True).get("callbacks", {})
+        return checkpoints.read(trainer.ckpt_path).get("callbacks", {})
     return {type(c).__name__: c.state_dict() for c in trainer.callbacks if isinstance(c, (Evaluation, Timing))}  # type: ignore[attr-defined]

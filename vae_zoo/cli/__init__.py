@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from vae_zoo import __version__
@@ -51,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = parser.parse_args(given[:1]).command
     try:
-        with importable_from_here():
-            importlib.import_module(f"vae_zoo.cli.{command}").run(given[1:])
+        module = importlib.import_module(f"vae_zoo.cli.{command}")
+        with importable_from_here() if _names_code(command, given) else nullcontext():
+            module.run(given[1:])
     except KeyboardInterrupt as interrupt:
         print(f"\nvae-zoo {command}: {interrupt.args[0] if interrupt.args else 'stopped'}", file=sys.stderr)
         return 130
@@ -75,6 +76,12 @@ def importable_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
+
+
+def _names_code(command: str, arguments: Sequence[str]) -> bool:
+    """Whether the command line says which code to run; a checkpoint that lies here must not bring modules along."""
+    typed = {word.partition("=")[0] for word in arguments}
+    return command in ("fit", "compare", "benchmark") or bool(typed & {"-c", "--config", "--trust"})
 
 
 def _missing(error: ModuleNotFoundError) -> str:

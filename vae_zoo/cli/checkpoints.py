@@ -1,15 +1,15 @@
 """Checkpoints: written whole, and checked against the command line and the data that they are used with."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from vae_zoo.checkpoints import read
 from vae_zoo.data.module import Facts
 from vae_zoo.errors import UserError
 from vae_zoo.settings import Config, arguments, class_name, differences
+from vae_zoo.writing import whole
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -17,13 +17,12 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Save under another name in the same folder, and rename."""
-        super().save_checkpoint(checkpoint, f"{path}.partial", storage_options)
-        os.replace(f"{path}.partial", path)
+        with whole(Path(path)) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)
 
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint file holds, on the CPU; it is not executed."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read and verify; nothing is executed."""
+        return read(path)
 
 
 def trained_labels(saved: dict[str, Any]) -> list[str] | None:

@@ -16,7 +16,7 @@ def run(arguments: Sequence[str]) -> None:
     autoencoder = encoder(model, "interpolate")
     if label is None and model.labels:
         raise UserError(f"{type(model).__name__} needs the label of what lies between; give it with --label")
-    x, y = images(options.images, 2 * options.n, label, model, checkpoint)
+    x, y = images(options, 2 * options.n, label, model, checkpoint)
     n = len(x) // 2
     require(1, **{"the number of pairs of images": n})
     between = autoencoder.interpolate(x[:n], x[n : 2 * n], None if y is None else y[:n], steps=options.columns)

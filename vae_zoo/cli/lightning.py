@@ -5,12 +5,14 @@ import glob
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
@@ -20,18 +22,18 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch._functorch import config as functorch_config
 
-import vae_zoo
 from vae_zoo.callbacks import RunFolder, Timing
-from vae_zoo.cli import options
+from vae_zoo.checkpoints import read, refuse_nonfinite
+from vae_zoo.cli import UsageError, options
 from vae_zoo.cli.checkpoints import (
     WholeCheckpoints,
     finished_epochs,
-    read_checkpoint,
     refuse_another_model,
     refuse_other_data,
 )
 from vae_zoo.cli.loggers import MetricsCSV, ProgressBar
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
+from vae_zoo.cli.trained import run_of, settings_of
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
@@ -113,7 +115,8 @@ class ZooCLI(LightningCLI):
 
     def parse_arguments(self, parser: options.Parser, args: list[str]) -> None:  # type: ignore[override]
         """Find the checkpoint, and the run folder that it lies in."""
-        self.config = config = options.parse(parser, _config_of_run(self.command, args))
+        with _config_of_run(self.command, args) as words:
+            self.config = config = options.parse(parser, words)
         if config.seed_everything is not True:
             require(0, seed_everything=config.seed_everything)
         given = config.ckpt_path or (None if self.command == "fit" else "last")
@@ -129,8 +132,9 @@ class ZooCLI(LightningCLI):
             )
         self.saved: dict[str, Any] = {}
         if checkpoint:
-            vae_zoo.load(checkpoint)  # a file that is no checkpoint fails here, in one sentence
-            self.saved = read_checkpoint(checkpoint)
+            self.saved = read(checkpoint)
+            if not config.get("allow_nonfinite"):
+                refuse_nonfinite(checkpoint, self.saved)
             refuse_another_model(options.plain(parser, config), self.saved)
         config.ckpt_path = str(checkpoint) if checkpoint else None
         self.resumed = of_checkpoint(checkpoint) if checkpoint else None
@@ -266,19 +270,25 @@ def _pattern(folder: Path | str) -> Path:
     return Path(glob.escape(str(folder)))
 
 
-def _config_of_run(command: str, arguments: Sequence[str]) -> list[str]:
-    """Without a --config, use the one that the checkpoint was trained with."""
+@contextmanager
+def _config_of_run(command: str, arguments: Sequence[str]) -> Iterator[list[str]]:
+    """Give a command without a --config what it may know of the one that the checkpoint was trained with."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for names in (("-c", "--config"), ("--ckpt_path",), ("--run_dir",)):
         parser.add_argument(*names, nargs="?")
+    parser.add_argument("--trust", nargs="*", default=[])
     given, rest = parser.parse_known_args(arguments)
     helps = any(word == "-h" or "help" in word.partition("=")[0].lstrip("-").split(".") for word in rest)
     if command == "fit" or given.config or helps:
-        return list(arguments)
+        yield list(arguments)
+        return
     where = _pattern(given.run_dir) if given.run_dir else RUNS / "*" / "*"
     checkpoint = find_checkpoint(given.ckpt_path or "last", where)
-    run = of_checkpoint(checkpoint)
-    if not (run and run.exists):
-        vae_zoo.load(checkpoint)
-        raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; say with --config what to test it on")
-    return [f"--config={run.config_file}", *arguments, f"--ckpt_path={checkpoint}"]
+    run = run_of(checkpoint, "say with --config what to test it on")
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / run.config_file.name
+        config.write_text(yaml.safe_dump(settings_of(run, given.trust)))
+        try:
+            yield [f"--config={config}", *arguments, f"--ckpt_path={checkpoint}"]
+        except UsageError as error:
+            raise UsageError(str(error).replace(str(config), str(run.config_file))) from None

@@ -21,6 +21,7 @@ import vae_zoo.models  # importing models and data is what lets a yaml name them
 from vae_zoo.callbacks import Evaluation, SampleImages
 from vae_zoo.cli import COMMANDS, UsageError
 from vae_zoo.cli.shipped import find_configs, shipped
+from vae_zoo.cli.trained import ALLOW_NONFINITE, TRUST
 from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.models import GenerativeModel
 from vae_zoo.settings import explain, join_numbers
@@ -28,7 +29,7 @@ from vae_zoo.settings import explain, join_numbers
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
 SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CALLBACKS, "trainer": Trainer}
 FACTS = {field.name for field in dataclasses.fields(Facts)}  # what a model may be told of the data
-SCALARS = {"config", "seed_everything", "compile", "run_dir", "help"}
+SCALARS = {"config", "seed_everything", "compile", "run_dir", "help", "trust", "allow_nonfinite"}
 SCALARS |= {"ckpt_path", "weights_only", "verbose"}  # of the Trainer's methods
 TRAININGS = [name for name in shipped() if not name.startswith("compare/")]
 
@@ -127,6 +128,9 @@ def make_parser(command: str) -> tuple[Parser, list[str]]:
     parser.add_argument("--run_dir", type=Path | None)
     parser.add_argument("--seed_everything", type=bool | int, default=0)
     parser.add_argument("--compile", type=bool, default=False)
+    if command != "fit":
+        parser.add_argument("--trust", nargs="+", default=[], help=TRUST)
+        parser.add_argument("--allow_nonfinite", action="store_true", help=ALLOW_NONFINITE)
     skip: set[str | int] = {*LightningCLI.subcommands()[command], "return_predictions"}
     arguments = parser.add_method_arguments(Trainer, command, as_group=False, skip=skip)
     for key, class_ in SECTIONS.items():

@@ -9,7 +9,8 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import grid
-from vae_zoo.cli.checkpoints import read_checkpoint, trained_labels
+from vae_zoo.checkpoints import read
+from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.data.files import PICTURES
 from vae_zoo.data.pictures import read_pictures
@@ -52,7 +53,7 @@ def begin(options: argparse.Namespace) -> tuple[GenerativeModel, Path, int | Non
     require(1, n=options.n, columns=options.columns)
     if options.out.suffix.lower() in PICTURES - {".png"}:
         raise UserError(f"--out {options.out}: it ends in .png, or in .svg for sketches")
-    model, checkpoint = load_trained(options.ckpt_path)
+    model, checkpoint = load_trained(options)
     torch.manual_seed(options.seed)
     return model, checkpoint, None if options.label is None else _label(options.label, model, checkpoint)
 
@@ -65,16 +66,16 @@ def encoder(model: GenerativeModel, command: str) -> Autoencoder:
 
 
 def images(
-    paths: list[Path] | None, n: int, label: int | None, model: GenerativeModel, checkpoint: Path
+    options: argparse.Namespace, n: int, label: int | None, model: GenerativeModel, checkpoint: Path
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the first `n` images of these files, or test images of the model's run, and their labels."""
-    if paths is None:
-        data = data_of_run(checkpoint, "say which pictures with --images")
+    """Return the first `n` images of the files that are given, or test images of the model's run, and their labels."""
+    if options.images is None:
+        data = data_of_run(checkpoint, "say which pictures with --images", options.trust)
         x, y = next(data.batches("test", n))
         return x, y if label is None else torch.full((len(x),), label)
     if label is None and model.labels:
         raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
-    x, _ = read_pictures(paths, model.hparams["shape"], n)
+    x, _ = read_pictures(options.images, model.hparams["shape"], n)
     return x, None if label is None else torch.full((len(x),), label)
 
 
@@ -94,7 +95,7 @@ def _label(given: str, model: GenerativeModel, checkpoint: Path) -> int:
     if not model.labels:
         raise UserError(f"--label {given}: {type(model).__name__} takes no labels")
     numbers = [str(i) for i in range(model.labels)]
-    names = trained_labels(read_checkpoint(checkpoint)) or numbers
+    names = trained_labels(read(checkpoint)) or numbers
     for known in (names, numbers):
         if given in known:
             return known.index(given)

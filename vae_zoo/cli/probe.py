@@ -33,8 +33,8 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     require(1, batch_size=options.batch_size)
     require(2, few=min(options.few, default=2))
-    model, checkpoint = load_trained(options.ckpt_path)
-    data = data_of_run(checkpoint, "a probe needs its data")
+    model, checkpoint = load_trained(options)
+    data = data_of_run(checkpoint, "a probe needs its data", options.trust)
     if data.facts.labels < 2:
         raise UserError(f"the data have one label, {data.facts.label_names[0]!r}; a probe needs two or more")
     train, test = (_features(model, data, part, options.batch_size) for part in ("train", "test"))

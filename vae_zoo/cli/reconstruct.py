@@ -14,6 +14,6 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     model, checkpoint, label = begin(options)
     autoencoder = encoder(model, "reconstruct")
-    x, y = images(options.images, options.n, label, model, checkpoint)
+    x, y = images(options, options.n, label, model, checkpoint)
     x_hat = autoencoder.reconstruct(x, y, temperature=options.temperature)
     write(pairs(x, x_hat, options.columns), options, model)

@@ -1,35 +1,43 @@
 """What the commands for a trained model share: its checkpoint, the model, and the data of its run."""
 
 import argparse
-import importlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
 import vae_zoo
+from vae_zoo.callbacks import Evaluation
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
-from vae_zoo.runs import find_checkpoint, of_checkpoint
+from vae_zoo.runs import Run, find_checkpoint, of_checkpoint
 from vae_zoo.settings import Config
+from vae_zoo.trust import refuse_arguments, refuse_untrusted
+
+TRUST = "modules of your own that the checkpoint and the config.yaml beside it may name"
+ALLOW_NONFINITE = "use weights that are infinite or not a number, of a training that diverged"
+# Of a Trainer's settings, those that would save, log or call something; a test has no need of a training's.
+OF_TRAINING = {"callbacks", "logger", "profiler", "plugins", "default_root_dir", "fast_dev_run"}
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says which model."""
+    """Add the options that say which model, and what its files may name."""
     parser.add_argument("--ckpt_path", default="last", help="a checkpoint, or last: the newest run's (default)")
+    parser.add_argument("--trust", nargs="+", default=[], metavar="MODULE", help=TRUST)
+    parser.add_argument("--allow_nonfinite", action="store_true", help=ALLOW_NONFINITE)
 
 
-def load_trained(given: str) -> tuple[GenerativeModel, Path]:
+def load_trained(options: argparse.Namespace) -> tuple[GenerativeModel, Path]:
     """Return the model that ``--ckpt_path`` names, and its file."""
-    checkpoint = find_checkpoint(given)
-    run = of_checkpoint(checkpoint)
-    if run and run.exists:  # a class of one's own must be there: a checkpoint by itself gets no code to run
-        importlib.import_module(run.config["model"]["class_path"].rpartition(".")[0] or "vae_zoo.models")
-    return vae_zoo.load(checkpoint), checkpoint
+    checkpoint = find_checkpoint(options.ckpt_path)
+    return vae_zoo.load(checkpoint, trust=options.trust, allow_nonfinite=options.allow_nonfinite), checkpoint
 
 
-def data_of_run(checkpoint: Path, otherwise: str) -> DataModule:
-    """Return the data of the run that a checkpoint belongs to, set up.
+def run_of(checkpoint: Path, otherwise: str) -> Run:
+    """Return the run that a checkpoint belongs to.
 
     Args:
         checkpoint: its file.
@@ -38,14 +46,53 @@ def data_of_run(checkpoint: Path, otherwise: str) -> DataModule:
     run = of_checkpoint(checkpoint)
     if not (run and run.exists):
         raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; {otherwise}")
-    return read_data(run.config)
+    return run
+
+
+def settings_of(run: Run, trust: Sequence[str]) -> Config:
+    """Return what a config.yaml that was found says of model, data, devices and measures.
+
+    Where to write is none of its business, and it names nothing that is not trusted.
+
+    Raises:
+        UserError: if it does.
+    """
+    where, config = str(run.config_file), run.config
+    for section, base in (("model", GenerativeModel), ("data", DataModule)):
+        refuse_untrusted(config.get(section), base, f"{where}: {section}", trust)
+    refuse_arguments(Evaluation, config.get("evaluation") or {}, f"{where}: evaluation", trust)
+    kept: Config = {key: config[key] for key in ("seed_everything", "model", "evaluation") if key in config}
+    trainer = {name: value for name, value in (config.get("trainer") or {}).items() if name not in OF_TRAINING}
+    kept["trainer"] = {name: value for name, value in trainer.items() if _is_plain(value)}
+    kept["data"] = dict(config.get("data") or {})
+    own = kept["data"].get("init_args") or {}
+    kept["data"]["init_args"] = {name: value for name, value in own.items() if name not in ("cache_dir", "workers")}
+    return kept
+
+
+def data_of_run(checkpoint: Path, otherwise: str, trust: Sequence[str]) -> DataModule:
+    """Return the data of the run that a checkpoint belongs to, set up.
+
+    Args:
+        checkpoint: its file.
+        otherwise: what to do if it lies in no run folder, for the error.
+        trust: modules that its config.yaml may name.
+    """
+    return read_data(settings_of(run_of(checkpoint, otherwise), trust))
 
 
 def read_data(settings: Config) -> DataModule:
     """Return the data of a training with these settings, set up."""
-    parser = ArgumentParser()
+    parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(DataModule, "data")
     datamodule = parser.instantiate(parser.parse_object({"data": settings["data"]})).data
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a setting can name no code."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float) or bool(re.fullmatch(r"[\w-]*", str(value)))

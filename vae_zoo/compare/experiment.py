@@ -189,12 +189,9 @@ class Experiment:
         checkpoint = plan.run.checkpoint()
         if not checkpoint.is_file():  # cut off in its first epoch
             shutil.rmtree(plan.folder, ignore_errors=True)
-        yield [
-            *("fit", f"--config={plan.config}"),
-            *self._options(plan),
-            *("--trainer.enable_progress_bar=false", f"--run_dir={plan.folder}", "--ckpt_path=auto"),
-        ]
-        yield ["test", f"--ckpt_path={checkpoint}"]
+        settings = [f"--config={plan.config}", *self._options(plan), f"--run_dir={plan.folder}"]
+        yield ["fit", *settings, "--trainer.enable_progress_bar=false", "--ckpt_path=auto"]
+        yield ["test", *settings, f"--ckpt_path={checkpoint}"]  # with its yaml: a config.yaml that is found knows less
 
     def _options(self, plan: Plan) -> list[str]:
         own = [f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]

@@ -18,13 +18,12 @@ from typing import Any, ClassVar, ParamSpec, TypedDict, TypeVar
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from vae_zoo.checkpoints import CheckpointedModule
 from vae_zoo.errors import UserError
-from vae_zoo.hyperparameters import plain
 from vae_zoo.networks import ConvDecoder, ConvEncoder
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory, build_optimizer, catch_up
 from vae_zoo.runs import Traits
@@ -64,7 +63,7 @@ def inference(method: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-class GenerativeModel(LightningModule, ABC):
+class GenerativeModel(CheckpointedModule, ABC):
     """A LightningModule that can sample. Concrete subclasses call `save_hyperparameters()`; checkpoints load safely.
 
     What a model is and has, it declares here: callbacks, metrics, commands and the report ask for nothing else.
@@ -239,21 +238,6 @@ class GenerativeModel(LightningModule, ABC):
             shown = stage == "val" and name in ("loss", "mse")
             self.log(f"{stage}/{name}", value.mean(), batch_size=len(x), prog_bar=shown, sync_dist=True)
         return evaluated
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write the hyper-parameters as plain values, so that the file loads under ``weights_only=True``.
-
-        Raises:
-            UserError: if an argument of the model is an object that plain values cannot describe.
-        """
-        given = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        for name in self.hparams_initial.keys() - given.keys():  # Lightning drops what cannot be pickled
-            plain(name, self.hparams_initial[name])
-        described = {name: plain(name, value) for name, value in given.items()}
-        # As Lightning's command line writes them, so both kinds of checkpoint load by one path.
-        described.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
-        described.setdefault("_instantiator", "lightning.pytorch.cli.instantiate_module")
-        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = described
 
 
 class ImageModel(GenerativeModel):

@@ -1,0 +1,186 @@
+"""What a checkpoint, and the config.yaml beside it, may name; whatever else they name is neither imported nor called."""
+
+import sys
+
+import pytest
+import torch
+import yaml
+
+import vae_zoo
+from tests.conftest import call, only_run, options
+from tests.run_folders import class_of
+from vae_zoo.checkpoints import checksum
+from vae_zoo.errors import UserError
+
+EVIL = """
+from pathlib import Path
+from vae_zoo.networks import ConvEncoder
+
+Path("executed").touch()
+
+class Encoder(ConvEncoder):
+    pass
+
+def touch(*_, **__):
+    return 1.0
+"""
+OWN = """
+from vae_zoo.networks import ConvEncoder
+
+class Encoder(ConvEncoder):
+    pass
+"""
+POPEN = class_of("subprocess.Popen", args=["touch", "executed"])
+# By the key in config.yaml, what is put there.
+ATTACKS = {
+    "a mock that calls": ("evaluation.features", class_of("unittest.mock.Mock", return_value=POPEN)),
+    "a callback": ("trainer.callbacks", [class_of("lightning.pytorch.callbacks.LambdaCallback", on_test_start=POPEN)]),
+    "a logger": ("trainer.logger", [POPEN]),
+    "a plugin": ("trainer.plugins", [POPEN]),
+    "a strategy": ("trainer.strategy", POPEN),
+    "a strategy by its path": ("trainer.strategy", "evil.touch"),
+    "a profiler": ("trainer.profiler", POPEN),
+    "an argument of a layer": ("model.init_args.encoder", class_of("torch.nn.Linear", device=POPEN)),
+    "an argument of an encoder": ("model.init_args.encoder.init_args.width", POPEN),
+    "a number": ("model.init_args.latent", POPEN),
+    "an encoder": ("model.init_args.encoder", class_of("evil.Encoder")),
+    "an encoder by its path": ("model.init_args.encoder", "evil.Encoder"),
+    "a model": ("model.class_path", "evil.Encoder"),
+    "a model by its path": ("model", "evil.Encoder"),
+    "a yaml elsewhere": ("model", "evil.yaml"),
+    "arguments of any name": ("model.dict_kwargs", {"encoder": POPEN}),
+    "a schedule's function": (
+        "model.init_args.lr_scheduler",
+        class_of("torch.optim.lr_scheduler.LambdaLR", lr_lambda="evil.touch"),
+    ),
+    "data": ("data", class_of("evil.Data")),
+    "an augmentation's function": (
+        "data.init_args.augment",
+        class_of("torchvision.transforms.v2.Lambda", lambd="evil.touch"),
+    ),
+    "an augmentation in a list": ("data.init_args.augment", [class_of("evil.Augment")]),
+    "a measure": ("evaluation.metrics", ["MSE", class_of("evil.Measure")]),
+    "features": ("evaluation.features", "evil.touch"),
+    "the command": ("evaluation.features", class_of("vae_zoo.cli.lightning.ZooCLI", command="fit", arguments=[])),
+    "a function of ours": ("evaluation.features", class_of("vae_zoo.data.download.download_coco", out="executed", n=1)),
+    "a class that we import": ("evaluation.features", class_of("vae_zoo.runs.Path", _="x")),
+    "a module that is a program": ("evaluation.features", class_of("vae_zoo.cli.__main__.main")),
+}
+
+
+def put(tree, path, value):
+    *keys, last = path.split(".")
+    for key in keys:
+        tree = tree[key] if isinstance(tree.get(key), dict) else tree.setdefault(key, {})
+    tree[last] = value
+
+
+@pytest.fixture
+def here(run, monkeypatch):
+    """A trained run, and beside it a module that must not be imported."""
+    monkeypatch.chdir(run.parents[2])
+    (run.parents[2] / "evil.py").write_text(EVIL)
+    (run.parents[2] / "evil.yaml").write_text(yaml.safe_dump(class_of("evil.Encoder")))
+    yield run
+    for name in ("evil", "own"):
+        sys.modules.pop(name, None)
+
+
+def nothing_ran(folder):
+    return "evil" not in sys.modules and not list(folder.rglob("executed"))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("command", ["test", "reconstruct"])
+def test_a_config_that_was_found_runs_nothing(command, attack, here, capsys):
+    path, value = ATTACKS[attack]
+    config = yaml.safe_load((here / "config.yaml").read_text())
+    put(config, path, value)
+    (here / "config.yaml").write_text(yaml.safe_dump(config))
+    folder = here.parents[2]
+    status = call(command)
+    said = capsys.readouterr().err
+    assert nothing_ran(folder)
+    if path.startswith("trainer."):  # what a training is done with is no part of a test
+        assert status == 0, said
+    elif command == "test" or path.startswith("data"):
+        assert status == 1 and len(said.splitlines()) == 1 and "config.yaml: " in said, said
+
+
+def test_a_config_that_was_found_says_not_where_to_write(here, tmp_path):
+    config = yaml.safe_load((here / "config.yaml").read_text())
+    elsewhere = tmp_path / "elsewhere"
+    config |= {"run_dir": str(elsewhere / "run"), "ckpt_path": str(elsewhere / "x.ckpt")}
+    config["trainer"]["default_root_dir"] = str(elsewhere / "root")
+    config["data"]["init_args"]["cache_dir"] = str(elsewhere / "cache")
+    (here / "config.yaml").write_text(yaml.safe_dump(config))
+    (here / "results.json").unlink()
+    assert call("test") == 0
+    assert (here / "results.json").is_file() and not elsewhere.exists()
+
+
+def rewritten(path, change):
+    """Change what a checkpoint holds, with the right checksum."""
+    saved = torch.load(path, weights_only=True)
+    change(saved)
+    saved["checksum"] = checksum(saved)
+    torch.save(saved, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_class_path": "evil.Encoder"},
+        {"_instantiator": "evil.touch"},
+        {"_class_path": "vae_zoo.cli.lightning.ZooCLI"},
+        {"encoder": class_of("evil.Encoder")},
+        {"encoder": "evil.Encoder"},
+        {"encoder": class_of("torch.nn.Linear", device=POPEN)},
+        {"latent": POPEN},
+        {"likelihood": class_of("vae_zoo.distributions.Gaussian", sigma=POPEN)},
+        {"likelihood": class_of("vae_zoo.distributions.torch.nn.Identity")},
+        {"lr_scheduler": class_of("torch.optim.lr_scheduler.LambdaLR", lr_lambda=["evil.touch"])},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_runs_nothing(change, here):
+    path = rewritten(here / "checkpoints" / "last.ckpt", lambda saved: saved["hyper_parameters"].update(change))
+    folder = here.parents[2]
+    sys.path.append(str(folder))
+    try:
+        if "_instantiator" in change:  # nobody asks for it
+            vae_zoo.load(path)
+        else:
+            with pytest.raises(UserError, match=r"last.ckpt\S* names .* trust=\["):
+                vae_zoo.load(path)
+    finally:
+        sys.path.remove(str(folder))
+    assert nothing_ran(folder)
+
+
+def test_a_module_beside_a_checkpoint_is_not_found(here, capsys):
+    """A folder may have come from anywhere, and commands that are told of no code look for none in it."""
+    assert call("sample") == 0
+    assert str(here.parents[2]) not in sys.path and nothing_ran(here.parents[2])
+
+
+@pytest.mark.slow
+def test_a_class_of_ones_own_is_loaded_where_it_is_trusted(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    words = options(data__root=shapes, model__encoder="own.Encoder")
+    assert call("fit", "--config", "vae", *words) == 0
+    sys.modules.pop("own")
+    capsys.readouterr()
+    assert call("test") == 1
+    assert "config.yaml: model.encoder names own.Encoder, which a file that was only" in capsys.readouterr().err
+    assert call("sample") == 1
+    assert "names own.Encoder" in capsys.readouterr().err and "own" not in sys.modules
+    for command in ("test", "validate", "predict", "sample", "reconstruct"):
+        assert call(command, "--trust", "own") == 0
+    monkeypatch.syspath_prepend(tmp_path)
+    checkpoint = only_run(tmp_path) / "checkpoints" / "last.ckpt"
+    assert type(vae_zoo.load(checkpoint, trust=["own"]).posterior.encoder).__module__ == "own"
+    with pytest.raises(UserError, match="trust=\\['own'\\]"):
+        vae_zoo.load(checkpoint, trust=["owner"])

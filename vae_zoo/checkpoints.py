@@ -1,0 +1,189 @@
+"""Checkpoint files: read without executing anything, verified, and turned into models."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import torch
+from jsonargparse import ArgumentParser
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from vae_zoo.errors import UserError
+from vae_zoo.hyperparameters import plain
+from vae_zoo.settings import parameters_of
+from vae_zoo.trust import refuse_arguments, resolve
+
+M = TypeVar("M", bound=LightningModule)
+CHECKSUM = "checksum"
+# What a checkpoint consists of: those parts that all have, and those that one of weights alone lacks.
+PARTS: dict[str, type] = {"state_dict": dict, "hyper_parameters": dict, "loops": dict, "epoch": int, "global_step": int}
+FURTHER: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that a checkpoint holds, tensors and plain values, but for the checksum in it."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, Mapping):
+            digest.update(f"{{{len(value)}".encode())
+            for key, item in value.items():
+                add(key)
+                add(item)
+        elif isinstance(value, list | tuple):
+            digest.update(f"[{len(value)}".encode())
+            for item in value:
+                add(item)
+        else:
+            digest.update(f"{value!r},".encode())
+
+    add({key: value for key, value in content.items() if key != CHECKSUM})
+    return digest.hexdigest()
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint file holds, on the CPU.
+
+    Raises:
+        UserError: if the file is missing, is no checkpoint of this package, or was changed after it was saved.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: there is no such checkpoint file")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file that is no checkpoint can fail in any way
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{path} is not a checkpoint of a vae_zoo model ({type(error).__name__}: {reason})") from error
+    parts = PARTS | {name: kind for name, kind in FURTHER.items() if isinstance(saved, dict) and name in saved}
+    for name, kind in parts.items():
+        if not isinstance(saved, dict) or not isinstance(saved.get(name), kind):
+            raise UserError(f"{path} is not a checkpoint of a vae_zoo model: it has no {name}, a {kind.__name__}")
+    if not all(isinstance(value, Tensor) for value in saved["state_dict"].values()):
+        raise UserError(f"{path} is not a checkpoint of a vae_zoo model: its state_dict holds more than tensors")
+    if not isinstance(saved["hyper_parameters"].get("_class_path"), str):
+        raise UserError(f"{path} is not a checkpoint of a vae_zoo model: it does not say of which class it is")
+    if CHECKSUM not in saved:
+        warnings.warn(f"{path} has no checksum, so nobody can tell whether it is as it was saved", stacklevel=2)
+    elif saved[CHECKSUM] != checksum(saved):
+        raise UserError(f"{path} is damaged: it does not hold what was saved; use another checkpoint")
+    return saved
+
+
+def refuse_nonfinite(path: str | Path, saved: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that has weights which are no finite numbers.
+
+    Raises:
+        UserError: naming the first of them.
+    """
+    for name, value in saved["state_dict"].items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"{path}: {name} is not finite, so the training diverged; to use it all the same, say "
+                "--allow_nonfinite, in Python allow_nonfinite=True"
+            )
+
+
+def load(
+    path: str | Path,
+    base: type[M],
+    *,
+    trust: Sequence[str] = (),
+    allow_nonfinite: bool = False,
+    map_location: Any = "cpu",
+    **changes: Any,
+) -> M:
+    """Build the model that a checkpoint describes, with its weights.
+
+    Nothing is imported, and nothing is called but classes that `vae_zoo.trust` lists, unless it is trusted.
+
+    Args:
+        path: the file.
+        base: the class that the model must be of; this class itself is trusted.
+        trust: modules whose classes the file may name, and all below them.
+        allow_nonfinite: whether weights may be infinite or not a number.
+        map_location: the device.
+        changes: hyper-parameters that replace the file's.
+
+    Raises:
+        UserError: if `read` refuses the file, it names anything else, or does not fit its model.
+    """
+    saved = read(path)
+    if not allow_nonfinite:
+        refuse_nonfinite(path, saved)
+    given = dict(saved["hyper_parameters"])
+    given.pop("_instantiator", None)
+    class_path = given.pop("_class_path")
+    cls: Any = base
+    if class_path != f"{base.__module__}.{base.__qualname__}":
+        cls = resolve(class_path, str(path), trust)
+    refuse_arguments(cls, given, str(path), trust)
+    takes = {parameter.name for parameter in parameters_of(cls)}
+    if unknown := given.keys() - takes:
+        raise UserError(f"{path} has the hyper-parameter {min(unknown)!r}, which {cls.__name__} does not have")
+    for name in sorted(takes - given.keys() - changes.keys()):
+        warnings.warn(f"{path} does not say {name}, so {cls.__name__}'s default is taken", stacklevel=2)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(f"{path} is of a {class_path}, which is no {base.__name__}")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "model", fail_untyped=False)
+    try:
+        model = parser.instantiate(parser.parse_object({"model": given | changes})).model
+        model.load_state_dict(saved["state_dict"])
+    except Exception as error:  # wrong values can fail in any way
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} does not fit {cls.__name__}: {reason}") from error
+    return model.to(map_location)
+
+
+class CheckpointedModule(LightningModule):
+    """A LightningModule whose checkpoints hold plain values with a checksum, and load without executing anything."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write the hyper-parameters as plain values, so that the file loads under ``weights_only=True``.
+
+        Raises:
+            UserError: if an argument of the model is an object that plain values cannot describe.
+        """
+        given = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        for name in self.hparams_initial.keys() - given.keys():  # Lightning drops what cannot be pickled
+            plain(name, self.hparams_initial[name])
+        described = {name: plain(name, value) for name, value in given.items()}
+        described.pop("_instantiator", None)  # which Lightning's command line adds
+        described.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = described
+        checkpoint[CHECKSUM] = checksum(checkpoint)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # no other file can describe the model
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = "cpu",
+        *,
+        trust: Sequence[str] = (),
+        allow_nonfinite: bool = False,
+        weights_only: bool | None = True,
+        **changes: Any,
+    ) -> Self:
+        """Load a checkpoint of this class, or of one derived from it, as `vae_zoo.load` does.
+
+        Args:
+            checkpoint_path: the file.
+            map_location: the device.
+            trust: see `vae_zoo.load`.
+            allow_nonfinite: likewise.
+            weights_only: nothing else is possible.
+            changes: hyper-parameters that replace the file's.
+
+        Raises:
+            UserError: as there.
+        """
+        if weights_only is False:
+            raise UserError("weights_only=False would execute what the file says; leave it out")
+        options: Any = {"trust": trust, "allow_nonfinite": allow_nonfinite, "map_location": map_location}
+        return load(checkpoint_path, cls, **options, **changes)
