@@ -1,14 +1,18 @@
 """Checkpoints: safe to load, the same to the bit, and a clear word for what is none."""
 
 import functools
+import random
 
 import pytest
 import torch
 
 import vae_zoo
+from tests.conftest import call
 from tests.zoo import batch, every_model, loader_of, models_that, small, trainer
+from vae_zoo.checkpoints import checksum
 from vae_zoo.distributions import Gaussian
 from vae_zoo.errors import UserError
+from vae_zoo.hyperparameters import plain
 
 
 def saved(model, folder, **settings):
@@ -83,3 +87,97 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
         vae_zoo.load(tmp_path / "x.ckpt")
     with pytest.raises(UserError, match="there is no such checkpoint file"):
         vae_zoo.load(tmp_path / "nowhere.ckpt")
+
+
+@pytest.fixture
+def last(run, monkeypatch):
+    """The last checkpoint of a run that the commands find."""
+    monkeypatch.chdir(run.parents[2])
+    return run / "checkpoints" / "last.ckpt"
+
+
+def edited(path, change):
+    """Change what a checkpoint holds; its checksum stays."""
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    return path
+
+
+def test_no_flipped_bit_changes_what_is_loaded(last, tmp_path):
+    model, content, rng = vae_zoo.load(last), last.read_bytes(), random.Random(0)
+    refused = 0
+    for place in rng.sample(range(len(content)), 200):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.randrange(8)
+        (tmp_path / "x.ckpt").write_bytes(damaged)
+        try:  # between the records of the file there is padding, where nothing is lost
+            loaded = vae_zoo.load(tmp_path / "x.ckpt")
+        except UserError:
+            refused += 1
+        else:
+            assert same(model, loaded) and plain("", model.hparams) == plain("", loaded.hparams)
+    assert refused > 150
+
+
+def change_weight(saved):
+    next(iter(saved["state_dict"].values())).add_(1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_weight,
+        lambda saved: saved["hyper_parameters"].pop("likelihood"),
+        lambda saved: saved["hyper_parameters"].update(beta=1.5),
+        lambda saved: saved.update(epoch=3),
+        lambda saved: saved["callbacks"].clear(),
+        lambda saved: saved["optimizer_states"].clear(),
+    ],
+)
+@pytest.mark.parametrize("command", ["test", "sample", "fit"])
+def test_what_was_changed_after_it_was_saved_is_told(command, change, last, shapes, capsys):
+    edited(last, change)
+    words = ["--config", "vae", "--data.root", shapes] if command == "fit" else []
+    assert call(command, *words, "--ckpt_path", last) == 1
+    assert "last.ckpt is damaged: it does not hold what was saved" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_loaded_with_a_word(last):
+    edited(last, lambda saved: saved.pop("checksum"))
+    with pytest.warns(UserWarning, match="has no checksum"):
+        vae_zoo.load(last)
+
+
+def test_a_hyper_parameter_that_is_missing_or_unknown_is_told(last):
+    def older(saved):
+        del saved["hyper_parameters"]["likelihood"], saved["checksum"]
+
+    with pytest.warns(UserWarning, match="does not say likelihood, so VAE's default is taken"):
+        vae_zoo.load(edited(last, older))
+    with pytest.warns(), pytest.raises(UserError, match="has the hyper-parameter 'gamma', which VAE does not have"):
+        vae_zoo.load(edited(last, lambda saved: saved["hyper_parameters"].update(gamma=1)))
+
+
+@pytest.mark.parametrize("part", ["state_dict", "hyper_parameters", "epoch", "global_step", "loops", "callbacks"])
+@pytest.mark.parametrize("value", [None, [1]])
+def test_a_part_of_another_kind_is_told(part, value, last):
+    def change(saved):
+        del saved["checksum"]
+        saved[part] = value
+
+    with pytest.raises(UserError, match=f"is not a checkpoint of a vae_zoo model: it has no {part}"):
+        vae_zoo.load(edited(last, change))
+
+
+def test_weights_that_are_no_numbers_are_refused_unless_asked_for(last, capsys):
+    def diverge(saved):
+        saved["state_dict"]["posterior.encoder.1.weight"][:] = torch.nan
+        saved["checksum"] = checksum(saved)
+
+    edited(last, diverge)
+    for command in ("test", "sample", "probe", "reconstruct"):
+        assert call(command, "--ckpt_path", last) == 1
+        assert "posterior.encoder.1.weight is not finite, so the training diverged" in capsys.readouterr().err
+    assert call("sample", "--ckpt_path", last, "--allow_nonfinite") == 0
+    assert not vae_zoo.load(last, allow_nonfinite=True).posterior.encoder[1].weight.isfinite().any()

@@ -1,4 +1,4 @@
-"""What a checkpoint, and the config.yaml beside it, may name; whatever else they name is neither imported nor called."""
+"""What a checkpoint and the config.yaml beside it may name; nothing else that they name is imported or called."""
 
 import sys
 
