@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo check test lint docs benchmark clean
+.PHONY: demo check test lowest lint docs benchmark clean
 
 # Draw a COCO-format data set and compare the four models on it: about three minutes on two cores.
 demo: .venv/ready data/demo
@@ -22,6 +22,10 @@ check: lint
 # All tests, those that train, too.
 test: .venv/ready
 	$(PYTEST)
+
+# The tests of what is not trusted, with the lowest versions that pyproject.toml allows, in an environment of their own.
+lowest: .venv-lowest/ready
+	.venv-lowest/bin/pytest --numprocesses auto tests/test_trust.py tests/test_checkpoints.py
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -43,9 +47,15 @@ benchmark: .venv/ready
 	$(PIP) --editable '.[dev]'
 	touch $@
 
+.venv-lowest/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*project["dependencies"], sep="\n")' | sed 's/>=/==/' > .venv-lowest/versions.txt
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --requirement .venv-lowest/versions.txt pytest pytest-xdist --editable .
+	touch $@
+
 .venv/ready-docs: .venv/ready
 	$(PIP) --editable '.[docs]'
 	touch $@
 
 clean:
-	rm -rf .venv data/demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-lowest data/demo build *.egg-info .pytest_cache .ruff_cache .mypy_cache

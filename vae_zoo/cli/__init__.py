@@ -25,6 +25,8 @@ COMMANDS = {
     "benchmark": "measure what a training costs here, and what would make it faster",
     "data": "make the embedded data sets, or download a part of COCO",
 }
+# Options that can name a class or a function.
+NAME_CODE = ("-c", "--config", "--trust", "--model", "--data", "--evaluation", "--trainer.callbacks", "--trainer.logger")
 
 
 class UsageError(UserError):
@@ -79,9 +81,8 @@ def importable_from_here() -> Iterator[None]:
 
 
 def _names_code(command: str, arguments: Sequence[str]) -> bool:
-    """Whether the command line says which code to run; a checkpoint that lies here must not bring modules along."""
-    typed = {word.partition("=")[0] for word in arguments}
-    return command in ("fit", "compare", "benchmark") or bool(typed & {"-c", "--config", "--trust"})
+    """Whether the command line may name code of the user's; a folder with a checkpoint must not bring modules along."""
+    return command in ("fit", "compare", "benchmark") or any(word.startswith(NAME_CODE) for word in arguments)
 
 
 def _missing(error: ModuleNotFoundError) -> str:
