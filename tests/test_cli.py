@@ -94,7 +94,8 @@ def test_a_module_in_the_current_folder(shapes, tmp_path, monkeypatch):
     vae_zoo("fit", "--config", "vae", *own, "--data", "mynet.Pictures", *words, cwd=tmp_path)
     monkeypatch.delitem(sys.modules, "mynet", raising=False)
     for command in ("test", "sample"):
-        assert call(command) == 0
+        assert call(command) == 1 and "mynet" not in sys.modules
+        assert call(command, "--trust", "mynet") == 0
         monkeypatch.delitem(sys.modules, "mynet")
     assert (only_run(tmp_path) / "results.json").is_file() and only_run(tmp_path).parent.name == "mynet"
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "data": "make the embedded data sets, or download a part of COCO",
 }
 # Options that can name a class or a function.
-NAME_CODE = ("-c", "--config", "--trust", "--model", "--data", "--evaluation", "--trainer.callbacks", "--trainer.logger")
+NAME_CODE = ("-c", "--config", "--trust", "--model", "--data", "--evaluation", "--trainer.callbacks")
 
 
 class UsageError(UserError):

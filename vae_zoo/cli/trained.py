@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 
 import vae_zoo
 from vae_zoo.callbacks import Evaluation
+from vae_zoo.checkpoints import read
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
@@ -45,6 +46,7 @@ def run_of(checkpoint: Path, otherwise: str) -> Run:
     """
     run = of_checkpoint(checkpoint)
     if not (run and run.exists):
+        read(checkpoint)  # what is no checkpoint is told first
         raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; {otherwise}")
     return run
 
