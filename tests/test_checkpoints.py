@@ -166,8 +166,16 @@ def test_a_part_of_another_kind_is_told(part, value, last):
         del saved["checksum"]
         saved[part] = value
 
-    with pytest.raises(UserError, match=f"is not a checkpoint of a vae_zoo model: it has no {part}"):
+    with pytest.raises(UserError, match=f"is not a checkpoint of a vae_zoo model .ValueError: it has no {part}"):
         vae_zoo.load(edited(last, change))
+
+
+def test_a_tensor_that_claims_to_be_larger_than_the_file_is_told(last):
+    def claim(saved):
+        saved["state_dict"]["posterior.encoder.1.weight"] = torch.zeros(1).expand(10**13)
+
+    with pytest.raises(UserError, match="larger than what is stored of it"):
+        vae_zoo.load(edited(last, claim))
 
 
 def test_weights_that_are_no_numbers_are_refused_unless_asked_for(last, capsys):

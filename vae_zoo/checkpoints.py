@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -26,25 +26,28 @@ FURTHER: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_sch
 def checksum(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all that a checkpoint holds, tensors and plain values, but for the checksum in it."""
     digest = hashlib.sha256()
-
-    def add(value: Any) -> None:
-        if isinstance(value, Tensor):
-            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(value, Mapping):
-            digest.update(f"{{{len(value)}".encode())
-            for key, item in value.items():
-                add(key)
-                add(item)
-        elif isinstance(value, list | tuple):
-            digest.update(f"[{len(value)}".encode())
-            for item in value:
-                add(item)
+    for leaf in _leaves({key: value for key, value in content.items() if key != CHECKSUM}):
+        if isinstance(leaf, Tensor):
+            digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+            digest.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         else:
-            digest.update(f"{value!r},".encode())
-
-    add({key: value for key, value in content.items() if key != CHECKSUM})
+            digest.update(f"{leaf!r},".encode())
     return digest.hexdigest()
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    """The values in a tree of dicts and lists, with the keys, and with the lengths where a branch begins."""
+    if isinstance(tree, Mapping):
+        yield f"{{{len(tree)}"
+        for key, item in tree.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(tree, list | tuple):
+        yield f"[{len(tree)}"
+        for item in tree:
+            yield from _leaves(item)
+    else:
+        yield tree
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -57,22 +60,32 @@ def read(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: there is no such checkpoint file")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        _check_form(saved)
+        intact = saved[CHECKSUM] == checksum(saved) if CHECKSUM in saved else None
     except Exception as error:  # a file that is no checkpoint can fail in any way
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{path} is not a checkpoint of a vae_zoo model ({type(error).__name__}: {reason})") from error
-    parts = PARTS | {name: kind for name, kind in FURTHER.items() if isinstance(saved, dict) and name in saved}
-    for name, kind in parts.items():
-        if not isinstance(saved, dict) or not isinstance(saved.get(name), kind):
-            raise UserError(f"{path} is not a checkpoint of a vae_zoo model: it has no {name}, a {kind.__name__}")
-    if not all(isinstance(value, Tensor) for value in saved["state_dict"].values()):
-        raise UserError(f"{path} is not a checkpoint of a vae_zoo model: its state_dict holds more than tensors")
-    if not isinstance(saved["hyper_parameters"].get("_class_path"), str):
-        raise UserError(f"{path} is not a checkpoint of a vae_zoo model: it does not say of which class it is")
-    if CHECKSUM not in saved:
+    if intact is None:
         warnings.warn(f"{path} has no checksum, so nobody can tell whether it is as it was saved", stacklevel=2)
-    elif saved[CHECKSUM] != checksum(saved):
+    elif not intact:
         raise UserError(f"{path} is damaged: it does not hold what was saved; use another checkpoint")
     return saved
+
+
+def _check_form(saved: Any) -> None:
+    """Raise a ValueError if this is not what a checkpoint holds."""
+    if not isinstance(saved, dict):
+        raise ValueError("it holds no parts")
+    for name, kind in (PARTS | {name: kind for name, kind in FURTHER.items() if name in saved}).items():
+        if not isinstance(saved.get(name), kind):
+            raise ValueError(f"it has no {name}, a {kind.__name__}")
+    if not all(isinstance(value, Tensor) for value in saved["state_dict"].values()):
+        raise ValueError("its state_dict holds more than tensors")
+    if not isinstance(saved["hyper_parameters"].get("_class_path"), str):
+        raise ValueError("it does not say of which class it is")
+    for leaf in _leaves(saved):  # a small file may claim to hold a tensor that fits no memory
+        if isinstance(leaf, Tensor) and leaf.numel() * leaf.element_size() > leaf.untyped_storage().nbytes():
+            raise ValueError(f"it has a tensor {tuple(leaf.shape)} that is larger than what is stored of it")
 
 
 def refuse_nonfinite(path: str | Path, saved: Mapping[str, Any]) -> None:
