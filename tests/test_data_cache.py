@@ -63,18 +63,19 @@ def test_a_zip_that_was_written_anew_is_read_anew(tmp_path):
 
 @pytest.mark.parametrize("change", ["size", "time", "replaced", "removed", "target"])
 def test_a_file_that_changed_in_any_way_gives_a_new_cache(tmp_path, change):
-    """One of three: `link.bmp` leads to `elsewhere.bmp`, and all have one size and one time."""
+    """One of three: `link.bmp` leads to `elsewhere.bmp` in a hidden folder, and all have one size and one time."""
     pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    elsewhere = pictures / ".hidden" / "elsewhere.bmp"
+    elsewhere.parent.mkdir(parents=True)
     content = encoded(np.zeros((8, 8, 3), np.uint8), "BMP")
-    for file in (pictures / "a.bmp", pictures / "b.bmp", tmp_path / "elsewhere.bmp"):
+    for file in (pictures / "a.bmp", pictures / "b.bmp", elsewhere):
         file.write_bytes(content)
         os.utime(file, ns=(10**18, 10**18))
-    (pictures / "link.bmp").symlink_to("../elsewhere.bmp")
+    (pictures / "link.bmp").symlink_to(".hidden/elsewhere.bmp")
     where = [(Files(pictures), ["a.bmp", "b.bmp", "link.bmp"])]
     first, again = (open_cache(where, (1, 8, 8), tmp_path / "cache") for _ in range(2))
     assert first.pixels.filename == again.pixels.filename and first.unreadable == {}
-    file = tmp_path / "elsewhere.bmp" if change == "target" else pictures / "b.bmp"
+    file = elsewhere if change == "target" else pictures / "b.bmp"
     if change in ("replaced", "target"):
         (tmp_path / "new").write_bytes(content)  # as large as before
         (tmp_path / "new").replace(file)
@@ -89,8 +90,8 @@ def test_a_file_that_changed_in_any_way_gives_a_new_cache(tmp_path, change):
 
 
 def test_a_cache_is_of_its_pictures_whatever_the_parts_and_the_names(tmp_path):
-    """The same pictures in the same order are one cache; a name may be absolute, or no UTF-8."""
-    names = ["a.bmp", os.fsdecode(b"\xff.bmp"), str(tmp_path / "elsewhere.bmp")]
+    """The same pictures in the same order are one cache; a name may be no UTF-8."""
+    names = ["a.bmp", os.fsdecode(b"\xff.bmp"), "c d.bmp"]
     (tmp_path / "p").mkdir()
     for value, name in enumerate(names):
         Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(tmp_path / "p" / name, "BMP")

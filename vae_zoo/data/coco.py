@@ -120,7 +120,7 @@ class COCODataModule(ImageDataModule):
         where = [(members.files, members.names.tolist()) for members in chosen.values()]
         cache = open_cache(where, self.shape, self.cache_dir, self.workers)
         if cache.unreadable:
-            self._check_unreadable(cache, [path for members in chosen.values() for path in members.paths])
+            self._check_unreadable(cache, [place for members in chosen.values() for place in members.places])
         numbers = {name: number for number, name in enumerate(names)}
         parts, start = {}, 0
         for part, members in chosen.items():
@@ -164,8 +164,12 @@ class COCODataModule(ImageDataModule):
         else:
             tests, test_names = index.read(test_annotations)
             self._require_enough({"n_test": self.n_test}, len(tests), test_annotations)
-            held_out = set(tests.paths)
-            pictures = pictures[np.array([path not in held_out for path in pictures.paths], dtype=bool)]
+            held_out = set(tests.places)
+            kept = np.array([place not in held_out for place in pictures.places], dtype=bool)
+            if not kept.all():
+                both = f"{annotations} and {test_annotations} both name {(~kept).sum()} pictures"
+                warnings.warn(f"{both}, which are for testing only", stacklevel=2)
+            pictures = pictures[kept]
             self._require_enough(parts, len(pictures), annotations)
             names = list(dict.fromkeys([*names, *test_names]))
             tests = tests[rng.permutation(len(tests))[: self.n_test]]

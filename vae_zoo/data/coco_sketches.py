@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from shapely import LineString
 
-from vae_zoo.data.index import NO_LABEL, PictureIndex, open_coco
+from vae_zoo.data.annotations import open_coco
+from vae_zoo.data.index import NO_LABEL, PictureIndex
 from vae_zoo.data.module import Part
 from vae_zoo.data.sketch_files import Sketch, from_lines
 from vae_zoo.data.sketches import SketchDataModule

@@ -1,17 +1,16 @@
 """Which pictures there are and what they show: COCO annotations, or a plain folder whose subfolders are the labels."""
 
-import contextlib
-import io
-import json
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
 
-from vae_zoo.data.files import Files
+from vae_zoo.data.annotations import open_coco
+from vae_zoo.data.files import Files, given_path
 from vae_zoo.errors import UserError
 
 NO_LABEL = "none"
@@ -26,24 +25,20 @@ class Pictures:
         ids: (n,) whole numbers or texts.
         names: (n,) in `files`.
         labels: (n,) names of their labels.
+        places: (n,) where each is in the end, different for each.
     """
 
     files: Files
     ids: np.ndarray
     names: np.ndarray
     labels: np.ndarray
+    places: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, rows: slice | np.ndarray) -> "Pictures":
-        return Pictures(self.files, self.ids[rows], self.names[rows], self.labels[rows])
-
-    @property
-    def paths(self) -> list[str]:
-        """Where each picture is, the same for the same file."""
-        folder = str(self.files)
-        return [f"{folder}/{name}" for name in self.names]
+        return Pictures(self.files, self.ids[rows], self.names[rows], self.labels[rows], self.places[rows])
 
 
 class PictureIndex:
@@ -109,10 +104,12 @@ class PictureIndex:
         labels = [name.partition("/")[0] if "/" in name else NO_LABEL for name in names]
         found = set(labels) - {NO_LABEL}
         self.check_categories(sorted(found), str(source))
-        pictures = Pictures(source, *_columns(names, names, labels))
+        pictures = _one_of_each(
+            source, [(name, name, label) for name, label in zip(names, labels, strict=True)], source
+        )
         if not self.categories:
             return pictures, sorted(found)
-        return pictures[np.array([label in self.categories for label in labels])], sorted(self.categories)
+        return pictures[np.array([label in self.categories for label in pictures.labels])], sorted(self.categories)
 
     def _read_coco(self, annotations: str) -> tuple[Pictures, list[str]]:
         coco = open_coco(self.files, annotations)
@@ -121,7 +118,7 @@ class PictureIndex:
         images = [coco.imgs[id_] for id_ in sorted(coco.imgs)]
         source = self.source or self._guess_source(annotations, images)
         wanted = self.categories or {NO_LABEL, *names.values()}
-        pictures: dict[str, tuple[int, str]] = {}
+        rows: list[tuple[int, str, str]] = []
         for image in images:
             areas: dict[str, float] = {}
             for instance in coco.imgToAnns[image["id"]]:
@@ -131,11 +128,9 @@ class PictureIndex:
             large = all((image.get(side) or self.min_size) >= self.min_size for side in ("width", "height"))
             if large and (areas or not self.categories):
                 label = max(areas, key=areas.__getitem__, default=NO_LABEL)
-                # A file that is listed twice is one picture, which must not be in two parts of a split.
-                pictures.setdefault(image["file_name"], (image["id"], label))
-        ids, labels = ([row[column] for row in pictures.values()] for column in (0, 1))
+                rows.append((image["id"], image["file_name"], label))
         used = [name for name in dict.fromkeys(names.values()) if name in wanted]
-        return Pictures(source, *_columns(ids, list(pictures), labels)), used
+        return _one_of_each(source, rows, annotations), used
 
     def check_categories(self, names: list[str], where: str) -> None:
         """Raise a UserError if a category that is asked for is not among the names."""
@@ -146,71 +141,49 @@ class PictureIndex:
     def _named_source(self, image_dir: str) -> Files:
         if self.root.is_file() and not Path(image_dir).is_absolute():
             return self.files.below(image_dir.strip("/"))
+        # A link in a folder below the root may lead anywhere in the root; a folder elsewhere is what the user wants.
+        place = given_path("data.image_dir", self.root / Path(image_dir).expanduser())
         try:
-            return Files(self.root / Path(image_dir).expanduser())
+            return Files(place, within=self.root if place.is_relative_to(self.root) else None)
         except UserError as error:
             raise UserError(f"data.image_dir: {error}") from None
 
     def _guess_source(self, annotations: str, images: list[dict[str, Any]]) -> Files:
         """Find the place, of those usual for COCO, that has most of the first pictures."""
         stem = PurePosixPath(annotations).stem.removeprefix("instances_")  # train2017
-        places = [self.files.below(folder) for folder in ("images", f"images/{stem}", stem, "")]
-        if (self.root / f"{stem}.zip").is_file():
-            places += [Files(self.root / f"{stem}.zip", prefix) for prefix in (stem, "")]
         first = [image["file_name"] for image in images[:50]]
-        hits = [sum(map(bool, place.stamps(first))) for place in places]
+        try:
+            places = [self.files.below(folder) for folder in ("images", f"images/{stem}", stem, "")]
+            (archive,) = self.files.places([f"{stem}.zip"])
+            if os.path.isfile(archive):
+                places += [Files(Path(archive), prefix) for prefix in (stem, "")]
+            hits = [sum(map(bool, place.stamps(first))) for place in places]
+        except UserError as error:
+            raise UserError(f"{error}; if the pictures are there, say so with --data.image_dir") from None
         if not any(hits):
             raise UserError(
-                f"none of the pictures that {annotations} names, such as {images[0]['file_name']}, is in "
+                f"none of the pictures that {annotations} names, such as {first[0]}, is in "
                 f"{', '.join(map(str, places))}; say where they are with --data.image_dir"
             )
         return places[hits.index(max(hits))]
 
 
-def _columns(*columns: Sequence[int | str]) -> list[np.ndarray]:
-    return [np.array(column, dtype=object) for column in columns]
-
-
-def open_coco(files: Files, annotations: str) -> COCO:
-    """Read a COCO instances file.
+def _one_of_each(source: Files, rows: Sequence[tuple[int | str, str, str]], listed: object) -> Pictures:
+    """Make columns of rows (id, name, label). A file that is listed twice is one picture, in one part of a split.
 
     Raises:
-        UserError: if it is missing or no such file.
+        UserError: if a name leads out of the source.
     """
-    where = f"the annotation file {files.root / annotations}"
-    try:
-        on_disk = files.root / Path(annotations).expanduser()
-        content = on_disk.read_bytes() if on_disk.is_file() else files.read(annotations)
-    except (OSError, KeyError):
-        raise UserError(f"{where} does not exist") from None
-    if not content.strip():
-        raise UserError(f"{where} is empty")
-    try:
-        dataset = json.loads(content)
-    except ValueError as error:
-        raise UserError(f"{where} is not JSON: {error}") from None
-    needed = {
-        "images": {"id", "file_name"},
-        "annotations": {"image_id", "category_id", "area"},
-        "categories": {"id", "name"},
-    }
-    for key, fields in needed.items():
-        rows = dataset.get(key) if isinstance(dataset, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and fields <= row.keys() for row in rows):
-            entries = ", ".join(sorted(fields))
-            raise UserError(f"{where} is not in COCO format: it needs a list {key!r} of entries with {entries}")
-    if not dataset["images"]:
-        raise UserError(f"{where} names no image")
-    for image in dataset["images"]:
-        if not isinstance(image["file_name"], str) or not isinstance(image["id"], int):
-            raise UserError(
-                f"{where} is not in COCO format: an image has the id {image['id']!r}, a whole number, and "
-                f"the file_name {image['file_name']!r}, a text"
-            )
-    for number, annotation in enumerate(dataset["annotations"]):
-        annotation.setdefault("id", number)  # only pycocotools' index needs it
-    coco = COCO()
-    coco.dataset = dataset
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco.createIndex()
-    return coco
+    different: dict[str, tuple[int | str, str, str]] = {}
+    twice = []
+    for place, row in zip(source.places([name for _, name, _ in rows]), rows, strict=True):
+        if different.setdefault(place, row) is not row:
+            twice.append(row[1])
+    if twice:
+        warnings.warn(
+            f"{listed} names {len(twice)} pictures more than once, such as {twice[0]}; each counts once, as it is "
+            "named first",
+            stacklevel=2,
+        )
+    columns = [[row[column] for row in different.values()] for column in range(3)]
+    return Pictures(source, *(np.array(column, dtype=object) for column in (*columns, list(different))))

@@ -1,7 +1,8 @@
 """Picture files as arrays of one shape: the one place that decodes them, for training as for a notebook."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vae_zoo.data.files import Files
+from vae_zoo.data.files import LARGEST_PICTURE, Files, given_path, read_file
 from vae_zoo.errors import UserError
 
 Shape = tuple[int, ...]  # (C, H, W)
@@ -65,9 +66,9 @@ def read_pictures(
         raise UserError(f"a model of sketches, {tuple(shape)}, reads no pictures; it needs the sketches of a data set")
     given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]
     names, images = [], []
-    for name, files, member in islice(_find(given), n):
+    for name, read in islice(_find(given), n):
         try:
-            images.append(torch.from_numpy(decode(files.read(member), shape).copy()))
+            images.append(torch.from_numpy(decode(read(), shape).copy()))
         except UnidentifiedImageError as error:  # whose message has an address in memory
             raise UserError(f"{name} is not a picture that can be read") from error
         except Exception as error:  # a damaged file can make a decoder raise anything
@@ -78,13 +79,13 @@ def read_pictures(
     return to_images(torch.stack(images)), names
 
 
-def _find(paths: Sequence[Path]) -> Iterator[tuple[str, Files, str]]:
-    """Each picture's full name, the files it is in, and its name there."""
+def _find(paths: Sequence[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Each picture's full name, and what reads it."""
     for path in paths:
         if path.is_dir() or path.suffix.lower() == ".zip":
             files = Files(path)
-            yield from ((f"{path}/{name}", files, name) for name in files.pictures())
-        elif path.is_file():
-            yield str(path), Files(path.parent), path.name
+            yield from ((f"{path}/{name}", partial(files.read, name)) for name in files.pictures())
+        elif path.exists():
+            yield str(path), partial(read_file, path, LARGEST_PICTURE)
         else:
             raise UserError(f"{path} does not exist; give a picture file, a folder or a zip")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from vae_zoo.data.files import Files
 from vae_zoo.data.module import DataModule, Part, uncollated
 from vae_zoo.data.sketch_files import Sketch, read_ndjson, read_npz
 from vae_zoo.errors import UserError, require
@@ -291,6 +292,8 @@ class Sketches(SketchDataModule):
             )
         files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
         files = [file for file in files if file.suffix in (".ndjson", ".npz")]
+        if self.path.is_dir():
+            Files(self.path).places([file.name for file in files])  # none is a link that leads elsewhere
         if not files:
             raise UserError(f"data.path: {self.path} is neither a .ndjson or .npz file nor a folder with one in it")
         parts: dict[Part, list[Sketch]] = {"train": [], "val": [], "test": []}
