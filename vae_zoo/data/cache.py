@@ -1,13 +1,27 @@
-"""Decode once: pictures of any size and kind to one memory-mapped array of uint8, (N, H, W, C)."""
+"""Decode once: pictures of any size and kind to one memory-mapped array of uint8, (N, H, W, C).
 
+A cache is one file: a ``.npy`` of the pixels, and after them a report, JSON with a checksum before it, which has the
+reasons why pictures could not be read, and a checksum of each block of rows. Beside it stands a note of the file's size
+and times when these checksums were last compared. While it fits, the pixels need not be read to be known as whole: no
+program can write to the file and leave its time of change (ctime) as it was.
+"""
+
+import errno
 import hashlib
+import io
 import json
+import math
 import os
+import re
 import shutil
 import sys
-import tempfile
 import time
+import uuid
+import warnings
+import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +36,12 @@ from torch.utils.data import DataLoader, Dataset
 from vae_zoo.data.files import Files
 from vae_zoo.data.pictures import Shape, decode
 from vae_zoo.errors import UserError
+from vae_zoo.writing import whole
 
-VERSION = 2  # of what decode() makes: raise it with any change of pixels, and old caches are left alone
+VERSION = 3  # of the file and of what decode() makes: raise it with any change, and old caches are left alone
+BLOCK = 2**22  # bytes of pixels, about, that have one checksum
+TICK = 20_000_000  # nanoseconds, more than a file system's clock needs to move on
+UNFINISHED = re.compile(r"[0-9a-f]{24}\.[0-9a-f]{32}\.vae_zoo-unfinished")  # nobody else names a file like this
 
 
 class Cache(NamedTuple):
@@ -43,6 +61,8 @@ class _Decoder(Dataset):
 
     def __init__(self, pictures: Sequence[tuple[Files, Sequence[str]]], shape: Shape) -> None:
         self.pictures, self.shape = [(files, name) for files, names in pictures for name in names], shape
+        channels, height, width = shape
+        self.pixels = (len(self.pictures), height, width, channels)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -56,7 +76,7 @@ class _Decoder(Dataset):
         except UnidentifiedImageError:
             return "not a picture"
         except Exception as error:  # a damaged file can make a decoder raise anything; the reason is told to the user
-            return f"{type(error).__name__}: {error}".split("\n")[0]
+            return f"{type(error).__name__}: {error}".split("\n")[0][:200]
 
 
 def open_cache(
@@ -65,8 +85,8 @@ def open_cache(
     """Open the cache of these pictures, after decoding them into it if this is the first time.
 
     The file's name is a fingerprint of all that determines its content: names, sizes and times of the pictures, the
-    shape and the version of the decoder. It is written under a temporary name and renamed when it
-    is whole; two processes that build it at once both succeed, and one result stays.
+    shape and the version of the decoder. It is written under another name and renamed when it is whole; two processes
+    that build it at once both succeed, and one result stays. One that is damaged is told, and made anew.
 
     Args:
         pictures: where and by which names to find them.
@@ -75,25 +95,89 @@ def open_cache(
         workers: processes that decode, by default as many as there are cores.
 
     Raises:
-        UserError: if `directory` cannot be written.
+        UserError: if `directory` cannot be written, or has too little space.
     """
     key = [f"{VERSION} {tuple(shape)}"]
     for files, names in pictures:  # a row of texts: the garbage collector would walk through 100,000 tuples
         key += chain.from_iterable(zip(repeat(str(files)), names, files.stamps(names), strict=False))
     fingerprint = hashlib.sha256("\0".join(key).encode(errors="surrogatepass"))  # a name may be no UTF-8
     path = directory / f"{fingerprint.hexdigest()[:24]}.npy"
-    report = path.with_suffix(".json")
-    if not path.exists():  # the pixels are renamed last, after the report
+    decoder = _Decoder(pictures, shape)
+    if path.exists():
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            _build(_Decoder(pictures, shape), path, report, workers)
-        except OSError as error:
-            raise UserError(f"the cache {path} cannot be written ({error}); choose another data.cache_dir") from error
-    unreadable = {int(row): reason for row, reason in json.loads(report.read_text()).items()}
-    return Cache(np.load(path, mmap_mode="r"), unreadable)
+            return _open(path, decoder.pixels)
+        except (OSError, ValueError) as damage:
+            warnings.warn(f"the cache {path} is damaged ({damage}); it is made anew", stacklevel=2)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _build(decoder, path, workers)
+        return _open(path, decoder.pixels)  # what was written is read once, and compared
+    except RuntimeError as error:  # a DataLoader's, whose process was killed
+        raise UserError(f"decoding stopped ({error}); if memory ran out, try --data.workers 1") from error
+    except (OSError, ValueError) as error:
+        room = ""
+        with suppress(OSError):
+            free = shutil.disk_usage(directory).free
+            room = f"; it needs {math.prod(decoder.pixels) / 1e6:,.1f} MB, its folder has {free / 1e6:,.1f} MB"
+        raise UserError(f"the cache {path} cannot be written ({error}){room}; choose another data.cache_dir") from error
 
 
-def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> None:
+def _header(pixels: Shape) -> bytes:
+    """The beginning of a ``.npy`` of bytes in this shape."""
+    header = io.BytesIO()
+    content = {"descr": "|u1", "fortran_order": False, "shape": pixels}
+    np.lib.format.write_array_header_1_0(header, content)
+    return header.getvalue()
+
+
+def _rows_of_block(pixels: Shape) -> int:
+    return max(1, BLOCK // math.prod(pixels[1:]))
+
+
+def _open(path: Path, shape: Shape) -> Cache:
+    """Open a cache of pixels in this shape. Raises OSError or ValueError if it is damaged."""
+    header = _header(shape)
+    end = len(header) + math.prod(shape)
+    if not path.is_file():
+        raise ValueError("it is not an ordinary file")
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if file.read(len(header)) != header:
+            raise ValueError(f"it does not begin as an array of {shape} bytes does")
+        file.seek(end)
+        checksum, _, content = file.read().partition(b"\n")
+        if checksum != _checksum(content):
+            raise ValueError("its report is missing or has changed")
+        pixels = np.memmap(file, np.uint8, "r", len(header), shape)
+    report, stamp = json.loads(content), [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+    note = path.with_suffix(".verified")
+    if stamp != _noted(note):
+        step = _rows_of_block(shape)
+        with ThreadPoolExecutor() as pool:  # a checksum does not hold other threads up
+            found = list(pool.map(lambda row: zlib.crc32(pixels[row : row + step].data), range(0, len(pixels), step)))
+        if found != report["checksums"]:
+            raise ValueError("pixels do not fit their checksums")
+        if time.time_ns() - status.st_ctime_ns < TICK:  # a change in this very tick would leave the times as they are
+            time.sleep(TICK / 1e9)
+        with suppress(OSError), whole(note) as temporary:  # without it, the next start compares again
+            temporary.write_text(json.dumps(stamp))
+    return Cache(pixels, {int(row): reason for row, reason in report["unreadable"].items()})
+
+
+def _noted(note: Path) -> list[int] | None:
+    """What a cache's size and times were when its checksums were last compared, None if nobody can say."""
+    try:
+        return json.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _checksum(content: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(content)
+
+
+def _build(decoder: _Decoder, path: Path, workers: int | None) -> None:
+    """Decode all pictures into the file. Raises OSError if there is no space for it."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     workers = cores if workers is None else workers
     few = len(decoder) < 256  # then starting processes takes longer than it saves
@@ -102,26 +186,41 @@ def _build(decoder: _Decoder, path: Path, report: Path, workers: int | None) -> 
     loader = DataLoader(decoder, batch_size=64, num_workers=0 if few else workers, collate_fn=list, generator=own)
     batches = track(loader, "decoding pictures", console=Console(stderr=True), transient=True, disable=few)
 
-    for left in path.parent.glob("building-*"):  # left by a process that was killed
-        if time.time() - left.stat().st_mtime > 86_400:
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix="building-"))
+    for left in path.parent.iterdir():  # by a process that was killed
+        if UNFINISHED.fullmatch(left.name) and time.time() - left.lstat().st_mtime > 86_400:
+            left.unlink(missing_ok=True)
+    temporary = path.parent / f"{path.stem}.{uuid.uuid4().hex}.vae_zoo-unfinished"
+    header, step = _header(decoder.pixels), _rows_of_block(decoder.pixels)
+    blank = np.zeros(decoder.pixels[1:], np.uint8)
+    checksums: list[int] = []
+    unreadable = {}
     try:
-        channels, height, width = decoder.shape
-        shape = (len(decoder), height, width, channels)
-        pixels = np.lib.format.open_memmap(temporary / "pixels", mode="w+", dtype=np.uint8, shape=shape)
-        unreadable = {}
-        row = 0
-        for batch in batches:
-            for picture in batch:
+        with open(temporary, "xb") as file:
+            # Before any work is done. A memory map of a file without space would end in SIGBUS instead of an error.
+            _reserve(file.fileno(), len(header) + math.prod(decoder.pixels))
+            file.write(header)
+            for row, picture in enumerate(chain.from_iterable(batches)):
                 if isinstance(picture, str):
-                    unreadable[row] = picture
-                else:
-                    pixels[row] = picture
-                row += 1
-        pixels.flush()
-        (temporary / "report").write_text(json.dumps(unreadable))
-        os.replace(temporary / "report", report)
-        os.replace(temporary / "pixels", path)
+                    unreadable[row], picture = picture, blank
+                if row % step == 0:
+                    checksums.append(0)
+                checksums[-1] = zlib.crc32(picture, checksums[-1])
+                file.write(picture)
+            content = json.dumps({"unreadable": unreadable, "checksums": checksums}).encode()
+            file.write(_checksum(content) + b"\n" + content)
+            file.flush()
+            os.fsync(file.fileno())  # else after a power cut the reserved space may be there without the pixels
+        os.replace(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Reserve space for a file, where the system can. Raises OSError if there is too little."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except AttributeError:  # on macOS and Windows; there a write fails
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot
+            raise

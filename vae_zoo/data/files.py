@@ -97,12 +97,13 @@ def _open_zip(root: Path, modified: int, process: int) -> zipfile.ZipFile:
 
 
 class _Folder(NamedTuple):
-    """A folder: where it is in the end, the files and folders in it, and which names are links (None: unknown)."""
+    """A folder: where it is in the end, the files and folders in it, which names are links, whether that is known."""
 
     place: str
     files: list[str]
     folders: list[str]
-    links: set[str] | None
+    links: set[str]
+    listed: bool = True
 
 
 class Files:
@@ -157,7 +158,7 @@ class Files:
             folder, _, last = clean_name(name).rpartition("/")
             found = self._seen.get(folder) or self._look(folder)
             place = f"{found.place}/{last}"
-            if found.links is None or last in found.links:
+            if last in found.links or not found.listed:
                 place = self._followed(place)
             places.append(place)
         return places
@@ -165,30 +166,25 @@ class Files:
     def _look(self, folder: str) -> _Folder:
         """List a folder once. Without looking at each file, links are known from other names, and the rest are none."""
         path = f"{self._base}/{folder}" if folder else self._base
-        files: list[str] = []
-        folders: list[str] = []
-        links: set[str] | None = set()
-        if self._zipped:
-            place = path
-        else:
-            place = self._followed(path)
+        found = _Folder(path if self._zipped else self._followed(path), [], [], set())
+        if not self._zipped:
             try:
                 with os.scandir(path) as entries:
                     for entry in entries:
                         if entry.is_symlink():
-                            links.add(entry.name)
+                            found.links.add(entry.name)
                             if os.path.isfile(entry.path):  # a link that leads to itself is no file
-                                files.append(entry.name)
+                                found.files.append(entry.name)
                         elif entry.is_dir():
-                            folders.append(entry.name)
+                            found.folders.append(entry.name)
                         elif entry.is_file():
-                            files.append(entry.name)
+                            found.files.append(entry.name)
             except (FileNotFoundError, NotADirectoryError):
                 pass
             except OSError:  # it may not be listed, though what is in it may be read
-                links = None
-        self._seen[folder] = _Folder(place, files, folders, links)
-        return self._seen[folder]
+                found = found._replace(listed=False)
+        self._seen[folder] = found
+        return found
 
     def _followed(self, path: str) -> str:
         """Return where a path leads, through all links."""

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vae_zoo.data.files import LARGEST_PICTURE, Files, given_path, read_file
+from vae_zoo.data.files import LARGEST_PICTURE, Files, read_file
 from vae_zoo.errors import UserError
 
 Shape = tuple[int, ...]  # (C, H, W)
