@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pycocotools.coco import COCO
 
-from vae_zoo.data.files import LARGEST, Files, clean_name, given_path, read_file
+from vae_zoo.data.arguments import given_path, is_text
+from vae_zoo.data.files import LARGEST, Files, clean_name, read_file
 from vae_zoo.errors import UserError
 
 
@@ -29,10 +30,6 @@ def _is_whole(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 0 <= value < math.inf)  # NaN is neither
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str and value != "" and value.isprintable()
 
 
 def _is_name(value: Any) -> bool:
@@ -53,12 +50,12 @@ FIELDS = {
         "height": _SIDE,
     },
     "annotations": {
-        "id": _Field(lambda value: _is_whole(value) or _is_text(value), "a whole number or a text", optional=True),
+        "id": _Field(lambda value: _is_whole(value) or is_text(value), "a whole number or a text", optional=True),
         "image_id": _WHOLE,
         "category_id": _WHOLE,
         "area": _SIZE,
     },
-    "categories": {"id": _WHOLE, "name": _Field(_is_text, "a text of printable characters")},
+    "categories": {"id": _WHOLE, "name": _Field(is_text, "a text of printable characters")},
 }
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vae_zoo.data.arguments import given_path, require_whole
+from vae_zoo.data.arrays import read_npz
+from vae_zoo.data.files import Files, read_file
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import PUBLISHED, Part
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError
 
 SIDE = 28
 
@@ -29,8 +32,8 @@ class BinarizedMNIST(ImageDataModule):
 
     def __init__(self, root: str, batch_size: int = 100, resident: bool = False) -> None:
         super().__init__()
-        require(1, batch_size=batch_size)
-        self.root, self.batch_size, self.resident = Path(root).expanduser().resolve(), batch_size, resident
+        require_whole(1, batch_size=batch_size)
+        self.root, self.batch_size, self.resident = given_path("data.root", root), batch_size, resident
 
     def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
         """Read the files."""
@@ -50,7 +53,11 @@ def _read_amat(root: Path, name: str) -> np.ndarray:
     path = root / f"binarized_mnist_{name}.amat"
     if not path.is_file():
         raise UserError(f"data.root: there is no {path.name} in {root}")
-    text = np.frombuffer(path.read_bytes(), np.uint8)
+    (place,) = Files(root).places([path.name])
+    try:
+        text = np.frombuffer(read_file(place), np.uint8)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
     text = text[~np.isin(text, np.frombuffer(b" \t\r\n", np.uint8))]
     bits = text - np.uint8(ord("0"))  # what is not 0 or 1 becomes larger
     if not len(bits) or len(bits) % SIDE**2 or bits.max() > 1:
@@ -61,8 +68,7 @@ def _read_amat(root: Path, name: str) -> np.ndarray:
 def _read_npz(path: Path, name: str) -> np.ndarray:
     """The unpacked bits, (N, 784) uint8."""
     try:
-        with np.load(path) as arrays:
-            packed = arrays[name]
+        packed = read_npz(path, name)
     except Exception:  # a file of another kind can make NumPy raise anything
         raise UserError(f"{path} is not a .npz of a binarised MNIST with an array {name!r}") from None
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] * 8 != SIDE**2 or not len(packed):

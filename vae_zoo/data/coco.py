@@ -11,12 +11,16 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import Transform
 
+from vae_zoo.data.arguments import given_path, require_number, require_texts, require_whole
 from vae_zoo.data.cache import Cache, open_cache
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.index import NO_LABEL, PictureIndex, Pictures
 from vae_zoo.data.module import Part
 from vae_zoo.data.pictures import MODES
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError
+
+LARGEST_SIDE = 2**14  # pixels
+MOST_WORKERS = 1024
 
 
 class Selection(NamedTuple):
@@ -87,22 +91,35 @@ class COCODataModule(ImageDataModule):
         workers: int | None = None,
     ) -> None:
         super().__init__()
-        self.root = Path(root).expanduser().resolve()
-        self.annotations, self.test_annotations, self.image_dir = annotations, test_annotations, image_dir
+        self.root = given_path("data.root", root)
+        self.annotations, self.test_annotations, self.image_dir = (
+            None if path is None else str(path) for path in (annotations, test_annotations, image_dir)
+        )
         self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
         self.val_on_test = val_on_test
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
-        self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.categories, self.min_size, self.seed = categories, min_size, seed
         beside = self.root.parent if self.root.is_file() else self.root  # nothing is written into a zip
-        self.cache_dir = beside / Path(cache_dir).expanduser() if cache_dir else _user_cache()
+        self.cache_dir = given_path("data.cache_dir", cache_dir, beside) if cache_dir else _user_cache()
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
         self.augment = augment if isinstance(augment, list) else [] if augment is None else [augment]
-        require(1, n_train=n_train, n_test=n_test, image_size=min(self.height, self.width), batch_size=batch_size)
-        require(0, n_val=n_val or 0, min_size=min_size, workers=workers or 0, max_unreadable=max_unreadable)
+        sides = list(image_size) if isinstance(image_size, tuple | list) else [image_size, image_size]
+        if len(sides) != 2:
+            raise UserError(f"data.image_size must be one number, or height and width, got {image_size}")
+        for side in sides:
+            require_whole(1, LARGEST_SIDE, image_size=side)
+        self.height, self.width = sides
+        require_whole(1, n_train=n_train, n_test=n_test, batch_size=batch_size)
+        require_whole(0, min_size=min_size, seed=seed)
+        require_whole(0, n_val=n_val, optional=True)
+        require_whole(0, MOST_WORKERS, workers=workers, optional=True)
+        require_number(0, 1, max_unreadable=max_unreadable)
+        require_texts(categories=categories)
+        if not all(map(callable, self.augment)):
+            raise UserError(f"data.augment must be transforms, got {augment!r}")
         if val_on_test and n_val:
             raise UserError(f"data.val_on_test validates on the test images, so leave out data.n_val, got {n_val}")
-        if channels not in MODES:
+        if channels not in list(MODES):
             raise UserError(f"data.channels must be 1 (grey) or 3 (RGB), got {channels}")
 
     @property

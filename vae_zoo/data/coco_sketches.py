@@ -1,18 +1,18 @@
 """COCO's segmentations as sketches."""
 
-from pathlib import Path
-
 import numpy as np
 from shapely import LineString
 
 from vae_zoo.data.annotations import open_coco
+from vae_zoo.data.arguments import given_path, require_number, require_texts
 from vae_zoo.data.index import NO_LABEL, PictureIndex
 from vae_zoo.data.module import Part
 from vae_zoo.data.sketch_files import Sketch, from_lines
 from vae_zoo.data.sketches import SketchDataModule
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError
 
 SIDE = 255.0  # of the square that an object is scaled to, as QuickDraw's drawings are
+LARGEST = 1e9  # pixels that a corner may be away from the picture's
 
 
 class COCOSketches(SketchDataModule):
@@ -58,8 +58,10 @@ class COCOSketches(SketchDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(n_train, n_test, n_val, batch_size, max_length, random_scale, drop_points, seed)
-        require(0, epsilon=epsilon, min_area=min_area)
-        self.root, self.annotations = Path(root).expanduser().resolve(), annotations
+        require_number(0, epsilon=epsilon, min_area=min_area)
+        require_texts(categories=categories)
+        self.root = given_path("data.root", root)
+        self.annotations = None if annotations is None else str(annotations)
         self.categories, self.epsilon, self.min_area = set(categories or []), epsilon, min_area
 
     def read_sketches(self) -> dict[Part, list[Sketch]]:
@@ -76,12 +78,12 @@ class COCOSketches(SketchDataModule):
             sketches = []
             for instance in coco.imgToAnns[image]:
                 polygons, name = instance.get("segmentation"), names.get(instance["category_id"], NO_LABEL)
-                wanted = (not self.categories or name in self.categories) and instance["area"] >= self.min_area
+                wanted = (not self.categories or name in self.categories) and (instance["area"] or 0) >= self.min_area
                 if not wanted or not isinstance(polygons, list):
                     continue
                 try:
                     rows = outline(polygons, self.epsilon)
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, OverflowError):
                     raise UserError(
                         f"{annotations}: the segmentation of annotation {instance['id']} is no list of polygons, "
                         "[[x, y, x, y ...] ...]"
@@ -105,6 +107,8 @@ def outline(polygons: list[list[float]], epsilon: float) -> np.ndarray | None:
     if not corners:
         return None
     points = np.concatenate(corners)
+    if not (np.abs(points) < LARGEST).all():  # nor not-a-number
+        raise ValueError("a corner lies nowhere")
     low, side = points.min(0), (points.max(0) - points.min(0)).max()
     if not side > 0:
         return None

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
+from vae_zoo.data.arguments import given_path, require_whole
+from vae_zoo.data.arrays import read_npz
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import Part
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError
 
 SIDE = 28
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -42,9 +44,9 @@ class DynamicMNIST(ImageDataModule):
         self, root: str, n_val: int = 10_000, batch_size: int = 100, seed: int = 0, resident: bool = False
     ) -> None:
         super().__init__()
-        require(1, batch_size=batch_size)
-        require(0, n_val=n_val, seed=seed)
-        self.root, self.n_val = Path(root).expanduser().resolve(), n_val
+        require_whole(1, batch_size=batch_size)
+        require_whole(0, n_val=n_val, seed=seed)
+        self.root, self.n_val = given_path("data.root", root), n_val
         self.batch_size, self.seed, self.resident = batch_size, seed, resident
 
     def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
@@ -107,8 +109,7 @@ def _read(path: Path) -> tuple[np.ndarray, Tensor, np.ndarray, Tensor]:
     if not path.is_file():
         raise UserError(f"data.root: there is no file {path}; it is a .npz of MNIST")
     try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in ARRAYS}
+        arrays = {name: read_npz(path, name) for name in ARRAYS}
     except Exception:  # a file of another kind can make NumPy raise anything
         raise UserError(f"data.root: {path} is not a .npz of MNIST with arrays {', '.join(ARRAYS)}") from None
     for part in ("train", "test"):
@@ -120,6 +121,6 @@ def _read(path: Path) -> tuple[np.ndarray, Tensor, np.ndarray, Tensor]:
                 f"{path}: {part}_labels must be a whole number from 0 to 9 for each of {len(images)} images"
             )
     # Rows in order, whatever the file's order: pixels are overwritten in place.
-    images, test_images = (np.ascontiguousarray(arrays[f"{part}_images"])[..., None] for part in ("train", "test"))
-    labels, test_labels = (torch.from_numpy(arrays[f"{part}_labels"].astype(np.int64)) for part in ("train", "test"))
-    return images, labels, test_images, test_labels
+    grey, test_grey = (np.ascontiguousarray(arrays[f"{part}_images"])[..., None] for part in ("train", "test"))
+    y, test_y = (torch.from_numpy(arrays[f"{part}_labels"].astype(np.int64)) for part in ("train", "test"))
+    return grey, y, test_grey, test_y

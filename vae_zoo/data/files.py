@@ -18,20 +18,6 @@ LARGEST_PICTURE = 2**28
 PLAIN = re.compile(r"\w[\w .()+-]*", re.ASCII)  # the names of nearly all pictures, which a pattern tells quickly
 
 
-def given_path(argument: str, value: str | Path) -> Path:
-    """Return the path that a user gave for this argument, absolute and without links; it may lead anywhere.
-
-    Raises:
-        UserError: if it cannot be a path.
-    """
-    try:
-        path = Path(value).expanduser().resolve()
-        path.exists()  # a name that is too long is found out here
-    except (TypeError, ValueError, RuntimeError, OSError) as error:
-        raise UserError(f"{argument} must be the path of a file or a folder, got {value!r} ({error})") from None
-    return path
-
-
 def clean_name(name: str) -> str:
     """Return a name from annotations, an archive or an option, relative to its folder and without ``./``.
 

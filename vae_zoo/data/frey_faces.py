@@ -1,13 +1,13 @@
 """Frey faces: 1,965 frames of one face, the second data set of Kingma & Welling 2014."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
+from vae_zoo.data.arguments import given_path, require_whole
+from vae_zoo.data.arrays import read_npy
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import Part
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError
 
 
 class FreyFaces(ImageDataModule):
@@ -41,19 +41,19 @@ class FreyFaces(ImageDataModule):
         resident: bool = False,
     ) -> None:
         super().__init__()
-        require(1, block=block, test_blocks=test_blocks, batch_size=batch_size)
-        require(0, val_blocks=val_blocks, seed=seed)
-        self.root = Path(root).expanduser().resolve()
+        require_whole(1, block=block, test_blocks=test_blocks, batch_size=batch_size)
+        require_whole(0, val_blocks=val_blocks, seed=seed)
+        self.root = given_path("data.root", root)
         self.block, self.test_blocks, self.val_blocks = block, test_blocks, val_blocks
         self.batch_size, self.seed, self.resident = batch_size, seed, resident
 
     def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
         """Read the file and choose the blocks."""
         try:
-            frames = np.load(self.root)
+            frames = read_npy(self.root)
         except Exception:  # a file of another kind can make NumPy raise anything
             raise UserError(f"data.root: {self.root} is not a .npy file of frames, (N, 28, 20) uint8") from None
-        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.shape[1:] != self.shape[1:]:
+        if frames.dtype != np.uint8 or frames.shape[1:] != self.shape[1:]:
             raise UserError(f"data.root: {self.root} does not hold (N, 28, 20) uint8, one frame a row")
         blocks = [np.arange(i, min(i + self.block, len(frames))) for i in range(0, len(frames), self.block)]
         held_out = self.test_blocks + self.val_blocks

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from vae_zoo.data.annotations import open_coco
-from vae_zoo.data.files import Files, given_path
+from vae_zoo.data.arguments import given_path
+from vae_zoo.data.files import Files
 from vae_zoo.errors import UserError
 
 NO_LABEL = "none"
@@ -142,7 +143,7 @@ class PictureIndex:
         if self.root.is_file() and not Path(image_dir).is_absolute():
             return self.files.below(image_dir.strip("/"))
         # A link in a folder below the root may lead anywhere in the root; a folder elsewhere is what the user wants.
-        place = given_path("data.image_dir", self.root / Path(image_dir).expanduser())
+        place = given_path("data.image_dir", image_dir, self.root)
         try:
             return Files(place, within=self.root if place.is_relative_to(self.root) else None)
         except UserError as error:

@@ -17,6 +17,8 @@ from vae_zoo.errors import UserError
 Shape = tuple[int, ...]  # (C, H, W)
 
 MODES = {1: "L", 3: "RGB"}
+# Pillow knows more, among them one that runs Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 
 
 def decode(content: bytes, shape: Shape) -> np.ndarray:
@@ -30,7 +32,7 @@ def decode(content: bytes, shape: Shape) -> np.ndarray:
         OSError, ValueError, SyntaxError: as Pillow does, for what is no picture or is cut off.
     """
     channels, height, width = shape
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
         # A large JPEG is decoded at 1/2, 1/4 or 1/8, upright or not. It stays eight times as large as what comes out,
         # so that its pixels are those of a PNG of the same picture but for rounding; at twice, some were 50 levels off.
         image.draft("RGB", (8 * max(height, width), 8 * max(height, width)))

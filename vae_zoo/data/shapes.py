@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vae_zoo.errors import UserError, require
+from vae_zoo.data.arguments import require_whole
+from vae_zoo.errors import UserError
 
 CORNERS = {"triangle": 3, "square": 4, "pentagon": 5, "star": 10, "circle": 48}
 CATEGORIES = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(CORNERS, start=1)]
@@ -32,9 +33,10 @@ def generate_shapes(out: Path, n: int, seed: int = 0) -> None:
         seed: of all that is random.
 
     Raises:
-        UserError: if `n` is less than 1 or `out` has something in it already.
+        UserError: if `n` is less than 1 or `seed` negative or `out` has something in it already.
     """
-    require(1, n=n)
+    require_whole(1, n=n)
+    require_whole(0, seed=seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already; remove it or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)

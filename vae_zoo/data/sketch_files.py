@@ -4,20 +4,24 @@ A sketch is an array (N, 3) of rows (dx, dy, lifted), "stroke-3": the offset fro
 is lifted after the point. The first point of all, from which the first offset goes, is the origin and has no row.
 """
 
+import io
 import json
 import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_zoo.data.arguments import is_text
+from vae_zoo.data.arrays import numbers, read_header
+from vae_zoo.data.files import read_file, read_member
 from vae_zoo.data.module import PUBLISHED, Part
 from vae_zoo.errors import UserError
 
-LARGEST = 2**31  # bytes of an array, against a small zip that unpacks to more than fits in memory
+MOST_POINTS = 2**28  # of all sketches of a part
 
 
 class Sketch(NamedTuple):
@@ -48,22 +52,25 @@ def read_ndjson(path: Path) -> list[Sketch]:
         UserError: if a line is something else.
     """
     sketches = []
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                drawing = json.loads(line)
-                rows = from_lines([np.array([stroke[0], stroke[1]], np.float32).T for stroke in drawing["drawing"]])
-                if not isinstance(drawing["word"], str):
-                    raise ValueError(f"the word is {drawing['word']!r}")
-                check_rows(rows)
-                sketches.append(Sketch(str(drawing.get("key_id", f"{path.name}/{number}")), drawing["word"], rows))
-            except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
-                raise UserError(
-                    f"{path}, line {number}, is not a drawing of QuickDraw's, "
-                    f'{{"word": ..., "drawing": [[[x ...], [y ...]] ...]}}: {type(error).__name__}: {error}'
-                ) from None
+    try:
+        content = read_file(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            drawing = json.loads(line.decode(errors="replace"))
+            rows = from_lines([np.array([stroke[0], stroke[1]], np.float32).T for stroke in drawing["drawing"]])
+            if not is_text(drawing["word"]):
+                raise ValueError(f"the word is {drawing['word']!r}")
+            check_rows(rows)
+            sketches.append(Sketch(str(drawing.get("key_id", f"{path.name}/{number}")), drawing["word"], rows))
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+            raise UserError(
+                f"{path}, line {number}, is not a drawing of QuickDraw's, "
+                f'{{"word": ..., "drawing": [[[x ...], [y ...]] ...]}}: {type(error).__name__}: {error}'
+            ) from None
     return sketches
 
 
@@ -86,14 +93,15 @@ def read_npz(path: Path) -> dict[Part, list[Sketch]]:
     """
     found = {}
     try:
-        with zipfile.ZipFile(path) as members:
+        with zipfile.ZipFile(io.BytesIO(read_file(path))) as members:
             for part, name in PUBLISHED.items():
-                if members.getinfo(f"{name}.npy").file_size > LARGEST:
-                    raise ValueError(f"{name} has more than {LARGEST} bytes")
-                with members.open(f"{name}.npy") as file:
-                    sketches = [np.asarray(rows, np.float32) for rows in _read_array(file)]
-                for rows in sketches:
+                sketches, points = [], 0
+                for array in _read_array(read_member(members, f"{name}.npy")):
+                    rows = np.asarray(array, np.float32)
                     check_rows(rows)
+                    if (points := points + len(rows)) > MOST_POINTS:  # one array may be in there a million times
+                        raise ValueError(f"{name} has more than {MOST_POINTS} points")
+                    sketches.append(rows)
                 found[part] = [Sketch(f"{path.stem}/{name}/{i}", path.stem, rows) for i, rows in enumerate(sketches)]
     except _Refused as refused:
         raise UserError(
@@ -110,13 +118,12 @@ class _Refused(Exception):
     """What a pickle asked for."""
 
 
-def _read_array(file: IO[bytes]) -> Iterator[np.ndarray]:
+def _read_array(content: bytes) -> Iterator[np.ndarray]:
     """The arrays in an array of objects, or along the first axis of an array of numbers."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
-    if dtype.hasobject:
+    file = io.BytesIO(content)
+    if read_header(file)[2].hasobject:
         return (array.numbers() for array in _Unpickler(file, encoding="latin1").load().state[4])
-    return iter(np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C"))
+    return iter(numbers(content))
 
 
 class _Type:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from vae_zoo.data.arguments import given_path, require_number, require_whole
 from vae_zoo.data.files import Files
 from vae_zoo.data.module import DataModule, Part, uncollated
 from vae_zoo.data.sketch_files import Sketch, read_ndjson, read_npz
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError
 
 ROW = 5
 POOL = 20  # batches that are sorted by length together
@@ -170,9 +171,12 @@ class SketchDataModule(DataModule, ABC):
         seed: int,
     ) -> None:
         super().__init__()
-        require(1, max_length=max_length or 1, batch_size=batch_size)
-        require(0, n_train=n_train or 0, n_test=n_test or 0, n_val=n_val or 0, seed=seed)
+        require_whole(1, batch_size=batch_size)
+        require_whole(1, max_length=max_length, optional=True)
+        require_whole(0, n_train=n_train, n_test=n_test, n_val=n_val, optional=True)
+        require_whole(0, seed=seed)
         for name, value in (("random_scale", random_scale), ("drop_points", drop_points)):
+            require_number(-math.inf, **{name: value})
             if not 0 <= value < 1:
                 raise UserError(f"{name} must be at least 0 and less than 1, got {value}")
         self.n_train, self.n_test, self.n_val, self.seed = n_train, n_test, n_val, seed
@@ -204,6 +208,8 @@ class SketchDataModule(DataModule, ABC):
         self.scale = float(np.concatenate([sketch.rows[:, :2] for sketch in kept["train"]]).std())
         if not self.scale:
             raise UserError("data: the training sketches have no extent, every offset is the same")
+        if not 1e-30 < self.scale < 1e30:
+            raise UserError(f"data: the offsets of the training sketches are too small or too large, {self.scale:g}")
         names = sorted({sketch.label for sketches in kept.values() for sketch in sketches})
         unit = np.array([self.scale, self.scale, 1], np.float32)
         return names, {
@@ -281,7 +287,7 @@ class Sketches(SketchDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(n_train, n_test, n_val, batch_size, max_length, random_scale, drop_points, seed)
-        self.path = Path(path).expanduser().resolve()
+        self.path = given_path("data.path", path)
 
     def read_sketches(self) -> dict[Part, list[Sketch]]:
         """Read the file or files."""
