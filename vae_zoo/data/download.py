@@ -1,34 +1,41 @@
 """Part of COCO: the annotations, and only as many of the 18 GB of pictures as are wanted."""
 
-import http.client
-import io
 import json
-import os
 import random
-import time
-import urllib.error
-import urllib.request
+import urllib.parse
 import zipfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from vae_zoo.errors import UserError, require
+from vae_zoo.data.annotations import parse
+from vae_zoo.data.arguments import require_whole
+from vae_zoo.data.fetch import fetch
+from vae_zoo.data.files import Files, read_member
+from vae_zoo.data.pictures import FORMATS
+from vae_zoo.errors import UserError
+from vae_zoo.writing import whole
 
-COCO = "http://images.cocodataset.org"
-ATTEMPTS = 4
+# COCO's own bucket. By its other name, images.cocodataset.org, no certificate is valid for it.
+COCO = "https://s3.amazonaws.com/images.cocodataset.org"
+INSTANCES = "annotations/instances_train2017.json"
+LARGEST_ARCHIVE, LARGEST_PICTURE = 2**30, 2**25  # bytes: the archive has 2**28, the pictures at most 2**20
+MOST_JOBS = 256
 
 
 def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int = 16) -> None:
     """Download `n` pictures of COCO train2017, chosen by seed, to ``out/images``, with their instance annotations.
 
-    Pictures come `jobs` at a time, each under a temporary name until it is complete and has been decoded. Existing
-    files are not fetched again, so the same command continues an interrupted download;
-    ``out/annotations/instances_train2017.json``, which makes the folder a data set, is written last.
+    Pictures come `jobs` at a time, each under another name until it is complete, has been decoded and has the size that
+    the annotations say. Existing files are checked, and not fetched again if they are whole, so the same command
+    continues an interrupted download; ``out/annotations/instances_train2017.json``, which makes the folder a data set,
+    is written last.
 
     Args:
         out: the folder to make or complete.
@@ -38,64 +45,63 @@ def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int =
         jobs: connections at a time.
 
     Raises:
-        UserError: if `n` is less than 1 or more than there are, or if anything cannot be fetched.
+        UserError: if `n` is less than 1 or more than there are, if anything cannot be fetched, or if a name in the
+            annotations leads out of the folder.
     """
-    require(1, n=n, jobs=jobs)
-    archive = out / "annotations_trainval2017.zip"
-    _fetch(f"{url}/annotations/{archive.name}", archive, check=_check_annotations)
-    with zipfile.ZipFile(archive) as opened:
-        content = json.loads(opened.read("annotations/instances_train2017.json"))
-    images = sorted(content["images"], key=lambda image: image["id"])
-    if n > len(images):
-        raise UserError(f"n = {n} pictures asked for, COCO train2017 has {len(images)}")
-    chosen = random.Random(seed).sample(images, n)
+    require_whole(1, n=n)
+    require_whole(1, MOST_JOBS, jobs=jobs)
+    require_whole(0, seed=seed)
+    if urllib.parse.urlsplit(url).scheme not in ("https", "http"):
+        raise UserError(f"url must begin with https://, or with http://, which nothing protects; got {url}")
+    images = out / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".download.lock", timeout=0):
+            _download(out, images, n, seed, url, jobs)
+    except Timeout:
+        raise UserError(f"another process downloads to {out}; wait for it, or choose another folder") from None
 
-    def fetch(image: dict[str, str]) -> None:
-        name = image["file_name"]
-        _fetch(f"{url}/train2017/{name}", out / "images" / name, check=_check_picture)
+
+def _download(out: Path, images: Path, n: int, seed: int, url: str, jobs: int) -> None:
+    archive = out / "annotations_trainval2017.zip"
+    content = fetch(f"{url}/annotations/{archive.name}", archive, LARGEST_ARCHIVE, _instances, resume=True)
+    entries = sorted(content["images"], key=lambda image: image["id"])
+    if n > len(entries):
+        raise UserError(f"n = {n} pictures asked for, COCO train2017 has {len(entries)}")
+    chosen = random.Random(seed).sample(entries, n)
+    places = Files(images).places([image["file_name"] for image in chosen])
+    if len(set(places)) < n:
+        raise UserError(f"{archive} names a picture twice, so it is not COCO's")
+
+    def one(image: dict[str, Any], place: str) -> None:
+        address = f"{url}/train2017/{urllib.parse.quote(image['file_name'])}"
+        fetch(address, Path(place), LARGEST_PICTURE, partial(_check_picture, image))
 
     pool = ThreadPoolExecutor(jobs)
     try:
-        for _ in track(pool.map(fetch, chosen), "downloading pictures", total=n, console=Console(stderr=True)):
+        done = pool.map(one, chosen, places)
+        for _ in track(done, "downloading pictures", total=n, console=Console(stderr=True)):
             pass
     finally:
         pool.shutdown(cancel_futures=True)
     ids = {image["id"] for image in chosen}
     content["images"] = chosen
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
-    _write(out / "annotations" / "instances_train2017.json", json.dumps(content).encode())
+    with whole(out / INSTANCES) as temporary:
+        temporary.write_text(json.dumps(content))
 
 
-def _fetch(url: str, path: Path, check: Callable[[bytes], None]) -> None:
-    """Fetch a file, unless it exists, and retry if the network or the content is at fault."""
-    if path.exists():
-        return
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with urllib.request.urlopen(url, timeout=60) as response:
-                content = response.read()  # raises IncompleteRead if the connection ends early
-            check(content)
-            return _write(path, content)
-        except (OSError, http.client.HTTPException, ValueError, zipfile.BadZipFile, KeyError) as error:
-            gone = isinstance(error, urllib.error.HTTPError) and error.code in (403, 404)
-            if gone or attempt == ATTEMPTS:
-                raise UserError(
-                    f"{url} cannot be fetched ({error}); what has come so far is kept, the same command goes on with it"
-                ) from error
-            time.sleep(2 ** (attempt - 1) * 0.5)
+def _instances(archive: Path) -> dict[str, Any]:
+    """What the archive says of the pictures. Raises an error of any kind if its checksums do not fit."""
+    with zipfile.ZipFile(archive) as opened:
+        content = read_member(opened, INSTANCES)
+    return parse(content, f"{INSTANCES} in {archive.name.removeprefix('.').removesuffix('.partial')}")
 
 
-def _check_picture(content: bytes) -> None:
-    Image.open(io.BytesIO(content)).load()
-
-
-def _check_annotations(content: bytes) -> None:
-    zipfile.ZipFile(io.BytesIO(content)).getinfo("annotations/instances_train2017.json")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+def _check_picture(entry: dict[str, Any], path: Path) -> None:
+    """Raise an error of any kind if the file is not the whole picture of this entry."""
+    with Image.open(path, formats=FORMATS) as image:
+        image.load()
+        said = entry.get("width") or image.width, entry.get("height") or image.height
+        if image.size != said:
+            raise ValueError(f"the picture has {image.size} pixels, its annotation says {said}")
