@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import vae_zoo
 from tests.zoo import JOINT, every_model, loader_of, models_that, small, trainer
-from vae_zoo.callbacks import Timing
+from vae_zoo.callbacks import Advice, Guard, Timing, guard
 from vae_zoo.conditional import check_labels
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.models import LatentVariableModel
@@ -104,7 +104,12 @@ def fit(folder, model, data, between, at_logs=nullcontext, after=0, **settings):
 
     A step is: fetch the batch, move it to the device, train, clip, call the hooks of callbacks, log.
     """
-    settings = {"callbacks": [Timing()], "log_every_n_steps": EVERY, "max_epochs": 2, "limit_val_batches": 0} | settings
+    settings = {
+        "callbacks": [Guard(), Advice(), Timing()],
+        "log_every_n_steps": EVERY,
+        "max_epochs": 2,
+        "limit_val_batches": 0,
+    } | settings
     fits = trainer(folder, logger=CSVLogger(str(folder)), **settings)
     loop = fits.fit_loop.epoch_loop
     advance = loop.advance
@@ -122,6 +127,12 @@ def fit(folder, model, data, between, at_logs=nullcontext, after=0, **settings):
 def clipping(model):
     """The gradient is clipped where the model allows it; PyTorch's Adam then goes other ways."""
     return {"gradient_clip_val": 1.0} if model.automatic_optimization else {}
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch):
+    """What `Guard` may do on a CPU alone, it does nowhere here."""
+    monkeypatch.setattr(guard, "looked_at_once", lambda device: False)
 
 
 @pytest.mark.slow
@@ -245,7 +256,7 @@ class ChannelsLast(Callback):
 
 def fit_on_gpu(folder, model, resident=True, **settings):
     data = Photos(resident) if model.pixels else loader_of(model, 24)
-    callbacks = [Timing(), ChannelsLast()]
+    callbacks = [Guard(), Advice(), Timing(), ChannelsLast()]
     settings |= {"accelerator": "gpu", "devices": 1, "max_epochs": 4, "callbacks": callbacks}
     fit(folder, model, data, refuse_waiting, after=WARM, **settings)
     assert all(parameter.isfinite().all() for parameter in model.parameters())

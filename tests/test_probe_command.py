@@ -46,6 +46,14 @@ def test_a_model_without_features_is_refused(name, message, runs, monkeypatch, c
     assert f"{type(vae_zoo.load(checkpoint(name))).__name__}{message}" in capsys.readouterr().err
 
 
+def test_features_that_are_not_finite_are_one_sentence(runs, monkeypatch, capsys):
+    monkeypatch.chdir(runs)
+    kind = type(vae_zoo.load(checkpoint("images")))
+    monkeypatch.setattr(kind, "features", lambda model, x: torch.full((len(x), 3), torch.nan))
+    assert call("probe", "--ckpt_path", checkpoint("images")) == 1
+    assert f"{kind.__name__} has features that are not finite" in capsys.readouterr().err
+
+
 def test_options_are_read_before_anything_is_computed(runs, monkeypatch, capsys):
     monkeypatch.chdir(runs)
     for words, message in (

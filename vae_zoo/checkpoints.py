@@ -26,7 +26,8 @@ FURTHER: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_sch
 def checksum(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all that a checkpoint holds, tensors and plain values, but for the checksum in it."""
     digest = hashlib.sha256()
-    for leaf in _leaves({key: value for key, value in content.items() if key != CHECKSUM}):
+    for name, leaf in _leaves({key: value for key, value in content.items() if key != CHECKSUM}):
+        digest.update(name.encode())
         if isinstance(leaf, Tensor):
             digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
             digest.update(leaf.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -35,19 +36,20 @@ def checksum(content: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _leaves(tree: Any) -> Iterator[Any]:
-    """The values in a tree of dicts and lists, with the keys, and with the lengths where a branch begins."""
-    if isinstance(tree, Mapping):
-        yield f"{{{len(tree)}"
-        for key, item in tree.items():
-            yield key
-            yield from _leaves(item)
-    elif isinstance(tree, list | tuple):
-        yield f"[{len(tree)}"
-        for item in tree:
-            yield from _leaves(item)
+def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested dicts and lists, each with the keys that lead to it; for a branch, how many it has."""
+    if isinstance(tree, Mapping | list | tuple):
+        yield name, len(tree)
+        for key, below in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from _leaves(below, f"{name}.{key}" if name else str(key))
     else:
-        yield tree
+        yield name, tree
+
+
+def _nonfinite(tree: Any) -> str | None:
+    """The name of the first tensor that has an infinite number, or what is none; None if there is none."""
+    tensors = ((name, leaf) for name, leaf in _leaves(tree) if isinstance(leaf, Tensor))
+    return next((name for name, tensor in tensors if not tensor.isfinite().all()), None)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def _check_form(saved: Any) -> None:
         raise ValueError("its state_dict holds more than tensors")
     if not isinstance(saved["hyper_parameters"].get("_class_path"), str):
         raise ValueError("it does not say of which class it is")
-    for leaf in _leaves(saved):  # a small file may claim to hold a tensor that fits no memory
+    for _, leaf in _leaves(saved):  # a small file may claim to hold a tensor that fits no memory
         if isinstance(leaf, Tensor) and leaf.numel() * leaf.element_size() > leaf.untyped_storage().nbytes():
             raise ValueError(f"it has a tensor {tuple(leaf.shape)} that is larger than what is stored of it")
 
@@ -94,12 +96,11 @@ def refuse_nonfinite(path: str | Path, saved: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the first of them.
     """
-    for name, value in saved["state_dict"].items():
-        if not value.isfinite().all():
-            raise UserError(
-                f"{path}: {name} is not finite, so the training diverged; to use it all the same, say "
-                "--allow_nonfinite, in Python allow_nonfinite=True"
-            )
+    if name := _nonfinite(saved["state_dict"]):
+        raise UserError(
+            f"{path}: {name} is not finite, so the training diverged; to use it all the same, say "
+            "--allow_nonfinite, in Python allow_nonfinite=True"
+        )
 
 
 def load(
@@ -161,8 +162,12 @@ class CheckpointedModule(LightningModule):
         """Write the hyper-parameters as plain values, so that the file loads under ``weights_only=True``.
 
         Raises:
-            UserError: if an argument of the model is an object that plain values cannot describe.
+            UserError: if an argument of the model is an object that plain values cannot describe, or a weight or the
+                state of an optimizer is not finite, so that what was saved before stays.
         """
+        parts = {"state_dict": checkpoint["state_dict"], "optimizer_states": checkpoint.get("optimizer_states", [])}
+        if name := _nonfinite(parts):
+            raise UserError(f"{type(self).__name__} is not saved: {name} is not finite; try a smaller learning rate")
         given = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
         for name in self.hparams_initial.keys() - given.keys():  # Lightning drops what cannot be pickled
             plain(name, self.hparams_initial[name])

@@ -61,4 +61,6 @@ def _features(model: GenerativeModel, data: DataModule, part: Part, size: int) -
     batches = data.batches(part, size)
     with torch.no_grad():
         features, labels = zip(*((model.features(x).float().numpy(), y.numpy()) for x, y in batches), strict=True)
+    if not all(np.isfinite(batch).all() for batch in features):
+        raise UserError(f"{type(model).__name__} has features that are not finite, as after a training that diverged")
     return np.concatenate(features), np.concatenate(labels)
