@@ -134,3 +134,51 @@ def test_run_folders_are_found_once(tmp_path):
     (tmp_path / "failed").mkdir()
     Run(tmp_path / "failed").log_file.write_text("it failed")
     assert [run.folder.name for run in find_runs(tmp_path)] == ["seed_0", "failed"]
+
+
+def test_a_line_that_was_cut_off_is_no_line(tmp_path):
+    run = made_run(tmp_path, "base")
+    before = run.curve()
+    with open(run.metrics_file, "ab") as file:
+        file.write(b"6,96,,,0.0")  # of 0.024
+    assert runs.read_rows(run.metrics_file)[-1]["epoch"] == "5" and Run(run.folder).curve() == before
+
+
+@pytest.mark.parametrize("damage", [b"\x00\xff\xfe", b"x", b'"'])
+@pytest.mark.parametrize("row", [0, 3])
+def test_a_damaged_table_of_metrics_is_one_sentence_or_other_rows(damage, row, tmp_path):
+    run = made_run(tmp_path, "base")
+    lines = run.metrics_file.read_bytes().splitlines(keepends=True)
+    lines[row] = damage + lines[row]
+    run.metrics_file.write_bytes(b"".join(lines))
+    try:
+        assert all(isinstance(point.epoch, int) for point in run.curve())
+    except UserError as error:
+        assert re.search(r"metrics.csv is damaged: ", str(error))
+
+
+@pytest.mark.parametrize("entry", ["notes.txt", "checkpoints/mine.ckpt", "images/cat.png", "config.yaml.d/x"])
+def test_what_is_of_others_stays(entry, tmp_path):
+    run = made_run(tmp_path, "base")
+    (foreign := run.folder / entry).parent.mkdir(exist_ok=True, parents=True)
+    foreign.write_text("mine")
+    run.checkpoint().parent.mkdir(exist_ok=True)
+    for path in (run.checkpoint(), run.folder / "events.out.tfevents.1.x.0", run.folder / ".split.json.partial"):
+        path.touch()
+    run.refuse_foreign()  # it is a run
+    run.remove()
+    assert [path for path in run.folder.rglob("*") if path.is_file()] == [foreign]
+    with pytest.raises(UserError, match="run_dir .*seed_0 has .* in it, and no run; give another folder"):
+        run.refuse_foreign()
+
+
+def test_what_a_training_wrote_is_removed_with_its_folder(tmp_path):
+    run = made_run(tmp_path, "base")
+    run.config_file.unlink()  # killed before it was written
+    run.refuse_foreign()
+    run.remove()
+    assert not run.folder.exists()
+    run.refuse_foreign()
+    run.folder.touch()
+    with pytest.raises(UserError, match="run_dir .*seed_0 is a file; give a folder"):
+        run.refuse_foreign()

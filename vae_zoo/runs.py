@@ -1,6 +1,7 @@
 """The run folder, ``runs/<model>/version_N``: what its files are called, and their reading and writing."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -190,22 +191,24 @@ class Run:
                 file.seek(max(begin, file.seek(0, os.SEEK_END) - 10_000))
                 *_, before, _ = file.read().decode().splitlines()
             return int(before.split(",")[column])
-        except (OSError, ValueError):  # not there yet, or just being written
+        except (OSError, ValueError, IndexError):  # not there yet, or just being written
             return 0
 
-    def rows(self) -> Iterator[dict[str, str]]:
-        """The lines of metrics.csv."""
-        if self.metrics_file.is_file():
-            with open(self.metrics_file, newline="") as file:
-                yield from csv.DictReader(file)
-
     def curve(self, figure: str = "mse") -> list[Point]:
-        """Return by epoch a figure of the validation, and the training time, which the results have more exactly."""
+        """Return by epoch a figure of the validation, and the training time, which the results have more exactly.
+
+        Raises:
+            UserError: if metrics.csv is damaged.
+        """
         found: dict[int, dict[str, float]] = {}
-        for row in self.rows():
-            for name in (f"val/{figure}", "timing/train_seconds"):
-                if row.get(name):
-                    found.setdefault(int(row["epoch"]), {})[name] = float(row[name])
+        rows = read_rows(self.metrics_file)
+        try:
+            for row in rows:
+                for name in (f"val/{figure}", "timing/train_seconds"):
+                    if row.get(name):
+                        found.setdefault(int(row["epoch"]), {})[name] = float(row[name])
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{self.metrics_file} is damaged: {error}") from error
         measured = (self.results["timing"].get("epoch_seconds") or []) if self.results else []
         for epoch, seconds in enumerate(accumulate(measured)):
             found.setdefault(epoch, {})["timing/train_seconds"] = seconds
@@ -238,9 +241,55 @@ class Run:
         """Write probe.json."""
         _write(self.probe_file, found)
 
+    def refuse_foreign(self) -> None:
+        """Refuse a folder in which a training would write among what is not its own.
+
+        Raises:
+            UserError: if it is a file, or a folder with files or folders of others and without a run.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"run_dir {self.folder} is a file; give a folder")
+        if not self.exists and (foreign := next((path for path, own in self._entries() if not own), None)):
+            raise UserError(f"run_dir {self.folder} has {foreign.name} in it, and no run; give another folder")
+
+    def remove(self) -> None:
+        """Remove the files that a training writes, and the folders that are empty then."""
+        for path, own in [*self._entries()]:
+            if own:
+                path.unlink(missing_ok=True)
+        for folder in (self.checkpoint().parent, self.picture("", 0).parent, self.folder):
+            with suppress(OSError):  # there is something of others in it
+                folder.rmdir()
+
+    def _entries(self) -> Iterator[tuple[Path, bool]]:
+        """What lies in the folder and in its own two, and whether a training writes a file of that name."""
+        folders = self.folder, self.checkpoint().parent, self.picture("", 0).parent
+        own = [value.name for value in vars(self).values() if isinstance(value, Path)]
+        names = ("|".join(map(re.escape, own)) + r"|hparams\.yaml|events\.out\.tfevents\..*", r"(last|best)\.ckpt")
+        for folder, name in zip(folders, (*names, r".+_\d{4,}\.(png|svg)"), strict=True):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path not in folders:  # one that was not finished has another name
+                    yield path, bool(re.fullmatch(rf"\.?({name})(\.partial)?", path.name)) and not path.is_dir()
+
     def forget_results(self) -> None:
         """Remove results.json, which is an earlier checkpoint's when training goes on."""
         self.results_file.unlink(missing_ok=True)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a metrics.csv, without such as were cut off while they were written.
+
+    Raises:
+        UserError: if the file is no table.
+    """
+    if not path.is_file():
+        return []
+    content = path.read_bytes()
+    ended = content[: content.rfind(b"\n") + 1].decode(errors="replace")  # a line without its end may lack digits
+    try:
+        return [row for row in csv.DictReader(io.StringIO(ended, "")) if None not in row and None not in row.values()]
+    except csv.Error as error:
+        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def find_runs(folder: Path) -> list[Run]:

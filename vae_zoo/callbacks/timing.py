@@ -71,9 +71,11 @@ class Timing(Callback):
         self._paused += self._step_end - self._pause
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what is known so far."""
+        """Log what is known so far, at once: a run that is killed after its checkpoint must not lack it."""
         figures = {f"timing/{name}": value for name, value in summarise(self.epochs).items() if value is not None}
-        pl_module.log_dict(figures, rank_zero_only=True)
+        for logger in trainer.loggers if figures else []:
+            logger.log_metrics({**figures, "epoch": trainer.current_epoch}, trainer.global_step - 1)
+            logger.save()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measured epochs, plain numbers."""

@@ -3,7 +3,6 @@
 import argparse
 import glob
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,12 +18,11 @@ from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _Instantiato
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch._functorch import config as functorch_config
 
-from vae_zoo.callbacks import RunFolder, Timing
+from vae_zoo.callbacks import Advice, Guard, RunFolder, Timing
 from vae_zoo.checkpoints import read, refuse_nonfinite
-from vae_zoo.cli import UsageError, options
+from vae_zoo.cli import UsageError, limits, options
 from vae_zoo.cli.checkpoints import (
     WholeCheckpoints,
     finished_epochs,
@@ -33,6 +31,7 @@ from vae_zoo.cli.checkpoints import (
 )
 from vae_zoo.cli.loggers import MetricsCSV, ProgressBar
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
+from vae_zoo.cli.saving import BestCheckpoint
 from vae_zoo.cli.trained import run_of, settings_of
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
@@ -162,20 +161,22 @@ class ZooCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers and callbacks that a run always has."""
         config = self.config_init.trainer
-        if str(config.precision).endswith("true") and "32" not in str(config.precision):
-            raise UserError(f"trainer.precision {config.precision}: it is 32-true, or bf16-mixed for more speed")
+        limits.check(config)
+        if self.run_dir and self.command == "fit":
+            Run(self.run_dir).refuse_foreign()
         self.is_new = not self.resumed and not (self.run_dir and self.run_dir.exists())
         self.run_folder = Run(self.run_dir.resolve()) if self.run_dir else self.resumed or new_run(self._name)
         kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
-        callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder)]
+        callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder), Advice()]
+        if not any(isinstance(callback, Guard) for callback in callbacks):
+            callbacks.append(Guard())
         if config.enable_progress_bar is not False and not config.fast_dev_run:
             callbacks.append(ProgressBar())
         callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
         if config.enable_checkpointing is not False:
             folder = self.run_folder.checkpoint().parent
             if self.model.monitor and not self.datamodule.facts.validates_on_test:
-                monitor = self.model.monitor
-                callbacks.append(ModelCheckpoint(folder, "best", monitor=monitor, save_on_train_epoch_end=False))
+                callbacks.append(BestCheckpoint(folder, self.model.monitor))
             callbacks.append(
                 ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
             )
@@ -185,9 +186,9 @@ class ZooCLI(LightningCLI):
             kwargs["plugins"] = [WholeCheckpoints()]
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
-        except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+        except Exception as error:
             self._remove_if_new()
-            raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+            raise limits.refusal(error) or error from error
         if trainer.precision.startswith("bf16") and trainer.strategy.root_device.type == "cpu" and not computes_bf16():
             rank_zero_warn(f"this CPU has no instructions for trainer.precision {trainer.precision}; 32-true is faster")
         return trainer
@@ -209,10 +210,10 @@ class ZooCLI(LightningCLI):
         try:
             with functorch_config.patch(donated_buffer=donated):
                 yield
-        except UserError:
+        except Exception as error:
             if not self.trainer.global_step:
                 self._remove_if_new()
-            raise
+            raise limits.refusal(error) or error from error
 
     def say(self, what: str, text: object) -> None:
         """Print a line in one process; a path as one would type it here."""
@@ -229,7 +230,9 @@ class ZooCLI(LightningCLI):
         if given is False:
             return False
         folder = self.run_folder.folder
-        fit, purge = self.command == "fit", self.saved["global_step"] + 1 if self.saved else None
+        fit = self.command == "fit"
+        # Of what is there, TensorBoard forgets the steps that were taken after the checkpoint, or all of them.
+        purge = self.saved["global_step"] + 1 if self.saved else None if self.is_new else 0
         loggers = listed(None if given is True else given) or [
             TensorBoardLogger(
                 folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge if fit else None
@@ -239,7 +242,7 @@ class ZooCLI(LightningCLI):
 
     def _remove_if_new(self) -> None:
         if self.is_new and not int(os.environ.get("LOCAL_RANK", 0)):
-            shutil.rmtree(self.run_folder.folder, ignore_errors=True)
+            self.run_folder.remove()
 
 
 def compile_step(model: GenerativeModel, ragged: bool = False) -> None:

@@ -1,7 +1,6 @@
 """metrics.csv, which a resumed run extends, and the progress bar."""
 
 import csv
-import io
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
+from vae_zoo.runs import read_rows
 from vae_zoo.writing import whole
 
 
@@ -20,7 +20,8 @@ class KeepingWriter(ExperimentWriter):
 
     def keep(self, epochs: int) -> None:
         """Keep the lines of the first epochs."""
-        rows = [row for row in self._rows() if row["epoch"].isdigit() and int(row["epoch"]) < epochs]
+        rows = read_rows(Path(self.metrics_file_path))
+        rows = [row for row in rows if (epoch := row.get("epoch", "")).isdecimal() and int(epoch) < epochs]
         self.metrics_keys = list(rows[0]) if rows else []
         self._replace(rows)
 
@@ -28,12 +29,7 @@ class KeepingWriter(ExperimentWriter):
         """Leave what is there."""
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        self._replace(self._rows())
-
-    def _rows(self) -> list[dict[str, str]]:
-        path = Path(self.metrics_file_path)
-        with open(path, newline="") if path.is_file() else io.StringIO() as file:
-            return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
+        self._replace(read_rows(Path(self.metrics_file_path)))
 
     def _replace(self, rows: list[dict[str, str]]) -> None:
         path = Path(self.metrics_file_path)

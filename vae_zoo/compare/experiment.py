@@ -3,7 +3,6 @@
 import math
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -102,6 +101,8 @@ class Experiment:
             for config in configs:
                 for likelihood in likelihoods if self._takes(config, "likelihood") and likelihoods else [None]:
                     folder = out / (likelihood or "") / config.stem / f"seed_{seed}"
+                    if not folder.resolve().is_relative_to(out.resolve()):
+                        raise UserError(f"out: {likelihood or ''} {config.stem}, a run's name, leaves the folder {out}")
                     self.plans.append(Plan(config, likelihood, seed, folder))
         self._refuse_differences()
 
@@ -180,18 +181,16 @@ class Experiment:
         message = _last_line(plan)
         if status == 2:  # it was not understood, and the other runs would not be, either
             if not plan.run.exists:
-                shutil.rmtree(plan.folder)
+                plan.run.remove()
             raise UserError(message)
         self.console.print(f"{plan}: failed, see {plan.run.log_file}: {message}")
 
     def _commands(self, plan: Plan) -> Iterator[list[str]]:
         """Yield one after the other what a run needs: `vae-zoo fit`, then `vae-zoo test`."""
-        checkpoint = plan.run.checkpoint()
-        if not checkpoint.is_file():  # cut off in its first epoch
-            shutil.rmtree(plan.folder, ignore_errors=True)
         settings = [f"--config={plan.config}", *self._options(plan), f"--run_dir={plan.folder}"]
         yield ["fit", *settings, "--trainer.enable_progress_bar=false", "--ckpt_path=auto"]
-        yield ["test", *settings, f"--ckpt_path={checkpoint}"]  # with its yaml: a config.yaml that is found knows less
+        # With its yaml, since a config.yaml that is found is not trusted.
+        yield ["test", *settings, f"--ckpt_path={plan.run.checkpoint()}"]
 
     def _options(self, plan: Plan) -> list[str]:
         own = [f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]
@@ -263,8 +262,7 @@ class Experiment:
                     found.append(("epochs", self.epochs, other.epoch))
                 for name, here, was in found:
                     raise UserError(f"{name} is {here!r} here, but {was!r} in {other.folder}; choose another --out")
-            trained = there.results_file.is_file() or any(there.checkpoint().parent.glob("*.ckpt"))
-            if trained and not self._finished(plan) and not there.checkpoint().is_file():
+            if there.results_file.is_file() and not self._finished(plan) and not there.checkpoint().is_file():
                 last = there.checkpoint().relative_to(there.folder)
                 raise UserError(f"{there.folder} has no {last} to go on from; remove it to train it anew")
             first = self.plans[0]

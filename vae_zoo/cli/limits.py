@@ -1,0 +1,47 @@
+"""What the Trainer may be told, and what Lightning refuses by itself, each in a sentence."""
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import lightning
+
+from vae_zoo.errors import UserError, require
+
+# The least value of each number, where Lightning looks at none or says nothing of what is wrong.
+LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "max_epochs": -1,
+    "max_steps": -1,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_nodes": 1,
+    "num_sanity_val_steps": -1,
+    "val_check_interval": 0,
+}
+PRECISIONS = {None, "32", "32-true", "bf16", "bf16-mixed", "16", "16-mixed"}
+LIGHTNING = f"{Path(lightning.__file__).parent}/"
+
+
+def check(trainer: Any) -> None:
+    """Refuse settings of the Trainer that no training can have.
+
+    Raises:
+        UserError: that names the first of them.
+    """
+    given = {name: trainer[name] for name in LEAST if isinstance(trainer[name], int | float)}
+    for name, value in given.items():
+        require(LEAST[name], **{f"trainer.{name}": value})
+    if (None if trainer.precision is None else str(trainer.precision)) not in PRECISIONS:
+        raise UserError(f"trainer.precision {trainer.precision}: it is 32-true, or bf16-mixed for more speed")
+    if str(trainer.devices) in ("0", "-1") and trainer.accelerator == "cpu":
+        raise UserError(f"trainer.devices {trainer.devices}: with a CPU it is a number of processes, 1 or more")
+
+
+def refusal(error: BaseException) -> UserError | None:
+    """Return as a UserError what Lightning itself refuses; None for an error that comes from elsewhere."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return UserError(f"trainer: {' '.join(str(error).split())}") if frames[-1].filename.startswith(LIGHTNING) else None
