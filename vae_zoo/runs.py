@@ -12,60 +12,17 @@ from functools import cached_property
 from glob import glob
 from itertools import accumulate, count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple
 
 from vae_zoo import settings
 from vae_zoo.errors import UserError
+from vae_zoo.results import NO_FIGURES as NO_FIGURES
+from vae_zoo.results import Results as Results
+from vae_zoo.results import Traits as Traits
+from vae_zoo.results import damage
 from vae_zoo.writing import whole
 
 RUNS = Path("runs")
-
-
-class Traits(TypedDict):
-    """What a model declares to be and to have, as `vae_zoo.models.GenerativeModel` explains it."""
-
-    density: bool
-    conditional: bool
-    regularised: bool
-    encodes: bool
-    pixels: bool
-
-
-class Results(TypedDict):
-    """The content of results.json, where the figures stand beside the other keys.
-
-    Attributes:
-        model: name of the class.
-        traits: what it declares.
-        figures: of the test, by name; None where there is no number.
-        reasons: by name, why there is none.
-        nll_samples: importance samples of the NLL; None where it was not estimated.
-        parameters: how many the model has.
-        shape: of one image or sketch.
-        epochs: that it was trained for.
-        seed: of the training.
-        split_sha256: of the images' ids by part.
-        timing: what training cost, as `vae_zoo.callbacks.Timing` measures it, and `epoch_seconds`, a list.
-        environment: versions and device.
-        git_revision: of the source; None where git does not track it.
-    """
-
-    model: str
-    traits: Traits
-    figures: dict[str, float | None]
-    reasons: dict[str, str]
-    nll_samples: int | None
-    parameters: int
-    shape: list[int]
-    epochs: int
-    seed: int | None
-    split_sha256: str | None
-    timing: dict[str, Any]
-    environment: dict[str, Any]
-    git_revision: str | None
-
-
-NO_FIGURES = Results.__required_keys__ - {"figures"}  # the keys on disk that are not figures
 
 
 class Point(NamedTuple):
@@ -159,9 +116,9 @@ class Run:
         """Why there are no results; None if there are."""
         if self._content is None:
             return "it is not finished, or was not tested"
-        return (
-            None if self._content.keys() >= NO_FIGURES else "it was tested by an older version: vae-zoo test it again"
-        )
+        if not self._content.keys() >= NO_FIGURES:
+            return "it was tested by an older version: vae-zoo test it again"
+        return (found := damage(self._content)) and f"its results.json is damaged, {found}: vae-zoo test it again"
 
     @cached_property
     def results(self) -> Results | None:

@@ -18,6 +18,7 @@ from vae_zoo.runs import Point
 
 INK = "#010203"  # stands for the colour of the page's text
 STYLE: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
+STYLE |= {"text.parse_math": False}  # a folder's name may have a $ in it
 STYLE |= {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False}
 # Mid tones, to be told apart on light and on dark; the dashes and markers are for those who see no colours.
 COLOURS = ("#8a8a8a", "#3b8ed0", "#e08214", "#35a06c", "#c2569b", "#b59f00", "#8a6fd1", "#c4483a")
@@ -132,7 +133,7 @@ def _url(path: Path | None) -> str | None:
         return None
     try:
         small = Image.open(path).convert("RGB")
-    except OSError:
+    except Exception:  # Pillow lets through whatever its decoders meet
         return None
     small.thumbnail((SIDE, SIDE))
     out = io.BytesIO()

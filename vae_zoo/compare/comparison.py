@@ -85,8 +85,11 @@ class Comparison:
         """Return what the folder's comparison.yaml says; a folder of other runs has none."""
         path = folder / "comparison.yaml"
         given = settings.read(path) if path.is_file() else {}
-        configs = tuple(given.get("configs") or ())
-        return Comparison(configs, given.get("base"), parse_claims(given.get("claims") or (), configs))
+        names, base = given.get("configs") or [], given.get("base")
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in [*names, base or ""])):
+            raise UserError(f"{path} is damaged: configs and base are names; remove it, or write them there")
+        configs = tuple(names)
+        return Comparison(configs, base, parse_claims(given.get("claims") or (), configs))
 
     def write(self, folder: Path) -> None:
         """Write comparison.yaml."""

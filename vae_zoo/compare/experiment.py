@@ -102,7 +102,9 @@ class Experiment:
                 for likelihood in likelihoods if self._takes(config, "likelihood") and likelihoods else [None]:
                     folder = out / (likelihood or "") / config.stem / f"seed_{seed}"
                     if not folder.resolve().is_relative_to(out.resolve()):
-                        raise UserError(f"out: {likelihood or ''} {config.stem}, a run's name, leaves the folder {out}")
+                        raise UserError(
+                            f"out: a run {Path(likelihood or '', config.stem)} would leave the folder {out}"
+                        )
                     self.plans.append(Plan(config, likelihood, seed, folder))
         self._refuse_differences()
 

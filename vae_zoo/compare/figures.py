@@ -11,6 +11,7 @@ from vae_zoo.errors import UserError
 from vae_zoo.runs import Point, Run, Traits, find_runs
 
 FILES = ("data.root", "data.annotations", "data.test_annotations", "data.image_dir")  # may move; the split tells
+SECTIONS = ("model", "data", "trainer", "evaluation")  # of a config.yaml, which a report shows
 GAUSSIANS = ("Gaussian", "OptimalGaussian")  # likelihoods whose variance is known without the model
 
 
@@ -118,9 +119,14 @@ def _not_comparable(run: Run, epochs: int) -> str | None:
     if not run.exists:
         return "it was not begun, see its log.txt" if run.results is None else "its config.yaml is missing"
     try:
-        run.likelihood  # noqa: B018  reading the settings is the test
+        run.likelihood  # noqa: B018  reading the settings is the test, and drawing the curve
+        run.curve()
+        if missing := [name for name in SECTIONS if not isinstance(run.config.get(name), dict)]:
+            return f"its config.yaml is damaged, it has no {missing[0]}"
     except UserError as error:
         return str(error)
+    except (AttributeError, TypeError) as error:  # a section of another type
+        return f"its config.yaml is damaged: {error}"
     if run.untested:
         return run.untested
     return None if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"

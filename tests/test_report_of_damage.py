@@ -1,0 +1,87 @@
+"""The report of folders that something has damaged: what cannot be read is left out, with a word."""
+
+import json
+
+import pytest
+
+from tests.conftest import call
+from tests.run_folders import change_results, compared, made_run
+from vae_zoo.compare.figures import read_groups
+from vae_zoo.compare.report import write_report
+from vae_zoo.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mse": "low"},
+        {"mse": [0.1]},
+        {"mse": float("nan")},
+        {"psnr": True},
+        {"epochs": "6"},
+        {"epochs": 6.5},
+        {"seed": "one"},
+        {"model": 3},
+        {"traits": {"density": True}},
+        {"traits": [1]},
+        {"reasons": []},
+        {"shape": "3 16 16"},
+        {"timing": {"seconds_per_epoch": "fast"}},
+        {"timing": {"seconds_per_epoch": 1.0, "epoch_seconds": ["one"]}},
+        {"environment": "here"},
+        {"parameters": False},
+    ],
+    ids=lambda change: json.dumps(change)[:40],
+)
+def test_results_of_wrong_types_are_left_out(change, tmp_path):
+    made_run(tmp_path, "base")
+    change_results(made_run(tmp_path, "slow"), **change)
+    groups, left_out = read_groups(tmp_path)
+    assert [group.name for group in groups] == ["base"]
+    said = rf"its results.json is damaged, {min(change)} is "
+    assert left_out["Gaussian/slow/seed_0"].startswith(said), left_out
+    write_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["epoch,val/mse\nsix,0.1\n", "epoch,val/mse\n1,low\n", "val/mse\n1\n"])
+def test_a_damaged_curve_is_left_out(content, tmp_path):
+    made_run(tmp_path, "base")
+    made_run(tmp_path, "slow").metrics_file.write_text(content)
+    write_report(tmp_path)
+    assert "metrics.csv is damaged" in read_groups(tmp_path)[1]["Gaussian/slow/seed_0"]
+
+
+@pytest.mark.parametrize("content", ["model: 5", "model: {}\ntrainer: null", "model: [1]", "1: 2", "evaluation: 3"])
+def test_damaged_settings_are_left_out(content, tmp_path):
+    made_run(tmp_path, "base")
+    made_run(tmp_path, "slow").config_file.write_text(content)
+    write_report(tmp_path)
+    assert "config.yaml is damaged" in read_groups(tmp_path)[1]["Gaussian/slow/seed_0"]
+
+
+@pytest.mark.parametrize("content", ["configs: 5", "configs: [1]", "base: [a]", "configs: {a: b}"])
+def test_a_damaged_comparison_is_one_sentence(content, tmp_path):
+    made_run(tmp_path, "base")
+    (tmp_path / "comparison.yaml").write_text(content)
+    with pytest.raises(UserError, match="comparison.yaml is damaged"):
+        write_report(tmp_path)
+
+
+def test_damaged_pictures_are_left_out(tmp_path):
+    run = made_run(tmp_path, "base")
+    whole = run.picture("samples", 0).read_bytes()
+    cut = [whole[:30], whole[: len(whole) // 2], b"\x89PNG\r\n\x1a\n" + bytes(50), whole[:40] + bytes(len(whole) - 40)]
+    for i, content in enumerate(cut):
+        run.picture(f"cut{i}", 0).write_bytes(content)
+    write_report(tmp_path)
+    assert (tmp_path / "report.html").read_text().count("data:image/webp") == 6
+
+
+@pytest.mark.parametrize("name", [r"$\frac{1{$", "a_b^c", "<b>&amp;", "%s{}", "x" * 200])
+def test_a_folder_may_have_any_name(name, tmp_path, capsys):
+    for seed in (0, 1):
+        run = made_run(compared(tmp_path, 1) if not seed else tmp_path, "slow", 5 + seed)
+        run.folder.rename(run.folder.with_name(name if not seed else name[:-1] + "y"))
+    assert call("report", tmp_path) == 0
+    html = (tmp_path / "report.html").read_text()
+    assert "<b>&amp;<" not in html

@@ -1,0 +1,80 @@
+"""What results.json holds."""
+
+import math
+from types import UnionType
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+
+
+class Traits(TypedDict):
+    """What a model declares to be and to have, as `vae_zoo.models.GenerativeModel` explains it."""
+
+    density: bool
+    conditional: bool
+    regularised: bool
+    encodes: bool
+    pixels: bool
+
+
+class Results(TypedDict):
+    """The content of results.json, where the figures stand beside the other keys.
+
+    Attributes:
+        model: name of the class.
+        traits: what it declares.
+        figures: of the test, by name; None where there is no number.
+        reasons: by name, why there is none.
+        nll_samples: importance samples of the NLL; None where it was not estimated.
+        parameters: how many the model has.
+        shape: of one image or sketch.
+        epochs: that it was trained for.
+        seed: of the training.
+        split_sha256: of the images' ids by part.
+        timing: what training cost, as `vae_zoo.callbacks.Timing` measures it, and `epoch_seconds`, a list.
+        environment: versions and device.
+        git_revision: of the source; None where git does not track it.
+    """
+
+    model: str
+    traits: Traits
+    figures: dict[str, float | None]
+    reasons: dict[str, str]
+    nll_samples: int | None
+    parameters: int
+    shape: list[int]
+    epochs: int
+    seed: int | None
+    split_sha256: str | None
+    timing: dict[str, Any]
+    environment: dict[str, Any]
+    git_revision: str | None
+
+
+NO_FIGURES = Results.__required_keys__ - {"figures"}  # the keys on disk that are not figures
+
+
+def damage(content: dict[str, Any]) -> str | None:
+    """Return which value of a results.json is of no type that it can have, None if there is none such.
+
+    Args:
+        content: of the file, with all the keys that are not figures.
+    """
+    kinds = {name: kind for name, kind in get_type_hints(Results).items() if name in NO_FIGURES}
+    kinds["timing"] = dict[str, float | list[float] | None]
+    wrong = (name for name, value in content.items() if not _is(value, kinds.get(name, float | None)))
+    return next((f"{name} is {str(content[name])[:40]}" for name in wrong), None)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value of a JSON file is of a kind; a float may be a whole number, and is finite."""
+    if isinstance(kind, UnionType):
+        return any(_is(value, each) for each in get_args(kind))
+    if is_typeddict(kind):
+        hints = get_type_hints(kind)
+        return isinstance(value, dict) and all(name in value and _is(value[name], hints[name]) for name in hints)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is(each, get_args(kind)[1]) for each in value.values())
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is(each, get_args(kind)[0]) for each in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return kind is Any or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool)))
