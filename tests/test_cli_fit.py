@@ -29,6 +29,7 @@ from tests.conftest import (
 from vae_zoo.data import COCODataModule
 from vae_zoo.metrics import active_units
 from vae_zoo.models import LatentVariableModel
+from vae_zoo.runs import Run
 
 pytestmark = pytest.mark.slow
 
@@ -244,14 +245,28 @@ def test_fit_runs_on_real_coco(config, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("automatic, strategy", [(True, "auto"), (False, "ddp")])
-def test_two_processes_fit_and_test(automatic, strategy, shapes, tmp_path):
+def test_two_processes_fit_resume_and_test_what_one_does_and_end_without_a_word(
+    automatic, strategy, shapes, tmp_path, monkeypatch
+):
+    """Each image of the validation and of the test counts once, though two processes cannot share them equally."""
+    monkeypatch.chdir(tmp_path)
     config = config_that(automatic_optimization=automatic, encodes=True, density=automatic)
-    both = options(data__root=shapes, trainer__devices=2, trainer__max_epochs=1, trainer__strategy=strategy)
-    vae_zoo("fit", "--config", config, *both, cwd=tmp_path)
-    assert len(list(csv.DictReader((only_run(tmp_path) / "metrics.csv").open()))) > 0
-    vae_zoo("test", cwd=tmp_path)
-    results = json.loads((only_run(tmp_path) / "results.json").read_text())
-    assert results["mse"] > 0 and (results["nll"] is None) == (not automatic)
+    own = {"trainer__devices": 2, "trainer__strategy": strategy, "data__n_test": 15, "data__n_val": 11}
+    for epochs in (1, 2):
+        words = options(data__root=shapes, trainer__max_epochs=epochs, ckpt_path="auto", **own)
+        said = vae_zoo("fit", "--config", config, *words, cwd=tmp_path).stderr
+        assert not re.search("gloo|Connection|peer|destroy_process_group|Traceback", said, re.I), said
+    run = Run(only_run(tmp_path))
+    assert len(run.curve()) == 2
+    found = []
+    for devices in (2, 1):
+        assert "gloo" not in vae_zoo("test", "--trainer.devices", devices, cwd=tmp_path).stderr
+        found.append(json.loads(run.results_file.read_text()))
+    two, one = found
+    assert two["mse"] == pytest.approx(one["mse"], rel=1e-5) and (two["nll"] is None) == (not automatic)
+    said = vae_zoo("validate", "--trainer.devices", 1, cwd=tmp_path).stdout
+    mse = re.search(r"val/mse\W+([\d.]+)", said)[1]
+    assert run.curve()[-1].value == pytest.approx(float(mse), rel=1e-5)
 
 
 def test_results_carry_the_seed_of_the_training(shapes, tmp_path, monkeypatch):

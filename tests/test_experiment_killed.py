@@ -48,11 +48,15 @@ class Moments:
 
         monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", torn)
 
+    def new(self, path):
+        """Whether a file is of the training that was started last: what is there stays there."""
+        return path.exists() and path.stat().st_mtime > self.started
+
     def begins(self):
-        return self.vae.log_file.exists() and not self.vae.split_file.exists()
+        return self.new(self.vae.log_file)
 
     def is_in_the_first_epoch(self):
-        return self.vae.split_file.exists()
+        return self.new(self.vae.split_file)
 
     def is_after_an_epoch(self):
         return self.vae.epoch >= 1
@@ -77,6 +81,7 @@ class Moments:
 
 def kill(process, output, number, moment):
     """Send a signal at a moment, and return what was said."""
+    moment.__self__.started = time.time()
     while not moment():
         assert process.poll() is None, output.read_text()
         time.sleep(0.002)

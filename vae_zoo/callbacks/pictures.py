@@ -52,10 +52,10 @@ class EpochPictures(Callback, ABC):
             self._write(trainer, pl_module, trainer.current_epoch)
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> None:
+        self._written = epoch  # in all processes: one that asked for the run alone would wait for the others
         run = run_of(trainer)
         if run is None:
             return
-        self._written = epoch
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
             torch.manual_seed(self.seed)

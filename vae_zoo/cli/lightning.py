@@ -210,6 +210,8 @@ class ZooCLI(LightningCLI):
         try:
             with functorch_config.patch(donated_buffer=donated):
                 yield
+            if torch.distributed.is_initialized():  # else gloo speaks of lost connections when the other one ends first
+                torch.distributed.destroy_process_group()
         except Exception as error:
             if not self.trainer.global_step:
                 self._remove_if_new()

@@ -10,8 +10,11 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
+
+from vae_zoo.errors import UserError
 
 Part = Literal["train", "val", "test"]
 PUBLISHED: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # the parts' names in published files
@@ -134,13 +137,24 @@ class DataModule(LightningDataModule, ABC):
             yield self.on_after_batch_transfer(items.__getitems__(rows), 0)
 
     def share(self, part: Part) -> Sampler | None:
-        """Return what this process tests, in order; None where it is alone, or Lightning's share will do.
+        """Return what this process measures, in order; None where it is alone, or Lightning's share will do.
 
-        Lightning repeats items where they cannot be shared equally; at a test each counts once.
+        Lightning repeats items where they cannot be shared equally; here each counts once. Only for a validation inside
+        a training all processes need as many batches as the first: DistributedDataParallel waits for them there.
+
+        Raises:
+            UserError: if a process would have nothing to measure.
         """
-        if part != "test" or self.trainer is None or self.trainer.world_size == 1:
+        if self.trainer is None or self.trainer.world_size == 1:
             return None
         world, rank = self.trainer.world_size, self.trainer.global_rank
+        most, fewest = (len(range(first, len(self.parts[part]), world)) for first in (0, world - 1))
+        if fewest < 1 <= most:
+            raise UserError(
+                f"trainer.devices {world}: as many processes cannot share {len(self.parts[part])} {part} items"
+            )
+        if self.trainer.state.fn == TrainerFn.FITTING and -(-most // self.batch_size) != -(-fewest // self.batch_size):
+            return None
         return UnrepeatedDistributedSampler(self.parts[part], num_replicas=world, rank=rank, shuffle=False)
 
     @abstractmethod
