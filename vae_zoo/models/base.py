@@ -234,9 +234,11 @@ class GenerativeModel(CheckpointedModule, ABC):
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], stage: str) -> Evaluated:
         x, y = batch
         evaluated = self.evaluate(x, y)
+        # Lightning rounds the processes' mean number of images down to a whole one.
+        weight = len(x) * (self._trainer.world_size if self._trainer else 1)
         for name, value in evaluated["figures"].items():
             shown = stage == "val" and name in ("loss", "mse")
-            self.log(f"{stage}/{name}", value.mean(), batch_size=len(x), prog_bar=shown, sync_dist=True)
+            self.log(f"{stage}/{name}", value.mean(), batch_size=weight, prog_bar=shown, sync_dist=True)
         return evaluated
 
 
