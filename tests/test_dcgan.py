@@ -64,7 +64,7 @@ def test_the_papers_generator_has_its_channels():
     assert DCGAN().latent == 100
 
 
-@pytest.mark.parametrize("shape", [(3, 48, 48), (3, 8, 8), (3, 32, 64), (3, 0, 0)])
+@pytest.mark.parametrize("shape", [(3, 48, 48), (3, 8, 8), (3, 32, 64), (3, 4, 4)])
 def test_other_sizes_are_refused(shape):
     for network in (functools.partial(DCGANGenerator, 5), DCGANDiscriminator, DCGAN):
         with pytest.raises(UserError, match="a DCGAN makes squares whose side is a power of two"):

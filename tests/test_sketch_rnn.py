@@ -314,7 +314,7 @@ def test_what_cannot_be_is_refused(change, message):
 
 
 def test_images_are_no_sketches():
-    with pytest.raises(UserError, match="sketches must be float, .B, T, 5.*got .2, 3, 16, 16."):
+    with pytest.raises(UserError, match="sketches must be a batch .B, T, 5.*got .2, 3, 16, 16."):
         small(SketchRNN).encode(torch.rand(2, 3, 16, 16))
-    with pytest.raises(UserError, match="sketches must be float"):
+    with pytest.raises(UserError, match="sketches must be floats, got int64"):
         small(SketchDecoder).log_prob(torch.zeros(2, 3, 5, dtype=torch.int64))

@@ -249,10 +249,10 @@ def test_noise_differs_between_epochs_seeds_and_processes():
         torch.manual_seed(seed)
         model.on_train_start()
         torch.manual_seed(5)  # whatever came before
-        model.on_train_batch_start(None, 0)
+        model.on_train_batch_start(batch(model, 2), 0)
         seeds.add(torch.initial_seed())
         state = torch.get_rng_state()
-        model.on_train_batch_start(None, 1)
+        model.on_train_batch_start(batch(model, 2), 1)
         assert torch.equal(torch.get_rng_state(), state)
     assert len(seeds) == 18
 

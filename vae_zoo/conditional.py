@@ -45,12 +45,14 @@ def check_labels(y: Tensor | None, labels: int, n: int | None = None) -> Tensor:
     if y is None:
         raise UserError("this model needs the labels y of the images, (B,) whole numbers, as the last argument")
     if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.int32):
-        raise UserError(f"labels y must be a tensor of whole numbers (int64), got {y!r}")
+        got = f"tensor of {y.dtype}" if isinstance(y, Tensor) else repr(y) if isinstance(y, int) else type(y).__name__
+        raise UserError(f"labels y must be a tensor of whole numbers (int64), got {got}")
     if y.ndim != 1 or n not in (None, len(y)):
         wanted = "(B,)" if n is None else f"({n},), one for each image"
         raise UserError(f"labels y must have the shape {wanted}, got {tuple(y.shape)}")
-    readable = y.device.type == "cpu" and y.numel() and not torch.compiler.is_compiling()
-    if readable and not 0 <= int(y.min()) <= int(y.max()) < labels:
-        # Elsewhere the check would synchronise with the device, which makes one of its own.
-        raise UserError(f"labels y must lie in 0 ... {labels - 1}, got {int(y.min())} ... {int(y.max())}")
+    # Elsewhere the check would synchronise with the device, which makes one of its own.
+    if y.device.type == "cpu" and y.numel() and not torch.compiler.is_compiling():
+        low, high = y.aminmax()
+        if not 0 <= int(low) <= int(high) < labels:
+            raise UserError(f"labels y must lie in 0 ... {labels - 1}, got {int(low)} ... {int(high)}")
     return y

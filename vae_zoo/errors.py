@@ -1,5 +1,9 @@
 """The one exception that means: what was asked for cannot be done, and here is what to do about it."""
 
+import math
+from collections.abc import Iterator
+from numbers import Integral, Real
+
 
 class UserError(ValueError):
     """A mistake in an argument, a file or a folder, told in one sentence.
@@ -8,22 +12,38 @@ class UserError(ValueError):
     """
 
 
-def require(low: float, **values: float) -> None:
-    """Raise a UserError that names the first of these values below `low`."""
+def require(low: int, **values: int) -> None:
+    """Raise a UserError that names the first of these values that is no whole number, or below `low`."""
     for name, value in values.items():
-        if not value >= low:
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise UserError(f"{name} must be a whole number, got {value!r}")
+        if value < low:
             raise UserError(f"{name} must be at least {low}, got {value}")
 
 
+def require_not_negative(**values: float) -> None:
+    """Raise a UserError that names the first of these values that is no number, infinite, or below zero."""
+    for name, value in _numbers(values):
+        if value < 0:
+            raise UserError(f"{name} must be at least 0, got {value}")
+
+
 def require_positive(**values: float) -> None:
-    """Raise a UserError that names the first of these values that is not above zero."""
-    for name, value in values.items():
-        if not value > 0:
+    """Raise a UserError that names the first of these values that is no number, infinite, or not above zero."""
+    for name, value in _numbers(values):
+        if value <= 0:
             raise UserError(f"{name} must be positive, got {value}")
 
 
 def require_share(**values: float) -> None:
-    """Raise a UserError that names the first of these values that is not between 0 and 1."""
-    for name, value in values.items():
+    """Raise a UserError that names the first of these values that is no number between 0 and 1."""
+    for name, value in _numbers(values):
         if not 0 <= value <= 1:
             raise UserError(f"{name} must be between 0 and 1, got {value}")
+
+
+def _numbers(values: dict[str, float]) -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise UserError(f"{name} must be a finite number, got {value!r}")
+        yield name, value

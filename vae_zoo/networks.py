@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_zoo.errors import UserError, require
+from vae_zoo.inputs import check_images
 
 Shape = tuple[int, ...]  # (C, H, W); of any length, so that `check_shape` says what is wrong with another
 
@@ -94,15 +95,7 @@ class _Images(nn.Module):
         self.shape = tuple(check_shape(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4:
-            raise UserError(f"images must be a batch (B, C, H, W), got {tuple(x.shape)}; for one image, x[None]")
-        if x.shape[1:] != self.shape:
-            raise UserError(
-                f"this model was built for images of shape {self.shape} (channels, height, width), "
-                f"got {tuple(x.shape[1:])}; resize them or build it with shape={tuple(x.shape[1:])}"
-            )
-        if not x.is_floating_point():
-            raise UserError(f"images must be float in [0, 1], got {x.dtype}; divide bytes by 255")
+        check_images(x, self.shape)
         return x
 
 
@@ -147,6 +140,8 @@ def check_shape(shape: Shape) -> Shape:
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
         swapped = "; is an encoder in a decoder's place?" if isinstance(shape, int) else ""
         raise UserError(f"shape must be (channels, height, width), got {shape}{swapped}")
+    for side in shape:
+        require(1, **{f"each number of shape {shape}": side})
     return shape
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_zoo.conditional import Conditional, at_least_float32
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, require, require_not_negative
+from vae_zoo.inputs import check_finite, check_floats
 from vae_zoo.networks import Shape
 
 ROW = 5
@@ -30,8 +31,9 @@ def lengths(x: Tensor) -> Tensor:
 
 def longest(shape: Shape) -> int:
     """Return N_max of the shape (N_max, 5) of sketches, or raise a UserError if it is something else."""
-    if len(shape) != 2 or shape[1] != ROW or shape[0] < 1:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2 or shape[1] != ROW:
         raise UserError(f"shape must be (points of the longest sketch, {ROW}), got {shape}; are the data sketches?")
+    require(1, **{f"the first number of shape {shape}": shape[0]})
     return shape[0]
 
 
@@ -108,10 +110,21 @@ class StrokeEncoder(nn.Module):
 
 def check_sketches(x: Tensor) -> None:
     """Raise a UserError if x is no batch of sketches (B, T, 5)."""
-    if x.ndim != 3 or x.shape[-1] != ROW or not x.is_floating_point():
-        raise UserError(
-            f"sketches must be float, (B, T, {ROW}): offset and pen state of each point; got {tuple(x.shape)} {x.dtype}"
-        )
+    check_floats("sketches", x, f"(B, T, {ROW})", 3)
+    if x.shape[2] != ROW or not x.shape[1]:
+        raise UserError(f"sketches must be (B, T, {ROW}), offset and pen state of each point, got {tuple(x.shape)}")
+
+
+def check_strokes(x: Tensor) -> None:
+    """Raise a UserError if these sketches (B, T, 5) hold other numbers than sketches do; waits for the device."""
+    check_finite("sketches", x)
+    pen, over = x[..., 2:], x[..., 4]
+    one = ((pen == 0) | (pen == 1)).all() & (pen.sum(-1) == 1).all()
+    ends = (over[:, -1] == 1).all() & (over[:, 1:] >= over[:, :-1]).all()
+    if not one:
+        raise UserError("sketches must have one of the pen states p1, p2, p3 of each row at 1 and the others at 0")
+    if not ends:
+        raise UserError("sketches must end: from some row on, the last one at the latest, p3 is 1")
 
 
 class Points(NamedTuple):
@@ -220,7 +233,7 @@ class StrokeDecoder(Conditional):
             z: the codes.
             temperature: 1 samples from p(x|z), 0 takes what is likeliest at each point.
         """
-        require(0, temperature=temperature)
+        require_not_negative(temperature=temperature)
         end, row = z.new_tensor(END), z.new_tensor(START).expand(len(z), ROW)
         over = torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
         state, rows = self.first_state(z), []

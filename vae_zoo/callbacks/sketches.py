@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_zoo.callbacks.of_trainer import model_of
 from vae_zoo.callbacks.pictures import EpochPictures, captioned, fixed_batch
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, require, require_not_negative
 from vae_zoo.models import Autoencoder, GenerativeModel
 
 
@@ -40,7 +40,7 @@ class Drawings(EpochPictures):
         super().__init__(epochs, seed)
         self.columns, self.temperatures, self.reconstruct_at = columns, list(temperatures), reconstruct_at
         require(1, columns=columns, temperatures=len(self.temperatures))
-        require(0, temperatures=min(self.temperatures), reconstruct_at=reconstruct_at)
+        require_not_negative(temperatures=min(self.temperatures), reconstruct_at=reconstruct_at)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a model that does not make sketches."""

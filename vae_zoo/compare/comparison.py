@@ -9,7 +9,7 @@ import yaml
 
 from vae_zoo import settings
 from vae_zoo.compare.columns import KNOWN
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, require, require_not_negative
 from vae_zoo.settings import nearest
 from vae_zoo.writing import whole
 
@@ -126,7 +126,7 @@ def _claim(where: str, given: Any, configs: Sequence[str]) -> Claim:
     margin = given["margin"]
     if not isinstance(margin, int | float):
         raise UserError(f"{where}.margin: it must be a number, such as 0.05 for 5 %, got {margin!r}")
-    require(0, **{f"{where}.margin": margin})
+    require_not_negative(**{f"{where}.margin": margin})
     if not KNOWN[given["figure"]].better:
         raise UserError(f"{where}.figure: {given['figure']} is neither better when it is low nor when it is high")
     return AsGoodAs(given["figure"], early, late, float(margin), str(given["source"]))

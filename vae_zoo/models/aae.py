@@ -15,7 +15,7 @@ from vae_zoo.distributions import (
     PriorFactory,
     StandardNormal,
 )
-from vae_zoo.errors import UserError, require, require_positive
+from vae_zoo.errors import UserError, require, require_not_negative, require_positive
 from vae_zoo.models.adversarial import AlternatingModel, Turn
 from vae_zoo.models.latent import ReconstructionModel
 from vae_zoo.networks import (
@@ -90,7 +90,7 @@ class AAE(AlternatingModel, ReconstructionModel):
         self.save_hyperparameters()
         self.automatic_optimization = False
         require(1, latent=latent)
-        require(0, gradient_penalty=gradient_penalty)
+        require_not_negative(gradient_penalty=gradient_penalty)
         require_positive(lr=lr, discriminator_lr=discriminator_lr, generator_lr=generator_lr)
         self.posterior = (
             GaussianPosterior(encoder(shape, 2 * latent)) if stochastic else PointPosterior(encoder(shape, latent))

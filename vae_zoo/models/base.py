@@ -1,5 +1,6 @@
 """What all models share. Each step is written once, here; a model's own file holds only its mathematics.
 
+Door                    looks at what comes from outside, see `vae_zoo.models.door`.
 GenerativeModel         samples, is measured, and its checkpoints say how to build it again.
   ImageModel            makes images; `vae_zoo.models.sketch.SketchModel` makes sketches.
   JointModel            trains all parameters by one optimizer;
@@ -24,6 +25,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from vae_zoo.checkpoints import CheckpointedModule
 from vae_zoo.errors import UserError
+from vae_zoo.inputs import check_images, check_range
+from vae_zoo.models.door import Door
 from vae_zoo.networks import ConvDecoder, ConvEncoder
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory, build_optimizer, catch_up
 from vae_zoo.runs import Traits
@@ -63,7 +66,7 @@ def inference(method: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-class GenerativeModel(CheckpointedModule, ABC):
+class GenerativeModel(CheckpointedModule, Door, ABC):
     """A LightningModule that can sample. Concrete subclasses call `save_hyperparameters()`; checkpoints load safely.
 
     What a model is and has, it declares here: callbacks, metrics, commands and the report ask for nothing else.
@@ -76,7 +79,6 @@ class GenerativeModel(CheckpointedModule, ABC):
         encodes: whether it has codes, and so reconstructs.
         pixels: whether it makes images; else it makes sketches.
         has_temperature: whether `sample` and `reconstruct` take ``temperature=``.
-        labels: how many labels there are, which its methods then need; 0 if it takes none.
         tiny: arguments of the constructor that make a model for a test of seconds.
         lr_scheduler: called with an optimizer, gives its schedule; None is a constant learning rate.
         lr_interval: "epoch" or "step", which a schedule counts.
@@ -92,7 +94,6 @@ class GenerativeModel(CheckpointedModule, ABC):
     encodes: bool = True
     pixels: bool
     has_temperature: bool = False
-    labels: int = 0
     tiny: ClassVar[Mapping[str, Any]]
     lr_scheduler: SchedulerFactory | None = None
     lr_interval: Interval = "epoch"
@@ -161,6 +162,7 @@ class GenerativeModel(CheckpointedModule, ABC):
         """Remember the seed that the run was started with, and the epoch, which may be resumed in its middle."""
         self._seed = torch.initial_seed()
         self._mark_epoch()
+        self._unchecked = True
 
     def _mark_epoch(self) -> None:
         # Filled on the device: a number that is copied there waits for all steps before it.
@@ -172,7 +174,13 @@ class GenerativeModel(CheckpointedModule, ABC):
         A run that was cut off then goes on from the last epoch's checkpoint to the very same numbers, on any device,
         and each of several processes, which Lightning gives one seed, draws noise of its own. Schedules are stepped
         here, too, up to the epoch or step at hand: Lightning saves a checkpoint before it steps them.
+
+        Raises:
+            UserError: if the first batch is none of the model's data.
         """
+        if self._unchecked:
+            self.check_first(batch)
+            self._unchecked = False
         if batch_idx == 0:  # a resumed run has no on_train_epoch_start
             self._mark_epoch()
             key = (self._seed % 2**64, self.trainer.current_epoch, self.trainer.global_rank)
@@ -211,11 +219,11 @@ class GenerativeModel(CheckpointedModule, ABC):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Evaluated:
         """Log the batch's mean of each figure as val/NAME, weighted by the number of images."""
-        return self._evaluation_step(batch, "val")
+        return self._evaluation_step(batch, batch_idx, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Evaluated:
         """Log the batch's mean of each figure as test/NAME, weighted by the number of images."""
-        return self._evaluation_step(batch, "test")
+        return self._evaluation_step(batch, batch_idx, "test")
 
     def log_training(self, **values: Tensor | Callable[[], Tensor]) -> None:
         """Log the means as train/NAME, at those steps whose values reach a logger; elsewhere the call costs nothing.
@@ -231,7 +239,9 @@ class GenerativeModel(CheckpointedModule, ABC):
             found = {name: value() if callable(value) else value for name, value in values.items()}
             self.log_dict({f"train/{name}": value.detach().mean() for name, value in found.items()})
 
-    def _evaluation_step(self, batch: tuple[Tensor, Tensor], stage: str) -> Evaluated:
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> Evaluated:
+        if batch_idx == 0:
+            self.check_first(batch)
         x, y = batch
         evaluated = self.evaluate(x, y)
         # Lightning rounds the processes' mean number of images down to a whole one.
@@ -252,6 +262,12 @@ class ImageModel(GenerativeModel):
         "encoder": functools.partial(ConvEncoder, width=4, depth=2),
         "decoder": functools.partial(ConvDecoder, width=4, depth=2),
     }
+
+    def check(self, x: Any, values: bool = True) -> None:
+        """Refuse what is no batch of floats (B, C, H, W) in [0, 1]."""
+        check_images(x, self.hparams["shape"])
+        if values:
+            check_range(x)
 
     def pictures(self, x: Tensor) -> Tensor:
         """Return the images: an image is its own picture."""

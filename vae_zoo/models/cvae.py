@@ -9,7 +9,7 @@ from vae_zoo.distributions import (
     PriorFactory,
     StandardNormal,
 )
-from vae_zoo.errors import UserError, require, require_positive
+from vae_zoo.errors import UserError, require, require_not_negative, require_positive
 from vae_zoo.models.latent import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape, check_shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
@@ -74,7 +74,8 @@ class CVAE(EvidenceModel):
         super().__init__()
         self.save_hyperparameters()
         require(1, labels=labels, latent=latent, samples=samples, label_width=label_width)
-        require(0, beta=beta, free_bits=free_bits, warmup=warmup)
+        require(0, warmup=warmup)
+        require_not_negative(beta=beta, free_bits=free_bits)
         require_positive(lr=lr)
         channels, height, width = check_shape(shape)
         q = GaussianPosterior(encoder((channels + 1, height, width), 2 * latent))

@@ -13,7 +13,7 @@ from torch.optim import Adam
 
 from vae_zoo import objectives
 from vae_zoo.conditional import at_least_float32
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import require, require_positive, require_share
 from vae_zoo.models.adversarial import AlternatingModel, Turn
 from vae_zoo.models.base import Evaluated, ImageModel, WithoutCodes, WithoutDensity, inference
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator, Shape
@@ -68,7 +68,7 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
         self.save_hyperparameters()
         self.automatic_optimization = False
         require(1, latent=latent, width=width)
-        require(0, beta1=beta1)
+        require_share(beta1=beta1)
         require_positive(generator_lr=generator_lr, discriminator_lr=discriminator_lr)
         self.generator = DCGANGenerator(latent, shape, width)
         self.discriminator = DCGANDiscriminator(shape, width)
@@ -130,6 +130,7 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
         Here D normalises by its running statistics, of real and generated batches alike, and in training by those of
         each batch, which tell it more: D(x) and D(G(z)) are nearer to each other here.
         """
+        x, y = self.checked(x, y)
         real, fake = self._logit(x), self._logit(self._generate(len(x)))  # B, B
         figures = {
             "discriminator_loss": objectives.discriminator_loss(real, fake),
@@ -152,6 +153,7 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
 
         Radford et al. 2015, section 5.1: F is 16 (width + 2 width + 4 width ...).
         """
+        x, _ = self.checked(x)
         maps = self.discriminator.feature_maps(2 * x - 1)
         return torch.cat([adaptive_max_pool2d(each, 4).flatten(1) for each in maps], 1)  # B F
 

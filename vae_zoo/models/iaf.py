@@ -1,7 +1,7 @@
 """The VAE with an inverse autoregressive flow (Kingma et al. 2016)."""
 
 from vae_zoo.distributions import Gaussian, LikelihoodFactory, PriorFactory, StandardNormal
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import require, require_not_negative, require_positive
 from vae_zoo.flows import FlowPosterior
 from vae_zoo.models.latent import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
@@ -66,7 +66,8 @@ class IAFVAE(EvidenceModel):
         super().__init__()
         self.save_hyperparameters()
         require(1, latent=latent, samples=samples, context=context)
-        require(0, steps=steps, beta=beta, free_bits=free_bits, warmup=warmup)
+        require(0, steps=steps, warmup=warmup)
+        require_not_negative(beta=beta, free_bits=free_bits)
         require_positive(lr=lr)
         self.posterior = FlowPosterior(encoder(shape, 2 * latent + context), latent, context, steps, hidden, depth)
         self.prior = prior(latent, shape, self.posterior)

@@ -7,6 +7,7 @@ Autoencoder             encode, decode, reconstruct, interpolate, predict.
     EvidenceModel           of images, trained on the evidence lower bound, with a KL that may be weighted.
 """
 
+import functools
 import math
 from abc import abstractmethod
 
@@ -15,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vae_zoo import objectives
-from vae_zoo.conditional import Conditional, check_labels
+from vae_zoo.conditional import Conditional
 from vae_zoo.distributions import InitialisedPrior, Prior
 from vae_zoo.errors import UserError, require
+from vae_zoo.inputs import check_finite, check_floats
 from vae_zoo.likelihoods import means_of
 from vae_zoo.models.base import Evaluated, GenerativeModel, ImageModel, JointModel, WithoutDensity, inference
 from vae_zoo.objectives import Figures
@@ -63,6 +65,7 @@ class Autoencoder(GenerativeModel):
 
     def evaluate(self, x: Tensor, y: Tensor | None = None) -> Evaluated:
         """Measure images (B, C, H, W): the loss with its parts, and the reconstructions' errors."""
+        x, y = self.checked(x, y)
         trace = self.trace(x, y, self.samples)
         return Evaluated(figures={**self.bounds(trace), **self.reconstruction_errors(trace)}, trace=trace)
 
@@ -80,12 +83,14 @@ class Autoencoder(GenerativeModel):
     @inference
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the posterior's centres (B, D) of images (B, C, H, W) in [0, 1]."""
+        x, y = self.checked(x, y)
         return self.posterior(x, y).mean
 
     @inference
     def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw `n` codes (n, D) from the prior p(z)."""
         require(1, n=n)
+        y = None if y is None else self.checked_labels(y, n)
         return self.prior(y).expand(torch.Size([n])).sample()
 
     @inference
@@ -97,8 +102,9 @@ class Autoencoder(GenerativeModel):
             y: labels (n,), for a model that takes them; by default they are drawn uniformly.
             temperature: for a model that has one; by default 1, the model's own.
         """
-        if self.labels:
-            y = torch.randint(self.labels, (n,), device=self.device) if y is None else check_labels(y, self.labels, n)
+        require(1, n=n)
+        if self.labels and y is None:
+            y = torch.randint(self.labels, (n,), device=self.device)
         if temperature is None and self.has_temperature:
             temperature = 1.0
         return self.decode(self.sample_prior(n, y), y, temperature=temperature)
@@ -122,8 +128,30 @@ class Autoencoder(GenerativeModel):
             images (B S, C, H, W), the steps of a pair one after the other.
         """
         require(2, steps=steps)
+        (a, y), (b, _) = self.checked(a, y), self.checked(b, y)
+        if len(a) != len(b):
+            raise UserError(f"interpolate needs pairs, as many images b as a, got {len(b)} and {len(a)}")
         codes = spherical(self.encode(a, y), self.encode(b, y), torch.linspace(0, 1, steps, device=self.device))
         return self.decode(codes.transpose(0, 1).flatten(0, 1), None if y is None else y.repeat_interleave(steps))
+
+    def checked_codes(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return codes from outside, and their labels, as the model computes with them, see `checked`.
+
+        Raises:
+            UserError: if these are no codes of the model's, or labels are missing or none of the model's.
+        """
+        shape = self._code_shape
+        check_floats("codes", z, f"(B, {', '.join(map(str, shape))})", 1 + len(shape))
+        if z.shape[1:] != shape:
+            raise UserError(f"codes must be (B, {', '.join(map(str, shape))}) for this model, got {tuple(z.shape)}")
+        if self.is_outside:
+            check_finite("codes", z)
+        return z.to(next(self.parameters())), self.checked_labels(y, len(z))
+
+    @functools.cached_property
+    def _code_shape(self) -> torch.Size:
+        y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.labels else None
+        return self.prior(y).event_shape
 
     def features(self, x: Tensor) -> Tensor:
         """Return the codes (B, F) of images (B, C, H, W).
@@ -139,6 +167,8 @@ class Autoencoder(GenerativeModel):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the codes (B, D)."""
+        if batch_idx == 0:
+            self.check_first(batch)
         x, y = batch
         return self.encode(x, y)
 
@@ -150,6 +180,7 @@ class ImageAutoencoder(ImageModel, Autoencoder):
     def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
         """Return the likelihood's mean, (B, C, H, W) in [0, 1], for codes (B, D)."""
         self.refuse_temperature(temperature)
+        z, y = self.checked_codes(z, y)
         return self.likelihood(z, y).mean
 
     def reconstruction_errors(self, trace: Trace) -> dict[str, Tensor]:
@@ -239,6 +270,7 @@ class LatentVariableModel(Autoencoder, JointModel):
         if isinstance(y, (int, float)):
             raise UserError(f"y are labels, (B,), got {y}; the number of samples has a name: log_prob(x, samples={y})")
         require(1, samples=samples, chunk=chunk)
+        x, y = self.checked(x, y)
         step = max(1, chunk // max(1, len(x)))
         total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # B; on the CPU: not all devices have float64
         trace = None

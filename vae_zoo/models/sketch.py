@@ -1,11 +1,13 @@
 """What models of sketches share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from vae_zoo import rendering
 from vae_zoo.models.base import GenerativeModel
+from vae_zoo.strokes import check_sketches, check_strokes
 
 
 class SketchModel(GenerativeModel):
@@ -14,6 +16,12 @@ class SketchModel(GenerativeModel):
     pixels = False
     has_temperature = True
     tiny = {"shape": (20, 5), "decoder_width": 8, "mixtures": 3}
+
+    def check(self, x: Any, values: bool = True) -> None:
+        """Refuse what is no batch of sketches (B, T, 5), each of which ends."""
+        check_sketches(x)
+        if values:
+            check_strokes(x)
 
     def pictures(self, x: Tensor) -> Tensor:
         """Render sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""

@@ -57,6 +57,7 @@ class SketchDecoder(SketchModel, JointModel, WithoutCodes):
 
     def evaluate(self, x: Tensor, y: Tensor | None = None) -> Evaluated:
         """Measure sketches (B, T, 5)."""
+        x, y = self.checked(x, y)
         nll = -self._log_prob(x)
         return Evaluated(figures={"loss": nll / self.longest, "nll": nll}, trace=None)
 
@@ -71,6 +72,8 @@ class SketchDecoder(SketchModel, JointModel, WithoutCodes):
     @inference
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 1) -> Tensor:
         """Return log p(x) in nats, (B,), of sketches (B, T, 5); it is exact, and needs no samples."""
+        x, y = self.checked(x, y)
+        require(1, samples=samples)
         return self._log_prob(x)
 
     @inference

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from vae_zoo.distributions import GaussianPosterior, PriorFactory, StandardNormal
-from vae_zoo.errors import require, require_positive, require_share
+from vae_zoo.errors import require, require_not_negative, require_positive, require_share
 from vae_zoo.models.base import inference
 from vae_zoo.models.latent import LatentVariableModel
 from vae_zoo.models.sketch import SketchModel
@@ -70,7 +70,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
         self.save_hyperparameters()
         self.longest = longest(shape)
         require(1, latent=latent, samples=samples)
-        require(0, kl_weight=kl_weight, kl_min=kl_min)
+        require_not_negative(kl_weight=kl_weight, kl_min=kl_min)
         require_share(recurrent_dropout=recurrent_dropout, eta_min=eta_min, annealing=annealing)
         require_positive(lr=lr)
         self.posterior = GaussianPosterior(StrokeEncoder(2 * latent, encoder_width, recurrent_dropout))
@@ -97,4 +97,5 @@ class SketchRNN(SketchModel, LatentVariableModel):
 
         At 0, the default, it takes what is likeliest, point by point.
         """
+        z, y = self.checked_codes(z, y)
         return self.likelihood.sample(z, 0.0 if temperature is None else temperature)

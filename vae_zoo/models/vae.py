@@ -1,7 +1,7 @@
 """The variational autoencoder (Kingma & Welling 2014)."""
 
 from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, PriorFactory, StandardNormal
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import require, require_not_negative, require_positive
 from vae_zoo.models.latent import EvidenceModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
@@ -54,7 +54,8 @@ class VAE(EvidenceModel):
         super().__init__()
         self.save_hyperparameters()
         require(1, latent=latent, samples=samples)
-        require(0, beta=beta, free_bits=free_bits, warmup=warmup)
+        require(0, warmup=warmup)
+        require_not_negative(beta=beta, free_bits=free_bits)
         require_positive(lr=lr)
         self.posterior = GaussianPosterior(encoder(shape, 2 * latent))
         self.prior = prior(latent, shape, self.posterior)
