@@ -62,10 +62,22 @@ from tests.conftest import CONFIG, call, config_that, only_run, options, vae_zoo
         (["--model.encoder", "MLPDecoder"], 1, "shape must be .* got 128; is an encoder in a decoder's place"),
         (["--trainer.callbacks", "LabelGrid"], 1, "LabelGrid needs a model that takes labels, such as CVAE, got VAE"),
         (["--model.free_bits", "-1"], 1, "free_bits must be at least 0, got -1"),
+        (["--model.lr", ".nan"], 1, "lr must be a finite number, got nan"),
+        (["--model.beta", ".inf"], 1, "beta must be a finite number, got inf"),
+        (["--model.latent", "1000000000000"], 1, "there is not enough memory for a model or data of this size"),
+        (["--model.encoder.depth", "1000000000000"], 1, "32 x 32 cannot be halved 1000000000000 times"),
+        (["--seed_everything", "4294967296"], 1, "seed_everything must be below 2.32, got 4294967296"),
+        (["--trainer.accumulate_grad_batches", "9" * 30], 2, "accumulate_grad_batches, line 1: .* too large a number"),
+        (["--trainer", "twice.yaml"], 2, "line 2: there is a second max_epochs; keep one of them"),
+        (["--trainer.callbacks", "{a: &a [*a]}"], 2, "--trainer.callbacks, line 1: a.0 holds itself"),
+        (["--model.init_args", "[1]"], 2, "the settings are not understood: .list. object"),
+        (["--model.lr_scheduler", "2"], 2, "model.lr_scheduler: 2 cannot be used there|there is no '2'"),
+        (["--trainer.max_epochs", "[1]"], 2, "trainer.max_epochs: .* whole number"),
     ],
 )
 def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "twice.yaml").write_text("max_epochs: 1\nmax_epochs: 2")
     given = ["fit", "--config", CONFIG, *options(data__root=shapes), *change]
     assert call(*given) == status
     said = capsys.readouterr().err
@@ -86,6 +98,8 @@ def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path,
         ("model:", "model: [", "bad.yaml is not a configuration file"),
         (None, "", "bad.yaml is not a configuration file: it holds no settings"),
         ("init_args:", "initargs:", "did you mean 'model.init_args'?"),
+        ("compile: false", "model: AE", "line 87: there is a second model; keep one of them"),
+        ("warmup: 0", "5: 0", "model.init_args.5 is a key that is no text; quote it"),
     ],
 )
 def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, capsys):

@@ -66,3 +66,47 @@ def test_files_that_are_no_settings(content, message, tmp_path):
 def test_the_nearest_name():
     assert nearest("sed", ["seeds", "out"]) == "; did you mean 'seeds'?"
     assert nearest("xyz", (name for name in ("seeds", "out"))) == "; there are out, seeds"
+
+
+GROWING = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (GROWING, "more than 100000 values once its anchors are expanded"),
+        ("a: &a [1, *a]", "line 1: a.1 holds itself"),
+        ("a: &a {b: {c: *a}}", "line 1: a.b.c holds itself"),
+        ("[" * 2000, "nested too deeply"),
+        ("model: VAE\ndata: x\nmodel: AE", "line 3: there is a second model; keep one of them"),
+        ("model: {init_args: {lr: 1, lr: 2}}", "there is a second model.init_args.lr"),
+        ("model: {5: 1}", "model.5 is a key that is no text; quote it"),
+        ("null: 1", "null is a key that is no text"),
+        ("[a]: 1", "a key that is no text"),
+        ("model: {class_path: 5}", "line 1: model.class_path must be the name of a class"),
+        ("model: {class_path: [VAE]}", "model.class_path must be the name of a class"),
+        ("model: {class_path: VAE, init_args: [1]}", "model.init_args must be a mapping"),
+        ("trainer: null", "trainer has no value; leave it out"),
+        ("trainer: [1]", "trainer must have settings below it, got .1."),
+        ("images:", "images has no value; leave it out"),
+        ("model: 5", "model must have settings below it, got 5"),
+        ("a: 2024-13-45", "month must be in 1..12"),
+        (f"a: {10**400}", "line 1: a 10+... is too large a number"),
+    ],
+)
+def test_settings_that_do_not_mean_what_they_say(content, message, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message) as refused:
+        read(path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_anchors_merged_keys_and_mappings_of_numbers_are_settings(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\ntrainer: {k: {init_args: {s: {0: 1, 4: 2}}}}")
+    found = read(path)
+    assert found["b"] == {"x": 1, "y": 3} and found["c"] == [{"x": 1, "y": 2}] * 2
+    assert found["trainer"]["k"]["init_args"]["s"] == {0: 1, 4: 2}

@@ -281,6 +281,8 @@ def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
     """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
     check_shape(shape)
     require(1, width=width, depth=depth)
+    if depth > 31:  # a number whose 2 to the power of it takes no time
+        raise UserError(f"image size {shape[1]} x {shape[2]} cannot be halved {depth} times; set a smaller depth")
     step = 1 << depth
     if any(side < step or side % step for side in shape[1:]):
         low = [max(side // step, 1) * step for side in shape[1:]]

@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -23,7 +24,21 @@ IMMATERIAL = {
     *("data.cache_dir", "data.workers", "data.resident"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
 }
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a string"}
+SECTIONS = {"model", "data", "trainer", "images", "evaluation"}  # of a yaml, each a mapping
+LARGEST = 100_000  # values in a yaml, an anchor's counted wherever it is used
+DIGITS = 19  # of a whole number: more do not fit 64 bits
+CLASS = (  # how a yaml writes a class
+    ("class_path", yaml.ScalarNode, "the name of a class"),
+    ("init_args", yaml.MappingNode, "a mapping of the class's arguments; leave it out if there are none"),
+)
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a string",
+    "list": "a list",
+    "dict": "a mapping",
+}
 
 
 def read(path: Path) -> Config:
@@ -33,16 +48,98 @@ def read(path: Path) -> Config:
         UserError: if there is no such file, or it holds no settings.
     """
     try:
-        config = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        check(text, str(path))
+        config = yaml.safe_load(text)
     except FileNotFoundError:
         raise UserError(f"there is no configuration file {path}") from None
     except OSError as error:
         raise UserError(f"the configuration file {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:  # such as a date without a day, or bytes that are no text
         raise UserError(f"{path} is not a configuration file: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a configuration file: it holds no settings")
+    for section in SECTIONS & config.keys():
+        value = config[section]
+        if section in ("model", "data") and (value is None or isinstance(value, str)):  # as --print_config writes them
+            continue
+        if value is None:
+            raise UserError(f"{path}: {section} has no value; leave it out")
+        if not isinstance(value, dict):
+            raise UserError(f"{path}: {section} must have settings below it, got {value!r}")
     return config
+
+
+def check(text: str, where: str = "the yaml") -> None:
+    """Refuse a yaml that does not mean what it says, or is larger than it looks.
+
+    Args:
+        text: the yaml.
+        where: it stands, for the error.
+
+    Raises:
+        UserError: if a key is given twice or is no text, a class is no class, or the whole, its anchors expanded, is
+            too large or has no end.
+        yaml.YAMLError: if it is no yaml.
+    """
+    try:
+        _check(yaml.compose(text, Loader=yaml.SafeLoader), where, (), {})
+    except RecursionError:
+        raise UserError(f"{where} is nested too deeply") from None
+
+
+def _check(node: yaml.Node | None, where: str, path: tuple[str, ...], sizes: dict[int, int]) -> int:
+    """Refuse what is wrong with a tree, and return how many nodes it has; an anchor's count at each of its uses.
+
+    Args:
+        node: its root.
+        where: it stands, for the error.
+        path: of keys to it.
+        sizes: by the id of each node that was seen, that number; 0 of those above.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        if node and node.tag.endswith(":int") and len(node.value) > DIGITS:
+            raise UserError(f"{_line(where, node)}: {'.'.join(path)} {node.value[:DIGITS]}... is too large a number")
+        return 1
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise UserError(f"{_line(where, node)}: {'.'.join(path)} holds itself")
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    if isinstance(node, yaml.MappingNode):
+        named = _check_keys(node, where, path)
+        size = 1 + sum(_check(value, where, (*path, name), sizes) + 1 for name, value in named)
+    else:
+        size = 1 + sum(_check(item, where, (*path, str(i)), sizes) for i, item in enumerate(node.value))
+    if size > LARGEST:
+        raise UserError(f"{where} has more than {LARGEST} values once its anchors are expanded")
+    sizes[id(node)] = size
+    return size
+
+
+def _check_keys(node: yaml.MappingNode, where: str, path: tuple[str, ...]) -> list[tuple[str, yaml.Node]]:
+    """Return what stands in a mapping by its keys, each of them a text, and once; a class has a name, and arguments."""
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+        # An argument may be a mapping of numbers, such as epochs to values.
+        texts = ("str", "merge", "value", *(["int"] if "init_args" in path[:-1] else []))
+        if key.tag.rpartition(":")[2] not in texts:
+            raise UserError(f"{_line(where, key)}: {'.'.join([*path, str(name)])} is a key that is no text; quote it")
+        if name in found:
+            raise UserError(f"{_line(where, key)}: there is a second {'.'.join([*path, str(name)])}; keep one of them")
+        found[name] = value
+    for name, kind, meant in CLASS:
+        value = found.get(name)
+        if value is not None and not (isinstance(value, kind) and value.tag.endswith((":str", ":map"))):
+            raise UserError(f"{_line(where, value)}: {'.'.join([*path, name])} must be {meant}")
+    return [*found.items()]
+
+
+def _line(where: str, node: yaml.Node) -> str:
+    return f"{where}, line {node.start_mark.line + 1}"
 
 
 def parameters_of(made: Callable[..., Any]) -> list[Any]:
@@ -114,7 +211,7 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
         scalars: the other keys.
     """
     try:
-        sources = list(_given(arguments))
+        sources = list(given(arguments))
     except UserError as error:
         return str(error)
     chosen = dict(sections)
@@ -129,19 +226,21 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
                 problems = iter([] if key in scalars else [_unknown(key, {*sections, *scalars})])
             for problem in problems:
                 return problem if source.startswith("--") else f"{source}: {problem}"
-    wrong = re.search(
-        r'Parser key "([\w.]+)": Expected a <class \'(\w+)\'>. Got value: (\S+)', " ".join(message.split())
-    )
-    if wrong:
-        key, kind, value = wrong.groups()
-        typed = (argument.split("=")[0].removeprefix("--") for argument in arguments)
-        key = next((name for name in typed if f".{name}".endswith(f".{key}")), key)
-        return f"{key}: {value} is not {KINDS.get(kind, kind)}"
+    *_, key, wrong = keys = ["", "", *re.split(r'Parser key "([\w.]+)":', " ".join(message.split()))]
+    typed = (argument.split("=")[0].removeprefix("--") for argument in arguments)
+    key = next((name for name in typed if f".{name}".endswith(f".{key}")), ".".join(keys[3::2]))
+    kinds = [KINDS[kind] for kind in re.findall(r"Expected a <class '(\w+)'>", wrong) if kind in KINDS]
+    kinds += [f"one of {names}" for names in re.findall(r"Expected a typing.Literal\[(.*?)\]", wrong)]
+    value = re.search(r"Got value: (.{1,40}?)(?= - | Subclass |$)", wrong)
+    if key and kinds:
+        return f"{key}: {f'{value[1]} is not' if value else 'it must be'} {' or '.join(dict.fromkeys(kinds))}"
     inner = re.search(
         r"Problem with given class_path '[\w.]+':(.*?)(- Expected a <class 'NoneType'>|\Z)", message, re.S
     )
+    if key and not inner:
+        return f"{key}: {value[1] if value else 'what is given'} cannot be used there; vae-zoo fit --help tells more"
     text = re.sub(r"(Subtypes|Given value|Given value type): .*", "", inner[1] if inner else message)
-    return " ".join(text.split())[:500]
+    return f"the settings are not understood: {' '.join(text.split())[:500]}"
 
 
 def join_numbers(words: Iterable[str]) -> Iterator[str]:
@@ -158,14 +257,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
 
 
-def _given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
-    """Each configuration file and each option, as (where it stands, nested dict)."""
+def given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
+    """Yield each configuration file and each option of a command line, as (where it stands, nested dict).
+
+    Raises:
+        UserError: if one is no yaml that can be used, see `check`.
+    """
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
         value = value if equals else following
         if name in ("--config", "-c") and value:
             yield value, read(Path(value))
         elif name.startswith("--"):
+            with suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
+                is_file = value.endswith((".yaml", ".yml", ".json")) and Path(value).is_file()
+                check(*((Path(value).read_text(), value) if is_file else (value, name)))
             nested: Any = value
             for key in reversed(name[2:].split(".")):
                 nested = {key: nested}
@@ -190,7 +296,8 @@ def _problems(path: str, value: Any, base: type, default: type) -> Iterator[str]
     if not isinstance(value, dict):
         return
     parameters = {parameter.name: parameter for parameter in parameters_of(class_)}
-    for key, below in (value.get("init_args") or value).items():
+    given = value.get("init_args") or value
+    for key, below in given.items() if isinstance(given, dict) else ():
         if key not in {*parameters, "class_path", "init_args"}:
             yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in {*parameters, "init_args"}})
         elif key in parameters and (made := _made_by(parameters[key].annotation)):

@@ -5,6 +5,7 @@ import glob
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -118,6 +119,8 @@ class ZooCLI(LightningCLI):
             self.config = config = options.parse(parser, words)
         if config.seed_everything is not True:
             require(0, seed_everything=config.seed_everything)
+            if config.seed_everything >= 2**32:
+                raise UserError(f"seed_everything must be below 2^32, got {config.seed_everything}")
         given = config.ckpt_path or (None if self.command == "fit" else "last")
         self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
         where = _pattern(self.run_dir) if self.run_dir else RUNS / self._name / "*"
@@ -148,15 +151,18 @@ class ZooCLI(LightningCLI):
         """Instantiate data, model and trainer.
 
         Raises:
-            UserError: which jsonargparse wraps in a page of types.
+            UserError: which jsonargparse wraps in a page of types; or that says what a class made of its arguments.
         """
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            cause: BaseException | None = error
-            while cause and not isinstance(cause, UserError | ModuleNotFoundError):
-                cause = cause.__cause__ or cause.__context__
-            raise cause or error from None
+        except Exception as error:  # given just any arguments, classes and jsonargparse itself raise anything
+            causes: list[BaseException] = [error]
+            while cause := causes[-1].__cause__ or causes[-1].__context__:
+                causes.append(cause)
+            for cause in causes:
+                if isinstance(cause, UserError | ModuleNotFoundError):
+                    raise cause from None
+            raise UserError(_told(causes[-1])) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Add the loggers and callbacks that a run always has."""
@@ -268,6 +274,15 @@ def short(path: Path) -> str:
 def listed(value: Any) -> list[Any]:
     """Return one, several or no values as a new list."""
     return [] if value is None else [*value] if isinstance(value, list | tuple) else [value]
+
+
+def _told(error: BaseException) -> str:
+    """Say in a line what went wrong, and where."""
+    text = " ".join(str(error).split())[:300]
+    if "allocate memory" in text or isinstance(error, MemoryError):
+        return f"there is not enough memory for a model or data of this size; {text}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({frame.filename}, line {frame.lineno})"
 
 
 def _pattern(folder: Path | str) -> Path:

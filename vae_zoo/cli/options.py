@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace
+from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace, get_loader, set_loader
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -23,8 +23,9 @@ from vae_zoo.cli import COMMANDS, UsageError
 from vae_zoo.cli.shipped import find_configs, shipped
 from vae_zoo.cli.trained import ALLOW_NONFINITE, TRUST
 from vae_zoo.data.module import DataModule, Facts
+from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
-from vae_zoo.settings import explain, join_numbers
+from vae_zoo.settings import check, explain, given, join_numbers
 
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
 SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CALLBACKS, "trainer": Trainer}
@@ -64,6 +65,16 @@ EXAMPLES = {"fit": "--config vae --data.root ~/coco --model.latent 128 --trainer
 
 class ParseError(Exception):
     """What jsonargparse did not understand, in its own words."""
+
+
+def load_yaml(text: str) -> Any:
+    """Load a yaml as jsonargparse does, once it is checked: all that the command is given, by files or by options."""
+    check(text)
+    return _load_yaml(text)
+
+
+_load_yaml = get_loader("yaml")
+set_loader("yaml", load_yaml, (yaml.YAMLError,))
 
 
 class Parser(LightningArgumentParser):
@@ -151,8 +162,12 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """
     words = list(join_numbers(find_configs(arguments)))
     try:
+        list(given(words))
+    except UserError as error:
+        raise UsageError(str(error)) from None
+    try:
         return parser.parse_args(words)
-    except (ParseError, ValueError, TypeError) as error:
+    except Exception as error:  # to a tree that it does not expect jsonargparse can say anything
         message = " ".join(str(error).split())
         missing = re.search(r'(?:key "([\w.]+)":.*)?arguments are required: ([\w, ]+?)(?= -|$)', message)
         if missing:

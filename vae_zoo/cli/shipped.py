@@ -31,14 +31,12 @@ def find_config(given: str | Path) -> Path:
 
 
 def find_configs(arguments: Sequence[str]) -> Iterator[str]:
-    """Yield the words of a command line, with a path for what each ``--config`` gives."""
+    """Yield the words of a command line, with a path for what each ``--config`` gives, as ``--config=PATH``."""
     words = iter(arguments)
     for word in words:
         name, equals, value = word.partition("=")
-        if name not in ("--config", "-c"):
-            yield word
-        elif equals:
-            yield f"{name}={find_config(value)}"
-        else:
-            yield word
-            yield from (str(find_config(value)) for value in [next(words, None)] if value is not None)
+        if word.startswith("-c"):  # of one letter, whose value may follow at once
+            name, equals, value = "--config", word[2:], word[2:].removeprefix("=")
+        if name == "--config" and (equals or (value := next(words, ""))):
+            word = f"--config={find_config(value)}"
+        yield word
