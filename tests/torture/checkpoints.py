@@ -126,12 +126,14 @@ def resaved(value: float, command: str, name: str) -> Case:
 
             model = vae_zoo.load(checkpoint)
             with torch.no_grad():
-                next(model.parameters()).view(-1)[0] = value
+                parameter = next(model.parameters())
+                parameter[(0,) * parameter.ndim] = value
             trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, plugins=[WholeCheckpoints()])
             trainer.strategy.connect(model)
             trainer.save_checkpoint(checkpoint)
 
-        expect(place.call(save, expected=True).status == 0, "could not be saved")
+        made = place.call(save, expected=True)
+        assert made.status == 0, made.said
         done = place.zoo(command, "--ckpt_path", checkpoint)
         expect(done.status, f"{command} took weights that are {value}")
 

@@ -32,11 +32,11 @@ def dice(category: str, number: int) -> random.Random:
     return random.Random(f"{SEED}/{category}/{number}")
 
 
-def examples(strategy: strategies.SearchStrategy[T], count: int) -> list[T]:
-    """Examples of a strategy, the same for the same seed and count."""
+def examples(strategy: strategies.SearchStrategy[T], count: int, salt: str = "") -> list[T]:
+    """Examples of a strategy, the same for the same seed, count and salt."""
     found: list[T] = []
 
-    @seed(SEED)
+    @seed(f"{SEED}/{salt}")
     @settings(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )

@@ -122,7 +122,7 @@ class Place:
 
     def harm(self) -> str | None:
         """What was changed, removed or written where it should not be."""
-        after = _files(self.base)
+        after = _files(self.base) if self._before else {}
         for name, before in self._before.items():
             if after.get(name) != before and not any(fnmatch(name, own) for own in self.own):
                 return f"{name} was {'changed' if name in after else 'removed'}"

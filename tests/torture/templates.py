@@ -71,9 +71,14 @@ def makers() -> dict[str, Callable[[Place], None]]:
 
     def run(name: str) -> Callable[[Place], None]:
         def make(place: Place) -> None:
-            for done in (fit(place, name), place.zoo("test", "--run_dir", "run")):
+            from tests.torture.kills import recorder
+
+            template("writes").mkdir(exist_ok=True)
+            trains = fit(place, name, kill=recorder(place, template(f"writes/{name}")))
+            for done in (trains, place.zoo("test", "--run_dir", "run")):
                 assert done.status == 0, f"{name}: {done.said}"
             shutil.copytree(place.work / "run", template(f"runs/{name}"))
+            place.own = ("work/run/*",)
 
         return make
 
