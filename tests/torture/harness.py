@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -250,6 +251,8 @@ def _hasten(clock: float) -> None:
     time.monotonic = lambda: began + (monotonic() - began) * clock
     time.perf_counter = time.monotonic
     time.sleep = lambda seconds: sleep(seconds / clock)
+    patience = socket.socket.settimeout
+    socket.socket.settimeout = lambda self, seconds: patience(self, seconds and seconds / clock)
 
 
 def _address_space() -> int:

@@ -186,12 +186,18 @@ def comparing(what: str, act_: Callable[[Place, Callable[..., Any]], object]) ->
     return Case(f"a comparison {what}", act)
 
 
-def _killed_compare(number: int) -> Callable[[Place, Callable[..., Any]], None]:
-    def act(place: Place, compare: Callable[..., Any]) -> None:
-        def later() -> None:
-            signal.setitimer(signal.ITIMER_REAL, dice("compare", number).uniform(0.5, 12))
+def _killed_compare(at: str | float) -> Callable[[Place, Callable[..., Any]], None]:
+    """Killed with its trainings, after so many seconds, or before the first write of a file of this name."""
 
-        compare(expected=True, kill=later)
+    def act(place: Place, compare: Callable[..., Any]) -> None:
+        def then(number: int, kind: str) -> None:
+            if str(at) in kind:
+                os.killpg(0, signal.SIGKILL)
+
+        def arm() -> None:
+            watch(place.base, then) if isinstance(at, str) else signal.setitimer(signal.ITIMER_REAL, at)
+
+        compare(expected=True, kill=arm)
         done = compare()
         if done.status:
             raise Lost(f"it cannot go on: {done.said.strip()[-300:]}")
@@ -216,6 +222,7 @@ def cases(count: int) -> list[Case]:
     """Each model's instants, then other commands."""
     found = [training(name, number) for number in range(INSTANTS) for name in MODELS]
     found += [comparing("in a folder with files of the user's", _files_of_others)]
-    found += [comparing("that is killed", _killed_compare(number)) for number in range(3)]
+    moments = ["last.ckpt", "best.ckpt", "results.json", "config.yaml", dice("compare", 0).uniform(1, 15)]
+    found += [comparing(f"that is killed at {moment}", _killed_compare(moment)) for moment in moments]
     rest = [testing(number) for number in range(0, 8, 2)] + [making(kind, n) for n in (0, 1, 3, 6) for kind in ("shapes", "sketches")]
     return (found + rest)[:count]
