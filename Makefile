@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo check test lowest lint docs benchmark clean
+.PHONY: demo check test lowest torture lint docs benchmark clean
 
 # Draw a COCO-format data set and compare the four models on it: about three minutes on two cores.
 demo: .venv/ready data/demo
@@ -26,6 +26,10 @@ test: .venv/ready
 # The tests of what is not trusted, with the lowest versions that pyproject.toml allows, in an environment of their own.
 lowest: .venv-lowest/ready
 	.venv-lowest/bin/pytest --numprocesses auto tests/test_trust.py tests/test_checkpoints.py
+
+# Thousands of damaged files, mistaken calls and killed commands, and a table of what came of them: under 30 minutes.
+torture: .venv/ready
+	$(BIN)/python -m tests.torture
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 1 where any outcome is a fault, or a case was left out for want of time.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--only", nargs="+", metavar="CATEGORY[:NUMBER]", help="these alone")
+    parser.add_argument("--only", nargs="+", metavar="CATEGORY[:NUMBER]", help="these alone, and what they said")
     parser.add_argument("--every", type=int, default=1, help="of each category every n-th case alone, for a sample")
     parser.add_argument("--against", type=Path, help="a folder with another checkout of vae_zoo, to try that one")
     parser.add_argument("--seed", type=int, default=0, help="of all that is generated (default %(default)s)")
@@ -81,7 +81,9 @@ def report(made: Sequence[Made]) -> str:
     totals = [sum(int(row[i]) for row in rows[1:]) for i in range(1, len(rows[0]))]
     rows.append(("all", *map(str, totals)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     for case in sorted(made):
         if case.verdict.outcome in (*FAULTS, "not made"):
@@ -99,15 +101,20 @@ def _run(options: argparse.Namespace, folder: Path, end: float) -> tuple[list[Ma
     from tests.torture import harness, templates
 
     global _cases, _folder
-    wanted = {word.partition(":")[0]: word.partition(":")[2] for word in options.only or COUNTS}
-    modules = {name: importlib.import_module(f"tests.torture.{name}") for name in COUNTS if name in wanted and Path(__file__).with_name(name+".py").exists()}
+    wanted: dict[str, list[int]] = {}
+    for word in options.only or COUNTS:
+        name, _, number = word.partition(":")
+        wanted.setdefault(name, []).extend([int(number)] if number else [])
+    modules = {
+        name: importlib.import_module(f"tests.torture.{name}")
+        for name in COUNTS
+        if name in wanted and Path(__file__).with_name(name + ".py").exists()
+    }
     _cases = {name: module.cases(COUNTS[name]) for name, module in modules.items()}
     _cases["templates"] = [harness.Case(name, make) for name, make in templates.makers().items()]
     _folder = folder
     asked = [
-        (name, number)
-        for name in modules
-        for number in ([int(wanted[name])] if wanted[name] else range(0, len(_cases[name]), options.every))
+        (name, number) for name in modules for number in (wanted[name] or range(0, len(_cases[name]), options.every))
     ]
     made: list[Made] = []
     with ProcessPoolExecutor(options.jobs, multiprocessing.get_context("fork")) as pool:
@@ -118,8 +125,11 @@ def _run(options: argparse.Namespace, folder: Path, end: float) -> tuple[list[Ma
             if case := future.result():
                 made.append(case)
                 if options.only:
-                    print(f"{case.category}:{case.number} {case.name}: {case.verdict.outcome}, "
-                          f"{case.verdict.seconds:.1f} s: {case.verdict.reason}", flush=True)
+                    print(
+                        f"{case.category}:{case.number} {case.name}: {case.verdict.outcome}, "
+                        f"{case.verdict.seconds:.1f} s: {case.verdict.reason}",
+                        flush=True,
+                    )
     return made, len(asked) - len(made)
 
 

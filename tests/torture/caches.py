@@ -184,18 +184,33 @@ def cases(count: int) -> list[Case]:
         used_again("fewer rows", other_array(lambda array: array[:-9].copy())),
         used_again("more rows", other_array(lambda array: np.concatenate([array, array]))),
         used_again("rows in another order", other_array(lambda array: array[::-1].copy())),
-        used_again("one byte that is another", other_array(lambda array: np.where(np.arange(array.size).reshape(array.shape) == 999, 255 - array, array))),
-        used_again("the last byte is another", other_array(lambda array: np.where(np.arange(array.size).reshape(array.shape) == array.size - 1, 255 - array, array))),
+        used_again(
+            "one byte that is another",
+            other_array(lambda array: np.where(np.arange(array.size).reshape(array.shape) == 999, 255 - array, array)),
+        ),
+        used_again(
+            "the last byte is another",
+            other_array(
+                lambda array: np.where(np.arange(array.size).reshape(array.shape) == array.size - 1, 255 - array, array)
+            ),
+        ),
         used_again("another memory order", other_array(np.asfortranarray)),
         used_again("a picture replaced with equal size and time", replaced),
         used_again("a pickle in the array's place", pickled),
-        *(used_again(f"{kind} in each place", in_the_place(kind)) for kind in ("nothing", "a folder", "a link to a file of the user's", "a pickle")),
+        *(
+            used_again(f"{kind} in each place", in_the_place(kind))
+            for kind in ("nothing", "a folder", "a link to a file of the user's", "a pickle")
+        ),
         *(used_again(f"no {ending}", one_gone(ending)) for ending in (".npy", ".json")),
         *(no_room(size, disk) for disk in (True, False) for size in (4096, 8192, 16_384, 40_960)),
         odd_place("a file", lambda path: path.write_text("x")),
         odd_place("a link to nowhere", lambda path: path.symlink_to("/nonexistent/x")),
         odd_place("a link to itself", lambda path: path.symlink_to(path)),
-        odd_place("a folder with the remains of a killed process", lambda path: (path / "building-x").mkdir(parents=True)),
+        odd_place(
+            "a folder with the remains of a killed process", lambda path: (path / "building-x").mkdir(parents=True)
+        ),
     ]
-    found += [used_again("a picture altered after it was decoded", altered_picture(dice("altered", n))) for n in range(20)]
+    found += [
+        used_again("a picture altered after it was decoded", altered_picture(dice("altered", n))) for n in range(20)
+    ]
     return found + [damaged(number) for number in range(count - len(found))]

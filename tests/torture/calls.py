@@ -136,8 +136,12 @@ def given(name: str, method: str, form: str, shape: str, range_: str, label: str
         found = outputs(ask(model, method, x_, y_))
         numbers = form not in ("int64", "uint8", "bool")
         expect(range_ == "in range" or method == "pictures" or shape == "empty" or not numbers, f"accepted: {range_}")
-        expect(not model.labels or label not in ("too large", "negative", "with fractions", "one too many")
-               or method in ("pictures", "features"), f"labels accepted: {label}")
+        expect(
+            not model.labels
+            or label not in ("too large", "negative", "with fractions", "one too many")
+            or method in ("pictures", "features"),
+            f"labels accepted: {label}",
+        )
         if range_ == "in range" and shape == "as it should be" and label == "right":
             true = outputs(ask(model, method, x, right))
             if form in SAME | NEAR | {"uint8"}:
@@ -215,12 +219,27 @@ def cases(count: int) -> list[Case]:
         strategies.fixed_dictionaries({"name": names, "method": methods, **mostly | {"form": forms}}),
         strategies.fixed_dictionaries({"name": names, "method": methods, **mostly | {"shape": shapes}}),
         strategies.fixed_dictionaries({"name": names, "method": methods, **mostly | {"range_": ranges}}),
-        strategies.fixed_dictionaries({"name": pick(["cvae", *MODELS]), "method": methods, **mostly | {"label": labels}}),
-        strategies.fixed_dictionaries({"name": names, "method": methods, "form": forms, "shape": shapes, "range_": ranges, "label": labels}),
+        strategies.fixed_dictionaries(
+            {"name": pick(["cvae", *MODELS]), "method": methods, **mostly | {"label": labels}}
+        ),
+        strategies.fixed_dictionaries(
+            {"name": names, "method": methods, "form": forms, "shape": shapes, "range_": ranges, "label": labels}
+        ),
     )
     of_numbers = strategies.tuples(
         names,
-        pick(["sample n", "sample temperature", "sample_prior n", "log_prob samples", "interpolate steps", "log_prob chunk", "reconstruct temperature", "decode temperature"]),
+        pick(
+            [
+                "sample n",
+                "sample temperature",
+                "sample_prior n",
+                "log_prob samples",
+                "interpolate steps",
+                "log_prob chunk",
+                "reconstruct temperature",
+                "decode temperature",
+            ]
+        ),
         pick(NUMBERS),
     )
     of_codes = strategies.tuples(names, forms, shapes, pick([0.0, 3.0, math.nan, math.inf]))

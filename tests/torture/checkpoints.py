@@ -185,7 +185,9 @@ def odd(what: str, make: Callable[[Any], object]) -> Case:
 
 def cases(count: int) -> list[Case]:
     """Named ones, each key and hyper-parameter missing, then damages."""
-    found = [resaved(value, command, "vae") for value in (math.nan, math.inf) for command in ("test", "sample", "probe")]
+    found = [
+        resaved(value, command, "vae") for value in (math.nan, math.inf) for command in ("test", "sample", "probe")
+    ]
     found += [resaved(math.nan, "sample", name) for name in MODELS if name != "vae"]
     found += [
         odd("a folder", lambda path: path.mkdir()),
@@ -200,7 +202,10 @@ def cases(count: int) -> list[Case]:
         found += [edited(f"no {key}", "vae", drop(key), *command) for key in KEYS]
     for name in MODELS:
         which = dice("hyper_parameters", MODELS.index(name))
-        found += [edited(f"no hyper-parameter {key}", name, drop("hyper_parameters", key)) for key in which.sample(arguments(name), 4)]
+        found += [
+            edited(f"no hyper-parameter {key}", name, drop("hyper_parameters", key))
+            for key in which.sample(arguments(name), 4)
+        ]
     for what, change in FORMS.items():
         for name in ("vae", "dcgan"):
             found.append(edited(what, name, weights(change, dice(what, 0))))
@@ -214,6 +219,13 @@ def cases(count: int) -> list[Case]:
     for number in range(16):
         edit = no_numbers([math.nan, math.inf][number % 2], number % 3 == 0, dice("nan", number))
         command = ("test", "sample", "probe", "sample")[number % 4]
-        found.append(edited("weights that are no numbers", "vae" if command == "probe" else MODELS[number % len(MODELS)], edit, command, refused=True))
+        found.append(
+            edited(
+                "weights that are no numbers",
+                "vae" if command == "probe" else MODELS[number % len(MODELS)],
+                edit,
+                command,
+                refused=True,
+            )
+        )
     return found + [damaged(MODELS[n % len(MODELS)], n) for n in range(count - len(found))]
-

@@ -77,11 +77,20 @@ def payload(canary: Path, dice_: random.Random) -> Any:
 
 # Where a class may be named in a config.yaml; the last of each path is set.
 SECTIONS = [
-    *((("trainer", key)) for key in ("callbacks", "logger", "plugins", "strategy", "profiler", "accelerator", "max_epochs")),
+    *(
+        (("trainer", key))
+        for key in ("callbacks", "logger", "plugins", "strategy", "profiler", "accelerator", "max_epochs")
+    ),
     *((("evaluation", key)) for key in ("features", "metrics", "nll_samples")),
-    *((("model", "init_args", key)) for key in ("encoder", "decoder", "likelihood", "prior", "optimizer", "lr_scheduler", "lr")),
+    *(
+        (("model", "init_args", key))
+        for key in ("encoder", "decoder", "likelihood", "prior", "optimizer", "lr_scheduler", "lr")
+    ),
     *((("data", "init_args", key)) for key in ("augment", "root", "n_train")),
-    *(((key,)) for key in ("model", "data", "trainer", "images", "evaluation", "seed_everything", "compile", "ckpt_path", "x")),
+    *(
+        ((key,))
+        for key in ("model", "data", "trainer", "images", "evaluation", "seed_everything", "compile", "ckpt_path", "x")
+    ),
 ]
 COMMANDS = ("test", "validate", "predict", "probe", "sample", "reconstruct", "interpolate", "report")
 
@@ -132,7 +141,13 @@ class Runs:
 
 def bomb(place: Place, dice_: random.Random) -> Runs:
     touch = f"touch {place.canary}"
-    return dice_.choice([Runs(os.system, touch), Runs(eval, f"open({str(place.canary)!r}, 'w')"), Runs(exec, f"import os; os.system({touch!r})")])
+    return dice_.choice(
+        [
+            Runs(os.system, touch),
+            Runs(eval, f"open({str(place.canary)!r}, 'w')"),
+            Runs(exec, f"import os; os.system({touch!r})"),
+        ]
+    )
 
 
 def hyper_parameters(number: int) -> Case:
@@ -145,13 +160,19 @@ def hyper_parameters(number: int) -> Case:
         evil(place)
         given = content["hyper_parameters"]
         if (kind := dice_.randrange(4)) == 0:
-            given["_class_path"] = dice_.choice(["evilmod.E", "mynet.E", "evilmod.run", "os.system", "subprocess.Popen"])
+            given["_class_path"] = dice_.choice(
+                ["evilmod.E", "mynet.E", "evilmod.run", "os.system", "subprocess.Popen"]
+            )
         elif kind == 1:
-            given["_instantiator"] = dice_.choice(["evilmod.run", "os.system", "subprocess.call", "evilmod.E", "builtins.exec"])
+            given["_instantiator"] = dice_.choice(
+                ["evilmod.run", "os.system", "subprocess.call", "evilmod.E", "builtins.exec"]
+            )
             given["args"] = given["command"] = f"touch {place.canary}"
         else:
             path = dice_.choice([path for path in places(given) if not str(path[0]).startswith("_")])
-            content["hyper_parameters"] = changed(given, path, lambda node, key: node.__setitem__(key, payload(place.canary, dice_)))
+            content["hyper_parameters"] = changed(
+                given, path, lambda node, key: node.__setitem__(key, payload(place.canary, dice_))
+            )
         torch.save(content, checkpoint)
         os.chdir(place.work)  # where a notebook beside it would be
         place.load(lambda: vae_zoo.load(checkpoint))
@@ -192,15 +213,16 @@ def pickled_checkpoint(number: int) -> Case:
 def pickled_data(number: int) -> Case:
     """A file of data with a pickle that runs a command, for each data module that reads one."""
     dice_ = dice("pickled data", number)
-    cls = (data.Sketches, data.BinarizedMNIST, data.DynamicMNIST, data.FreyFaces)[number % 4]
+    cls = ("Sketches", "BinarizedMNIST", "DynamicMNIST", "FreyFaces")[number % 4]
 
     def act(place: Place) -> None:
+        getattr(data, cls)  # an older checkout may have none
         runs = np.empty(3, object)
         runs[:] = [bomb(place, dice_), np.ones((4, 3), np.int16), None]
-        names = {data.Sketches: ("train", "valid", "test"), data.BinarizedMNIST: ("train", "valid", "test")}.get(
+        names = {"Sketches": ("train", "valid", "test"), "BinarizedMNIST": ("train", "valid", "test")}.get(
             cls, ("train_images", "train_labels", "test_images", "test_labels")
         )
-        path = place.work / ("data.npy" if cls is data.FreyFaces else "data.npz")
+        path = place.work / ("data.npy" if cls == "FreyFaces" else "data.npz")
         kind, evil_name = dice_.randrange(3), dice_.choice(names)
         buffer = io.BytesIO()
         if kind == 0:
@@ -219,12 +241,12 @@ def pickled_data(number: int) -> Case:
                 file.writestr(f"{evil_name}.npy", buffer.getvalue())
 
         def use() -> None:
-            made: Any = cls(str(path))
+            made = getattr(data, cls)(str(path))
             made.setup()
 
         place.load(use)
 
-    return Case(f"{cls.__name__} of a pickle", act)
+    return Case(f"{cls} of a pickle", act)
 
 
 def cases(count: int) -> list[Case]:
@@ -234,11 +256,20 @@ def cases(count: int) -> list[Case]:
         return call("subprocess.Popen", args=f"touch {place.canary}", shell=True)
 
     mock = at(("evaluation", "features"), lambda place: call("unittest.mock.Mock", return_value=popen(place)))
-    lambda_ = at(("trainer", "callbacks"), lambda place: [call("lightning.pytorch.callbacks.LambdaCallback", setup=popen(place))])
-    linear = at(("evaluation", "features"), lambda place: call("torch.nn.Linear", in_features=1, out_features=1, device=popen(place)))
+    lambda_ = at(
+        ("trainer", "callbacks"), lambda place: [call("lightning.pytorch.callbacks.LambdaCallback", setup=call("unittest.mock.Mock", side_effect=popen(place)))]
+    )
+    linear = at(
+        ("evaluation", "features"),
+        lambda place: call("torch.nn.Linear", in_features=1, out_features=1, device=popen(place)),
+    )
     found = [
         found_config(what, edit, command)
-        for what, edit in (("a Mock that returns a Popen", mock), ("a LambdaCallback", lambda_), ("a Linear on a Popen", linear))
+        for what, edit in (
+            ("a Mock that returns a Popen", mock),
+            ("a LambdaCallback", lambda_),
+            ("a Linear on a Popen", linear),
+        )
         for command in ("test", "validate", "predict")
     ]
     found += [python_tag(tag) for tag in ("os.system", "subprocess.getoutput", "evilmod.run")]

@@ -59,7 +59,9 @@ def cases(count: int) -> list[Case]:
         for name in MODELS:
             rates = [key for key in config(name)["model"]["init_args"] if key.endswith("lr")]
             chosen = rates if number < 2 else dice(f"rates {name}", number).sample(rates, 1)
-            commands = [("test", "probe"), ("sample",), ("test",), ("validate", "reconstruct")][(number + len(found)) % 4]
+            commands = [("test", "probe"), ("sample",), ("test",), ("validate", "reconstruct")][
+                (number + len(found)) % 4
+            ]
             options = [word for key in chosen for word in (f"--model.{key}", rate)]
             found.append(diverging(name, *options, then=commands))
     found += [

@@ -22,7 +22,9 @@ ARCHIVE = "/annotations/annotations_trainval2017.zip"
 N = 5
 
 
-def archive(change: Callable[[dict[str, Any]], Any] = lambda content: None, member: str = "annotations/instances_train2017.json") -> bytes:
+def archive(
+    change: Callable[[dict[str, Any]], Any] = lambda content: None, member: str = "annotations/instances_train2017.json"
+) -> bytes:
     """The annotations as COCO has them, of twelve of the pictures."""
     content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
     content["images"] = content["images"][:12]
@@ -135,7 +137,9 @@ def right(place: Place) -> None:
     expect(len(content["images"]) == N, "not so many pictures")
     for image in content["images"]:
         there, here = template("shapes/images") / image["file_name"], folder / "images" / image["file_name"]
-        expect(here.is_file() and here.read_bytes() == there.read_bytes(), f"{here.name} is not the picture that there is")
+        expect(
+            here.is_file() and here.read_bytes() == there.read_bytes(), f"{here.name} is not the picture that there is"
+        )
 
 
 def from_server(what: str, which: str, often: int) -> Case:
@@ -225,7 +229,12 @@ def cases(count: int) -> list[Case]:
         expect("https://" in said and "http://" not in said, "the address of the server is no https")
 
     found = [Case("the address that is meant by default", help_)]
-    found += [from_server(what, which, often) for what in BEHAVIOURS for which in ("the archive", "pictures") for often in (99, 1)]
+    found += [
+        from_server(what, which, often)
+        for what in BEHAVIOURS
+        for which in ("the archive", "pictures")
+        for often in (99, 1)
+    ]
     found += [
         hostile("names that lead out", names("../../")),
         hostile("names that lead out far", linked),
@@ -244,7 +253,10 @@ def cases(count: int) -> list[Case]:
     ]
     number = 0
     while len(found) < count:
-        found += [left_before("a damaged picture", _damaged("images/*.*"), number), left_before("a damaged archive", _damaged("*.zip"), number)]
+        found += [
+            left_before("a damaged picture", _damaged("images/*.*"), number),
+            left_before("a damaged archive", _damaged("*.zip"), number),
+        ]
         found += [killed(number)]
         number += 1
     return found[:count]

@@ -24,10 +24,13 @@ def rows(n: int) -> np.ndarray:
 
 
 # What each data module reads: its arrays, and the name of the file.
-GOOD: dict[type, tuple[str, Callable[[], dict[str, np.ndarray]]]] = {
-    data.Sketches: ("sketches.npz", lambda: {"train": rows(20), "valid": rows(5), "test": rows(5)}),
-    data.BinarizedMNIST: ("digits.npz", lambda: {part: RANDOM.integers(0, 256, (9, 98), np.uint8) for part in ("train", "valid", "test")}),
-    data.DynamicMNIST: (
+GOOD: dict[str, tuple[str, Callable[[], dict[str, np.ndarray]]]] = {
+    "Sketches": ("sketches.npz", lambda: {"train": rows(20), "valid": rows(5), "test": rows(5)}),
+    "BinarizedMNIST": (
+        "digits.npz",
+        lambda: {part: RANDOM.integers(0, 256, (9, 98), np.uint8) for part in ("train", "valid", "test")},
+    ),
+    "DynamicMNIST": (
         "mnist.npz",
         lambda: {
             "train_images": RANDOM.integers(0, 256, (40, 28, 28), np.uint8),
@@ -36,7 +39,7 @@ GOOD: dict[type, tuple[str, Callable[[], dict[str, np.ndarray]]]] = {
             "test_labels": np.arange(20) % 10,
         },
     ),
-    data.FreyFaces: ("faces.npy", lambda: {"": RANDOM.integers(0, 256, (600, 28, 20), np.uint8)}),
+    "FreyFaces": ("faces.npy", lambda: {"": RANDOM.integers(0, 256, (600, 28, 20), np.uint8)}),
 }
 CHANGES: dict[str, Callable[[np.ndarray], Any]] = {
     "floats": lambda array: array.astype(np.float64) if array.dtype != object else np.full(3, 0.5),
@@ -55,14 +58,14 @@ CHANGES: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def write(cls: type, path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write(cls: str, path: Path, arrays: dict[str, np.ndarray]) -> None:
     np.save(path, arrays[""], allow_pickle=True) if "" in arrays else np.savez(path, **arrays)
 
 
-def use(cls: Any, path: Path) -> None:
+def use(cls: str, path: Path) -> None:
     """Read a file, and look at all that comes out."""
-    options = {"n_val": 10} if cls is data.DynamicMNIST else {}
-    made = cls(str(path), **options)
+    options = {"n_val": 10} if cls == "DynamicMNIST" else {}
+    made = getattr(data, cls)(str(path), **options)
     made.setup()
     for part in ("train", "val", "test"):
         for x, y in made.batches(part, 10):
@@ -71,11 +74,12 @@ def use(cls: Any, path: Path) -> None:
             expect((y >= 0).all() and (y < max(1, len(made.labels))).all(), "labels that are none")
 
 
-def changed(cls: type, which: str, what: str) -> Case:
+def changed(cls: str, which: str, what: str) -> Case:
     """A file one of whose arrays is another, or missing."""
 
     def act(place: Place) -> None:
         name, make = GOOD[cls]
+        getattr(data, cls)  # an older checkout may have none
         arrays = make()
         if what == "missing":
             arrays.pop(which) if which else arrays.update({"": np.zeros(3)})
@@ -84,20 +88,21 @@ def changed(cls: type, which: str, what: str) -> Case:
         write(cls, place.work / name, arrays)
         place.load(lambda: use(cls, place.work / name))
 
-    return Case(f"{cls.__name__}, {which or 'its array'} is {what}", act)
+    return Case(f"{cls}, {which or 'its array'} is {what}", act)
 
 
-def damaged(cls: type, number: int) -> Case:
+def damaged(cls: str, number: int) -> Case:
     """A file with a damage; where that is in an array's bytes, a zip's checksum tells."""
 
     def act(place: Place) -> None:
         name, make = GOOD[cls]
+        getattr(data, cls)
         path = place.work / name
         write(cls, path, make())
         damage_file(path, dice("files", number))
         place.load(lambda: use(cls, path))
 
-    return Case(f"a damaged file of {cls.__name__}", act)
+    return Case(f"a damaged file of {cls}", act)
 
 
 def ndjson(said: str, text: Callable[[str], bytes], trains: bool = False) -> Case:
@@ -106,7 +111,7 @@ def ndjson(said: str, text: Callable[[str], bytes], trains: bool = False) -> Cas
     def act(place: Place) -> None:
         path = place.work / "sketches.ndjson"
         path.write_bytes(text(template("sketches.ndjson").read_text()))
-        place.load(lambda: use(data.Sketches, path))
+        place.load(lambda: use("Sketches", path))
         if trains:
             fit(place, "sketch_rnn", "--data.path", path, "--trainer.max_epochs", 1)
 
@@ -126,16 +131,19 @@ def zipped(what: str, change: Callable[[Path], object]) -> Case:
 
     def act(place: Place) -> None:
         path = place.work / "sketches.npz"
-        write(data.Sketches, path, GOOD[data.Sketches][1]())
+        write("Sketches", path, GOOD["Sketches"][1]())
         change(path)
-        place.load(lambda: use(data.Sketches, path))
+        place.load(lambda: use("Sketches", path))
 
     return Case(f"npz: {what}", act)
 
 
 def _bomb(path: Path) -> None:
     """Members of zeros that unpack to hundreds of megabytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, file.open("train.npy", "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("train.npy", "w", force_zip64=True) as member,
+    ):
         member.write(b"\x93NUMPY\x01\x00")
         for _ in range(40):
             member.write(bytes(1 << 23))
@@ -155,7 +163,12 @@ def _twice(path: Path) -> None:
 
 def cases(count: int) -> list[Case]:
     """Arrays of any kind, then damages and generated lines."""
-    found = [changed(cls, which, what) for cls, (_, make) in GOOD.items() for which in list(make())[:2] for what in ("missing", *CHANGES)]
+    found = [
+        changed(cls, which, what)
+        for cls, (_, make) in GOOD.items()
+        for which in list(make())[:2]
+        for what in ("missing", *CHANGES)
+    ]
     found = dice("files", -1).sample(found, min(len(found), count // 3))
     found += [
         zipped("a bomb", _bomb),

@@ -22,8 +22,12 @@ JUNK = strategies.one_of(
     strategies.text(max_size=6),
     strategies.sampled_from(["a\0b", "../x", "/", "null", "nan", "1e3", "true", "{", "$x", "\ud83d\ude00", "x" * 5000]),
     strategies.lists(strategies.integers(-1, 3), max_size=3),
-    strategies.dictionaries(strategies.sampled_from(["class_path", "init_args", "x", "0"]), strategies.integers(), max_size=2),
-    strategies.sampled_from([[[[[]]]], {"": {"": {}}}, [None], {"class_path": 5}, {"init_args": [1]}, {"class_path": "x.Y"}]),
+    strategies.dictionaries(
+        strategies.sampled_from(["class_path", "init_args", "x", "0"]), strategies.integers(), max_size=2
+    ),
+    strategies.sampled_from(
+        [[[[[]]]], {"": {"": {}}}, [None], {"class_path": 5}, {"init_args": [1]}, {"class_path": "x.Y"}]
+    ),
 )
 
 
@@ -38,7 +42,11 @@ def examples(strategy: strategies.SearchStrategy[T], count: int, salt: str = "")
 
     @seed(f"{SEED}/{salt}")
     @settings(
-        max_examples=count, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
     def collect(example: T) -> None:

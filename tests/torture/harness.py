@@ -50,8 +50,10 @@ class Done(NamedTuple):
     def broken(self) -> bool:
         """Whether it ended in any other way than well or with a sentence."""
         said = self.said.replace("\n", " ")
-        return "Traceback (most recent call last)" in said or self.status not in (0, 1, 2, 130) or (
-            self.status > 0 and "vae-zoo" not in said
+        return (
+            "Traceback (most recent call last)" in said
+            or self.status not in (0, 1, 2, 130)
+            or (self.status > 0 and "vae-zoo" not in said)
         )
 
 

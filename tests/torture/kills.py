@@ -153,7 +153,10 @@ def making(kind: str, number: int) -> Case:
         place.own = ("work/made*",)
         place.zoo(*words)
         place.zoo(*words[:3], "other" if kind == "shapes" else "other.ndjson", *words[4:])
-        pairs = zip(*(sorted(p for p in place.work.rglob("*") if p.is_file() and f"/{n}" in str(p)) for n in ("made", "other")), strict=True)
+        pairs = zip(
+            *(sorted(p for p in place.work.rglob("*") if p.is_file() and f"/{n}" in str(p)) for n in ("made", "other")),
+            strict=True,
+        )
         expect(all(a.read_bytes() == b.read_bytes() for a, b in pairs), "another data set than in one go")
 
     return Case(f"data {kind}", act)
@@ -169,7 +172,12 @@ def comparing(what: str, act_: Callable[[Place, Callable[..., Any]], object]) ->
         from vae_zoo.compare import experiment
 
         words = ["compare", "--configs", "vae", "ae", "--likelihoods", "Gaussian", "--epochs", "2", "--out", "out"]
-        options = {"data.root": template("shapes"), "data.image_size": 16, "model.encoder.depth": 2, "model.decoder.depth": 2}
+        options = {
+            "data.root": template("shapes"),
+            "data.image_size": 16,
+            "model.encoder.depth": 2,
+            "model.decoder.depth": 2,
+        }
         options |= {name.replace("__", "."): value for name, value in SMALL.items()} | {"evaluation.nll_samples": 2}
         words += [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
@@ -209,7 +217,13 @@ def _killed_compare(at: str | float) -> Callable[[Place, Callable[..., Any]], No
 
 def _files_of_others(place: Place, compare: Callable[..., Any]) -> None:
     """Notes of the user's, where a comparison will make its folders."""
-    names = ["notes.txt", "Gaussian/mine.txt", "Gaussian/vae/mine.txt", "Gaussian/vae/seed_0/mine.txt", "Gaussian/ae/seed_0/sub/x.txt"]
+    names = [
+        "notes.txt",
+        "Gaussian/mine.txt",
+        "Gaussian/vae/mine.txt",
+        "Gaussian/vae/seed_0/mine.txt",
+        "Gaussian/ae/seed_0/sub/x.txt",
+    ]
     for name in names:
         path = place.work / "out" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,5 +238,7 @@ def cases(count: int) -> list[Case]:
     found += [comparing("in a folder with files of the user's", _files_of_others)]
     moments = ["last.ckpt", "best.ckpt", "results.json", "config.yaml", dice("compare", 0).uniform(1, 15)]
     found += [comparing(f"that is killed at {moment}", _killed_compare(moment)) for moment in moments]
-    rest = [testing(number) for number in range(0, 8, 2)] + [making(kind, n) for n in (0, 1, 3, 6) for kind in ("shapes", "sketches")]
+    rest = [testing(number) for number in range(0, 8, 2)] + [
+        making(kind, n) for n in (0, 1, 3, 6) for kind in ("shapes", "sketches")
+    ]
     return (found + rest)[:count]

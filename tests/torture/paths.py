@@ -23,15 +23,17 @@ SIZES = {"n_train": 6, "n_test": 3, "n_val": 1, "image_size": 16, "batch_size": 
 
 
 def data_set(place: Place) -> Path:
-    """A data set of twelve pictures in the work folder, and a picture outside."""
+    """A data set of twelve pictures in the work folder, and pictures of one colour outside."""
     root = place.work / "coco"
     shutil.copytree(template("shapes/images"), root / "images")
     content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
     content["images"] = content["images"][:12]
     (root / "annotations").mkdir()
     (root / "annotations" / "instances.json").write_text(json.dumps(content))
-    Image.new("RGB", (40, 40), SECRET).save(place.outside / "secret.png")
-    Image.new("RGB", (40, 40), SECRET).save(place.work / "secret.png")
+    for path in (place.outside / "secret.png", place.work / "secret.png"):
+        Image.new("RGB", (40, 40), SECRET).save(path)
+    for image in content["images"]:
+        shutil.copy(place.outside / "secret.png", place.outside / image["file_name"])
     return root
 
 
@@ -92,7 +94,15 @@ def in_zip(what: str, member: Callable[[Place], str], link: bool = False) -> Cas
                 info.external_attr = (stat.S_IFLNK | 0o777) << 16
             file.writestr(info, member(place) if link else (place.outside / "secret.png").read_bytes())
         place.load(lambda: unseen(archive))
-        place.zoo("reconstruct", "--ckpt_path", template("runs/vae/checkpoints/last.ckpt"), "--images", "data.zip", "--out", "x.png")
+        place.zoo(
+            "reconstruct",
+            "--ckpt_path",
+            template("runs/vae/checkpoints/last.ckpt"),
+            "--images",
+            "data.zip",
+            "--out",
+            "x.png",
+        )
 
     return Case(f"a zip with {what}", act)
 
@@ -124,7 +134,13 @@ def written(what: str, command: Callable[[Place], list[object]], refused: bool =
 
 
 def compare(place: Place, **changes: str) -> list[object]:
-    options = {"configs": "vae", "likelihoods": "Gaussian", "epochs": 1, "out": "made/here", "data.root": template("shapes")} | changes
+    options = {
+        "configs": "vae",
+        "likelihoods": "Gaussian",
+        "epochs": 1,
+        "out": "made/here",
+        "data.root": template("shapes"),
+    } | changes
     return ["compare", *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
@@ -195,11 +211,11 @@ def cases(count: int) -> list[Case]:
         (root / "images").symlink_to(place.outside / "images")
 
     found = [
-        named("..", lambda place, old: "../../../outside/secret.png"),
+        named("..", lambda place, old: f"../../../outside/{old}"),
         named(".. for one", lambda place, old: "../../../outside/secret.png", 1),
-        named("an absolute path", lambda place, old: str(place.outside / "secret.png")),
+        named("an absolute path", lambda place, old: str(place.outside / old)),
         named("an absolute path for one", lambda place, old: str(place.outside / "secret.png"), 1),
-        named("a path beside the root", lambda place, old: "../../secret.png"),
+        named("a path beside the root", lambda place, old: "../../secret.png", 1),
         named("a device", lambda place, old: "/dev/zero", 1),
         named("a folder", lambda place, old: ".", 1),
         named("an empty name", lambda place, old: "", 1),
@@ -217,11 +233,31 @@ def cases(count: int) -> list[Case]:
         annotation_file("a cache elsewhere", lambda place: {"cache_dir": str(place.outside)}),
         annotation_file("a cache that leads out", lambda place: {"cache_dir": "../../../outside"}),
         *(inside(name) for name in ("../../../x", "../x", "/x", "..", ".", "a/b", "Gaussian/../../../x", "~", "a\\b")),
-        *(user_name(name) for name in (r"$\frac{1{$", "a b", "<script>alert(1)</script>", "ä", "*", "[x]", "a\nb", "-x", "%s", "{x}", "'", '"', "#", "é" * 100)),
+        *(
+            user_name(name)
+            for name in (
+                r"$\frac{1{$",
+                "a b",
+                "<script>alert(1)</script>",
+                "ä",
+                "*",
+                "[x]",
+                "a\nb",
+                "-x",
+                "%s",
+                "{x}",
+                "'",
+                '"',
+                "#",
+                "é" * 100,
+            )
+        ),
         written("a seed that leads out", lambda place: compare(place, seeds="../x")),
         written("a base that leads out", lambda place: compare(place, base="../x")),
         written("a config that leads out", lambda place: compare(place, configs="../../outside/precious.txt")),
-        written("data shapes over a file", lambda place: ["data", "shapes", "--out", template("sketches.ndjson"), "--n", 3]),
+        written(
+            "data shapes over a file", lambda place: ["data", "shapes", "--out", template("sketches.ndjson"), "--n", 3]
+        ),
         written("sketches into a folder", lambda place: ["data", "sketches", "--out", template("shapes"), "--n", 3]),
     ]
     return found + [spelling(number) for number in range(count - len(found))]

@@ -13,7 +13,10 @@ NEVER = [-1, -5, math.nan, "x", "[1]"]  # what hardly any number may be
 # Options of fit with values that no training has; each must be refused.
 REFUSED: dict[str, list[Any]] = {
     **{f"trainer.{name}": NEVER for name in ("log_every_n_steps", "gradient_clip_val")},
-    **{f"trainer.{name}": [0, *NEVER, 1.5] for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "devices")},
+    **{
+        f"trainer.{name}": [0, *NEVER, 1.5]
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "devices")
+    },
     "trainer.val_check_interval": [-1, -0.5, math.nan, 5, 1000, "x"],
     "trainer.precision": [64, 16, 8, "64-true", "16-true", "x", -1],
     "trainer.max_epochs": [-5, math.nan, "x", 1.5],
@@ -65,7 +68,9 @@ OTHERS: dict[str, dict[str, list[Any]]] = {
     "benchmark": {"seconds": [0, *NEVER]},
 }  # fmt: skip
 MAY = {("sample", "temperature", 1), ("probe", "seed", -1), ("data shapes", "seed", -1), ("data sketches", "seed", -1)}
-BOMB = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))])
+BOMB = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]
+)
 BASE = "model: {class_path: VAE}\n"
 # Texts of a yaml, each of which must be refused.
 TEXTS: dict[str, str | bytes] = {
@@ -89,7 +94,16 @@ TEXTS: dict[str, str | bytes] = {
     "an integer as a key": BASE + "5: 6\n", "an integer as a key in the model": "model: {class_path: VAE, init_args: {5: 6}}\n",
     "null as a key": "null: 1\n", "a list as a key": "? [1, 2]\n: 3\n", "a date": "trainer: {max_epochs: 2020-01-01}\n",
 }  # fmt: skip
-MAY_TEXT = {"trainer: null", "images: null", "evaluation: null", "no content", "null", "data: null", "model: null", "trainer: x"}
+MAY_TEXT = {
+    "trainer: null",
+    "images: null",
+    "evaluation: null",
+    "no content",
+    "null",
+    "data: null",
+    "model: null",
+    "trainer: x",
+}
 
 
 def text(what: str, content: str | bytes) -> Case:
@@ -98,7 +112,9 @@ def text(what: str, content: str | bytes) -> Case:
     def act(place: Place) -> None:
         path = place.work / "given.yaml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        done = place.zoo("fit", "--config", "vae", "--config", path, *words("vae"), "--trainer.max_epochs", 1, "--run_dir", "run")
+        done = place.zoo(
+            "fit", "--config", "vae", "--config", path, *words("vae"), "--trainer.max_epochs", 1, "--run_dir", "run"
+        )
         expect(done.status or what in MAY_TEXT, f"a yaml with {what} was taken")
 
     return Case(f"a yaml with {what}", act)
@@ -117,7 +133,18 @@ def option(command: str, name: str, value: Any) -> Case:
             if command.startswith("data"):
                 base = ["--out", "made", "--n", 3]
             elif command == "compare":
-                base = ["--configs", "vae", "--likelihoods", "Gaussian", "--epochs", 1, "--out", "made", "--data.root", template("shapes")]
+                base = [
+                    "--configs",
+                    "vae",
+                    "--likelihoods",
+                    "Gaussian",
+                    "--epochs",
+                    1,
+                    "--out",
+                    "made",
+                    "--data.root",
+                    template("shapes"),
+                ]
             elif command == "benchmark":
                 base = ["--config", "vae", *words("vae"), "--no-try"]
             elif command == "report":
@@ -145,7 +172,11 @@ def tree(number: int, said: str, content: Any) -> Case:
         path = place.work / "given.yaml"
         path.write_text(yaml.safe_dump(content, allow_unicode=True))
         more = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu", "--run_dir", "run"]
-        more += ["--data.root", template("shapes")] if "root" in config(name)["data"]["init_args"] else ["--data.path", template("sketches.ndjson")]
+        more += (
+            ["--data.root", template("shapes")]
+            if "root" in config(name)["data"]["init_args"]
+            else ["--data.path", template("sketches.ndjson")]
+        )
         place.zoo("fit", "--config", path, *more, "--trainer.limit_train_batches", 1, "--trainer.limit_val_batches", 1)
 
     return Case(f"{name}.yaml, {said}", act)
@@ -180,7 +211,12 @@ def cases(count: int) -> list[Case]:
     """Texts and options by name, then generated trees."""
     found = [text(*each) for each in TEXTS.items()]
     options = [option("fit", name, value) for name, values in REFUSED.items() for value in values]
-    options += [option(command, name, value) for command, each in OTHERS.items() for name, values in each.items() for value in values]
+    options += [
+        option(command, name, value)
+        for command, each in OTHERS.items()
+        for name, values in each.items()
+        for value in values
+    ]
     named = [each for each in options if any(name in each.name for name in NAMED)]
     rest = [each for each in options if each not in named]
     found += named + dice("settings", 0).sample(rest, min(len(rest), count // 3))
