@@ -2,29 +2,25 @@
 
 import io
 import json
-import random
 import re
 import shutil
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 
 import vae_zoo
 from tests.torture.generate import damage, damage_file, dice, examples, mutated
-from tests.torture.harness import Case, Place, expect
+from tests.torture.harness import Case, expect
 from tests.torture.templates import template, trained, words
 from vae_zoo.data import COCODataModule, COCOSketches
 
 SIZES = {"n_train": 6, "n_test": 3, "n_val": 1, "image_size": 16, "batch_size": 4, "workers": 0, "max_unreadable": 0.5}
 
 
-def base() -> dict[str, Any]:
+def base():
     """The annotations of twelve pictures."""
     content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
     content["images"] = content["images"][:12]
@@ -33,7 +29,7 @@ def base() -> dict[str, Any]:
     return content
 
 
-def pictures(root: Path) -> COCODataModule:
+def pictures(root):
     """A data module of a folder, set up, all of whose pictures were read."""
     data = COCODataModule(str(root), **SIZES)
     data.setup()
@@ -43,18 +39,16 @@ def pictures(root: Path) -> COCODataModule:
     return data
 
 
-def read(
-    what: str, content: Callable[[], bytes], check: Callable[[COCODataModule], object] = lambda data: None
-) -> Case:
+def read(what, content, check=lambda data: None):
     """A data set with these annotations, as pictures and as sketches."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root = place.work / "coco"
         shutil.copytree(template("shapes/images"), root / "images")
         (root / "annotations").mkdir()
         (root / "annotations" / "instances.json").write_bytes(content())
 
-        def use() -> None:
+        def use():
             data = pictures(root)
             counts = Counter(id_ for part in data.split.values() for id_ in part)
             expect(max(counts.values()) == 1, "a picture is in two parts, or twice in one")
@@ -62,7 +56,7 @@ def read(
 
         place.load(use)
 
-        def sketch() -> None:
+        def sketch():
             data = COCOSketches(str(root), n_train=5, n_test=2, n_val=1)
             data.setup()
             for x, _ in data.batches("train", 4):
@@ -73,10 +67,8 @@ def read(
     return Case(what, act)
 
 
-def edited(
-    what: str, change: Callable[[dict[str, Any]], Any], check: Callable[[COCODataModule], object] = lambda data: None
-) -> Case:
-    def content() -> bytes:
+def edited(what, change, check=lambda data: None):
+    def content():
         tree = base()
         change(tree)
         return json.dumps(tree).encode()
@@ -84,35 +76,35 @@ def edited(
     return read(what, content, check)
 
 
-def sets(where: str, field: str, value: Any) -> Case:
+def sets(where, field, value):
     """All entries of a list with this value in a field."""
     return edited(
         f"{where}.{field} {str(value)[:30]!r}", lambda tree: [row.update({field: value}) for row in tree[where]]
     )
 
 
-def doubled(tree: dict[str, Any]) -> None:
+def doubled(tree):
     """The first picture's file under four further ids."""
     for number in range(4):
         tree["images"].append({**tree["images"][0], "id": 10_000 + number})
 
 
-def once(data: COCODataModule) -> None:
+def once(data):
     rows = torch.cat([x for part in ("train", "val", "test") for x, _ in data.batches(part, 4)]).flatten(1)
     expect(len(rows.unique(dim=0)) == len(rows), "a file is several pictures")
 
 
-def same_file(tree: dict[str, Any]) -> None:
+def same_file(tree):
     """One file by several spellings of its name."""
     name = tree["images"][0]["file_name"]
     for number, spelling in enumerate((f"./{name}", f"x/../{name}", f".//{name}")):
         tree["images"].append({**tree["images"][0], "id": 10_000 + number, "file_name": spelling})
 
 
-def png(width: int, height: int, claimed: tuple[int, int] | None = None) -> bytes:
+def png(width, height, claimed=None):
     """A grey PNG that claims to be of another size."""
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
+    def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", *(claimed or (width, height)), 8, 0, 0, 0, 0)
@@ -120,13 +112,13 @@ def png(width: int, height: int, claimed: tuple[int, int] | None = None) -> byte
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+def _saved(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-ODD: dict[str, Callable[[], bytes]] = {
+ODD = {
     "a bomb": lambda: png(4, 4, (60_000, 60_000)),
     "a bomb of rows": lambda: png(40_000, 2000),
     "a line": lambda: png(4000, 1),
@@ -147,17 +139,17 @@ ODD: dict[str, Callable[[], bytes]] = {
 }
 
 
-def picture(what: str, make: Callable[[Path, random.Random], object], number: int) -> Case:
+def picture(what, make, number):
     """One picture of twelve that is something else; the others stay what they are."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root = place.work / "pictures"
         root.mkdir()
         for path in sorted(template("shapes/images").rglob("*.*"))[:12]:
             shutil.copy(path, root / path.name)
         which = sorted(root.iterdir())[number % 12]
 
-        def rows() -> dict[Any, torch.Tensor]:
+        def rows():
             data = pictures(root)
             found = {}
             for part, ids in data.split.items():
@@ -170,7 +162,7 @@ def picture(what: str, make: Callable[[Path, random.Random], object], number: in
         make(which, dice("pictures", number))
         place.own = (f"work/pictures/{which.name}",)
 
-        def use() -> None:
+        def use():
             for id_, x in rows().items():
                 before = torch.load(kept)[id_]
                 expect(id_ == which.name or torch.equal(x, before), f"{id_} is another picture now")
@@ -184,10 +176,10 @@ def picture(what: str, make: Callable[[Path, random.Random], object], number: in
     return Case(f"a picture that is {what}", act)
 
 
-def fitted(what: str, change: Callable[[dict[str, Any]], Any]) -> Case:
+def fitted(what, change):
     """A training on such annotations, by the command."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root = shutil.copytree(template("shapes"), place.work / "coco")
         path = next((root / "annotations").glob("*.json"))
         tree = json.loads(path.read_text())
@@ -200,7 +192,7 @@ def fitted(what: str, change: Callable[[dict[str, Any]], Any]) -> Case:
     return Case(f"fit on annotations with {what}", act)
 
 
-def two_processes(place: Place) -> None:
+def two_processes(place):
     """Fifteen images that two processes test: the figure is that of one."""
     checkpoint = trained(place)
     figures = []
@@ -222,9 +214,9 @@ def two_processes(place: Place) -> None:
     )
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """What is named in the issue, then generated JSON, then pictures."""
-    wrong: tuple[Any, ...] = (None, "x", [1], {}, -1, 1e400, True, "a\0b", 10**30)
+    wrong = (None, "x", [1], {}, -1, 1e400, True, "a\0b", 10**30)
     found = [sets("images", field, value) for field in ("id", "width", "file_name") for value in wrong]
     found += [
         sets("annotations", field, value)
@@ -266,7 +258,7 @@ def cases(count: int) -> list[Case]:
     return found
 
 
-def base_of_five() -> dict[str, Any]:
+def base_of_five():
     """Annotations as the generated data set has them, written here since it is not made yet."""
     images = [{"id": n, "file_name": f"{n:06d}.jpg", "width": 64, "height": 64} for n in range(12)]
     square = [[0, 0, 9, 0, 9, 9, 0, 9]]

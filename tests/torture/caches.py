@@ -2,40 +2,37 @@
 
 import os
 import pickle
-import random
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
 from tests.torture.generate import damage_file, dice
-from tests.torture.harness import Case, Lost, Place, Wrong, expect, full_disk
+from tests.torture.harness import Case, Lost, Wrong, expect, full_disk
 from tests.torture.templates import shapes
 from vae_zoo.data import COCODataModule
 
 SIZES = {"n_train": 48, "n_test": 20, "n_val": 12, "image_size": 16, "batch_size": 16, "workers": 0}
 
 
-def pixels(root: Path, cache: str) -> list[torch.Tensor]:
+def pixels(root, cache):
     """All the images of a data set, by part, as a model gets them."""
     data = COCODataModule(str(root), cache_dir=cache, **SIZES)
     data.setup()
     return [torch.cat([x for x, _ in data.batches(part, 16)]) for part in ("train", "val", "test")]
 
 
-def used_again(what: str, harm: Callable[[Place, Path, Path], object], unused: bool = False) -> Case:
+def used_again(what, harm, unused=False):
     """A cache is made, harmed and used again; what comes out must be what the pictures are."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root, cache = shapes(place), place.work / "cache"
         place.own = ("work/cache/*", "work/shapes/*")
         place.load(lambda: pixels(root, str(cache)))
         harm(place, root, cache)
 
-        def use() -> None:
+        def use():
             found, true = pixels(root, str(cache)), pixels(root, str(place.work / "fresh"))
             same = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(found, true, strict=True))
             expect(same, "other pixels than the pictures have, without a word")
@@ -45,13 +42,13 @@ def used_again(what: str, harm: Callable[[Place, Path, Path], object], unused: b
     return Case(what, act)
 
 
-def array_of(cache: Path) -> Path:
+def array_of(cache):
     """The largest file, which has the pixels."""
     return max((path for path in cache.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
 
 
-def other_array(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Place, Path, Path], None]:
-    def harm(place: Place, root: Path, cache: Path) -> None:
+def other_array(change):
+    def harm(place, root, cache):
         path = array_of(cache)
         array = np.array(np.load(path, mmap_mode="r"))
         with open(path, "wb") as file:
@@ -60,7 +57,7 @@ def other_array(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Place, 
     return harm
 
 
-def replaced(place: Place, root: Path, cache: Path) -> None:
+def replaced(place, root, cache):
     """Another picture of the same size in bytes and the same time."""
     path = sorted((root / "images").rglob("*.*"))[3]
     stat, size = path.stat(), path.stat().st_size
@@ -76,22 +73,22 @@ def replaced(place: Place, root: Path, cache: Path) -> None:
 class Touch:
     """Pickled, it runs a command where it is unpickled."""
 
-    def __init__(self, canary: Path) -> None:
+    def __init__(self, canary):
         self.canary = canary
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self):
         return os.system, (f"touch {self.canary}",)
 
 
-def pickled(place: Place, root: Path, cache: Path) -> None:
+def pickled(place, root, cache):
     array = np.empty(1, object)
     array[0] = Touch(place.canary)
     with open(array_of(cache), "wb") as file:
         np.save(file, array, allow_pickle=True)
 
 
-def in_the_place(kind: str) -> Callable[[Place, Path, Path], None]:
-    def harm(place: Place, root: Path, cache: Path) -> None:
+def in_the_place(kind):
+    def harm(place, root, cache):
         for path in [each for each in cache.rglob("*") if each.is_file()]:
             path.unlink()
             if kind == "a folder":
@@ -104,18 +101,18 @@ def in_the_place(kind: str) -> Callable[[Place, Path, Path], None]:
     return harm
 
 
-def one_gone(ending: str) -> Callable[[Place, Path, Path], None]:
-    def harm(place: Place, root: Path, cache: Path) -> None:
+def one_gone(ending):
+    def harm(place, root, cache):
         for path in [each for each in cache.rglob(f"*{ending}") if each.is_file()][:1]:
             path.unlink()
 
     return harm
 
 
-def damaged(number: int) -> Case:
+def damaged(number):
     dice_ = dice("caches", number)
 
-    def harm(place: Place, root: Path, cache: Path) -> None:
+    def harm(place, root, cache):
         files = sorted(path for path in cache.rglob("*") if path.is_file())
         path = array_of(cache) if dice_.random() < 0.7 else dice_.choice(files)
         damage_file(path, dice_)
@@ -123,10 +120,10 @@ def damaged(number: int) -> Case:
     return used_again("a damaged file", harm)
 
 
-def altered_picture(dice_: random.Random) -> Callable[[Place, Path, Path], None]:
+def altered_picture(dice_):
     """A picture that is damaged, gone or doubled after the cache was made."""
 
-    def harm(place: Place, root: Path, cache: Path) -> None:
+    def harm(place, root, cache):
         pictures = sorted(path for path in (root / "images").rglob("*") if path.is_file())
         path, other = dice_.sample(pictures, 2)
         how = dice_.choice(["damaged", "gone", "another's", "empty"])
@@ -142,14 +139,14 @@ def altered_picture(dice_: random.Random) -> Callable[[Place, Path, Path], None]
     return harm
 
 
-def no_room(size: int, disk: bool) -> Case:
+def no_room(size, disk):
     """Decoding where the cache does not fit: one line, and nothing half made is taken for whole later."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root, cache = shapes(place), place.work / "cache"
         cache.mkdir()
 
-        def fill() -> None:
+        def fill():
             if disk and not full_disk(cache, size):
                 return  # not allowed here
             try:
@@ -165,8 +162,8 @@ def no_room(size: int, disk: bool) -> Case:
     return Case(f"{'a full disk' if disk else 'a limit'} at {size} bytes", act)
 
 
-def odd_place(what: str, make: Callable[[Path], object]) -> Case:
-    def act(place: Place) -> None:
+def odd_place(what, make):
+    def act(place):
         root, cache = shapes(place), place.work / "cache"
         make(cache)
         place.load(lambda: pixels(root, str(cache)))
@@ -174,7 +171,7 @@ def odd_place(what: str, make: Callable[[Path], object]) -> Case:
     return Case(f"{what} for the folder", act)
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """What is named in the issue, then files damaged at any place."""
     found = [
         used_again("another dtype", other_array(lambda array: array.astype(np.int8))),

@@ -2,20 +2,17 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
 from hypothesis import strategies
 
 import vae_zoo
 from tests.torture.generate import examples
-from tests.torture.harness import Case, Place, expect
+from tests.torture.harness import Case, expect
 from tests.torture.templates import IMAGES, MODELS, template
 from tests.zoo import sketches
 
-FORMS: dict[str, Callable[[torch.Tensor], Any]] = {
+FORMS = {
     "float32": lambda x: x,
     "float64": lambda x: x.double(),
     "float16": lambda x: x.half(),
@@ -36,7 +33,7 @@ FORMS: dict[str, Callable[[torch.Tensor], Any]] = {
 }
 SAME = {"float32", "not contiguous", "with a gradient"}  # must work, and give the very numbers
 NEAR = {"float64", "float16", "bfloat16", "a NumPy array", "a NumPy array of float64", "a list"}  # if they work
-SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+SHAPES = {
     "as it should be": lambda x: x,
     "one": lambda x: x[:1],
     "empty": lambda x: x[:0],
@@ -49,7 +46,7 @@ SHAPES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "channels last": lambda x: x.movedim(1, -1),
     "no axis": lambda x: x.mean(),
 }
-RANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+RANGES = {
     "in range": lambda x: x,
     "one pixel of 1.5": lambda x: _with(x, 1.5),
     "one pixel of -0.5": lambda x: _with(x, -0.5),
@@ -60,7 +57,7 @@ RANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "one infinite": lambda x: _with(x, math.inf),
     "huge": lambda x: x * 1e30,
 }
-LABELS: dict[str, Callable[[torch.Tensor], Any]] = {
+LABELS = {
     "right": lambda y: y,
     "none": lambda y: None,
     "one too many": lambda y: torch.cat([y, y[:1]]),
@@ -78,13 +75,13 @@ METHODS = ("encode", "reconstruct", "interpolate", "log_prob", "features", "eval
 NUMBERS = [0, -1, 1, 3, 1.5, 0.5, math.nan, math.inf, -math.inf, -(2**70)]
 
 
-def _with(x: torch.Tensor, value: float) -> torch.Tensor:
+def _with(x, value):
     x = x.clone()
     x.view(-1)[x.numel() // 2] = value
     return x
 
 
-def outputs(found: Any) -> list[torch.Tensor]:
+def outputs(found):
     """The tensors in an answer."""
     if isinstance(found, torch.Tensor):
         return [found]
@@ -93,7 +90,7 @@ def outputs(found: Any) -> list[torch.Tensor]:
     return []
 
 
-def inputs(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs(model):
     """A batch that is right."""
     torch.manual_seed(5)
     shape = tuple(model.hparams["shape"])
@@ -101,7 +98,7 @@ def inputs(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.arange(3) % (model.labels or 3)
 
 
-def ask(model: Any, method: str, x: Any, y: Any, **more: Any) -> Any:
+def ask(model, method, x, y, **more):
     """Call a method with a seed."""
     torch.manual_seed(7)
     if method == "interpolate":
@@ -114,16 +111,16 @@ def ask(model: Any, method: str, x: Any, y: Any, **more: Any) -> Any:
     return getattr(model, method)(x, y, **more)
 
 
-def close(a: list[torch.Tensor], b: list[torch.Tensor], tolerance: float) -> bool:
+def close(a, b, tolerance):
     """Whether two answers are as far apart as rounding, relative to their size, at most."""
     pairs = [(left.detach().double(), right.detach().double()) for left, right in zip(a, b, strict=True)]
     return all(x.shape == y.shape and bool(((x - y).abs() <= tolerance * (1 + y.abs())).all()) for x, y in pairs)
 
 
-def given(name: str, method: str, form: str, shape: str, range_: str, label: str) -> Case:
+def given(name, method, form, shape, range_, label):
     """A method, given a batch that is wrong in up to four ways."""
 
-    def use() -> None:
+    def use():
         model = vae_zoo.load(template(f"runs/{name}/checkpoints/last.ckpt"))
         x, y = inputs(model)
         right = y if model.labels else None
@@ -150,7 +147,7 @@ def given(name: str, method: str, form: str, shape: str, range_: str, label: str
         for tensor in found:
             expect(torch.isfinite(tensor).all() or shape == "empty", "an answer that is not finite")
 
-    def act(place: Place) -> None:
+    def act(place):
         done = place.load(use)
         right = form == "float32" and shape in ("as it should be", "one") and range_ == "in range" and label == "right"
         known = ("has no", "needs", "given the label")
@@ -159,10 +156,10 @@ def given(name: str, method: str, form: str, shape: str, range_: str, label: str
     return Case(f"{name}.{method}, {form}, shape {shape}, {range_}, labels {label}", act)
 
 
-def number(name: str, what: str, value: Any) -> Case:
+def number(name, what, value):
     """A method whose number of samples, steps or draws, or temperature, is this."""
 
-    def use() -> None:
+    def use():
         model = vae_zoo.load(template(f"runs/{name}/checkpoints/last.ckpt"))
         x, y = inputs(model)
         y = y if model.labels else None
@@ -183,10 +180,10 @@ def number(name: str, what: str, value: Any) -> Case:
     return Case(f"{name}.{what} {value!r}", lambda place: place.load(use, cpu=20))
 
 
-def codes(name: str, form: str, shape: str, value: float) -> Case:
+def codes(name, form, shape, value):
     """Codes to decode, or labels to sample, that are wrong."""
 
-    def use() -> None:
+    def use():
         model = vae_zoo.load(template(f"runs/{name}/checkpoints/last.ckpt"))
         if not model.encodes:
             return
@@ -200,7 +197,7 @@ def codes(name: str, form: str, shape: str, value: float) -> Case:
     return Case(f"{name}.decode, {form}, shape {shape}, one number {value}", lambda place: place.load(use))
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """What is named in the issue for each model, then combinations of all that there is."""
     usual = {"form": "float32", "shape": "as it should be", "range_": "in range", "label": "right"}
     found = [given(name, "encode", **usual) for name in MODELS]

@@ -1,25 +1,22 @@
 """Checkpoints that are damaged, incomplete, of another model, or of weights that are no numbers."""
 
 import math
-import random
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 import vae_zoo
 from tests.torture.generate import JUNK, damage_file, dice, examples, places
-from tests.torture.harness import Case, Place, expect, words_of
+from tests.torture.harness import Case, expect, words_of
 from tests.torture.templates import IMAGES, MODELS, config, fit, saved, template, trained
 
 Saved = dict[str, Any]
 
 
-def same(place: Place, checkpoint: Path, good: Saved, told: str = "") -> None:
+def same(place, checkpoint, good, told=""):
     """Load a checkpoint; where that says nothing, weights and hyper-parameters must be these."""
 
-    def use() -> None:
+    def use():
         model = vae_zoo.load(checkpoint)
         state = model.state_dict()
         for key, tensor in good["state_dict"].items():
@@ -34,10 +31,10 @@ def same(place: Place, checkpoint: Path, good: Saved, told: str = "") -> None:
     expect(done.status or not told or told.lower() in done.said.lower(), f"nothing was said of {told}")
 
 
-def damaged(name: str, number: int) -> Case:
+def damaged(name, number):
     random_ = dice("checkpoints", number)
 
-    def act(place: Place) -> None:
+    def act(place):
         checkpoint = trained(place, name)
         damage_file(checkpoint, random_)
         same(place, checkpoint, saved(name))
@@ -49,10 +46,10 @@ def damaged(name: str, number: int) -> Case:
     return Case(f"a damaged file of {name}", act)
 
 
-def edited(what: str, name: str, edit: Callable[[Saved], Any], *command: str, refused: bool = False) -> Case:
+def edited(what, name, edit, *command, refused=False):
     """A checkpoint that was changed and saved again, then loaded, or used by a command."""
 
-    def act(place: Place) -> None:
+    def act(place):
         checkpoint = trained(place, name)
         content = saved(name)
         told = edit(content)
@@ -68,10 +65,10 @@ def edited(what: str, name: str, edit: Callable[[Saved], Any], *command: str, re
     return Case(f"{what} of {name}, {command[0] if command else 'load'}", act)
 
 
-def drop(*path: str) -> Callable[[Saved], str]:
+def drop(*path):
     """Remove a key."""
 
-    def edit(content: Saved) -> str:
+    def edit(content):
         for key in path[:-1]:
             content = content[key]
         content.pop(path[-1], None)
@@ -80,10 +77,10 @@ def drop(*path: str) -> Callable[[Saved], str]:
     return edit
 
 
-def weights(change: Callable[[torch.Tensor], torch.Tensor | None], which: random.Random) -> Callable[[Saved], None]:
+def weights(change, which):
     """Change one tensor; None removes it."""
 
-    def edit(content: Saved) -> None:
+    def edit(content):
         state = content["state_dict"]
         key = which.choice([key for key, tensor in state.items() if tensor.is_floating_point() and tensor.numel()])
         new = change(state[key].clone())
@@ -92,10 +89,10 @@ def weights(change: Callable[[torch.Tensor], torch.Tensor | None], which: random
     return edit
 
 
-def junk(value: Any, which: random.Random) -> Callable[[Saved], None]:
+def junk(value, which):
     """Put a value of any kind where another should be, outside the tensors."""
 
-    def edit(content: Saved) -> None:
+    def edit(content):
         rest = {key: below for key, below in content.items() if key not in ("state_dict", "optimizer_states")}
         path = which.choice(list(places(rest)))
         for key in path[:-1]:
@@ -105,21 +102,21 @@ def junk(value: Any, which: random.Random) -> Callable[[Saved], None]:
     return edit
 
 
-def no_numbers(value: float, everywhere: bool, which: random.Random) -> Callable[[Saved], None]:
-    def change(tensor: torch.Tensor) -> torch.Tensor:
+def no_numbers(value, everywhere, which):
+    def change(tensor):
         tensor.view(-1)[slice(None) if everywhere else which.randrange(tensor.numel())] = value
         return tensor
 
     return weights(change, which)
 
 
-def resaved(value: float, command: str, name: str) -> Case:
+def resaved(value, command, name):
     """Weights that are no numbers, saved by a Trainer, so that a checksum fits."""
 
-    def act(place: Place) -> None:
+    def act(place):
         checkpoint = trained(place, name)
 
-        def save() -> None:
+        def save():
             from lightning.pytorch import Trainer
 
             from vae_zoo.cli.checkpoints import WholeCheckpoints
@@ -141,7 +138,7 @@ def resaved(value: float, command: str, name: str) -> Case:
 
 
 KEYS = "state_dict hyper_parameters epoch global_step loops callbacks optimizer_states lr_schedulers".split()
-FORMS: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
+FORMS = {
     "no tensor": lambda tensor: None,
     "a tensor of float64": lambda tensor: tensor.double(),
     "a tensor of float16": lambda tensor: tensor.half(),
@@ -149,31 +146,31 @@ FORMS: dict[str, Callable[[torch.Tensor], torch.Tensor | None]] = {
     "a tensor of another shape": lambda tensor: tensor.flatten()[1:],
     "a complex tensor": lambda tensor: tensor.to(torch.complex64),
     "a sparse tensor": lambda tensor: tensor.to_sparse(),
-    "a list for a tensor": lambda tensor: tensor.tolist(),  # type: ignore[dict-item]
+    "a list for a tensor": lambda tensor: tensor.tolist(),
 }
 
 
-def exchanged(name: str, other: str) -> Case:
-    def edit(content: Saved) -> None:
+def exchanged(name, other):
+    def edit(content):
         content["state_dict"] = saved(other)["state_dict"]
 
     return edited(f"the weights of {other}", name, edit)
 
 
-def another_class(name: str, other: str) -> Case:
-    def edit(content: Saved) -> None:
+def another_class(name, other):
+    def edit(content):
         content["hyper_parameters"]["_class_path"] = saved(other)["hyper_parameters"]["_class_path"]
 
     return edited(f"the class {other}", name, edit, "sample", refused=False)
 
 
-def arguments(name: str) -> list[str]:
+def arguments(name):
     """The hyper-parameters that a model's yaml names."""
     return [*config(name)["model"]["init_args"]]
 
 
-def odd(what: str, make: Callable[[Any], object]) -> Case:
-    def act(place: Place) -> None:
+def odd(what, make):
+    def act(place):
         checkpoint = trained(place)
         checkpoint.unlink()
         make(checkpoint)
@@ -183,7 +180,7 @@ def odd(what: str, make: Callable[[Any], object]) -> Case:
     return Case(f"{what} in its place", act)
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """Named ones, each key and hyper-parameter missing, then damages."""
     found = [
         resaved(value, command, "vae") for value in (math.nan, math.inf) for command in ("test", "sample", "probe")

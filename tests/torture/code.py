@@ -3,11 +3,7 @@
 import io
 import os
 import pickle
-import random
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +11,14 @@ import yaml
 
 import vae_zoo
 from tests.torture.generate import changed, dice, places
-from tests.torture.harness import Case, Place
+from tests.torture.harness import Case
 from tests.torture.templates import MODELS, fit, saved, trained
 from vae_zoo import data
 
-EVIL = "import pathlib\npathlib.Path({canary!r}).touch()\ndef run(*_, **__): pathlib.Path({canary!r}).touch()\nclass E: pass\n"
+EVIL = "open({canary!r}, 'w')\ndef run(*_, **__): open({canary!r}, 'w')\nclass E: pass\n"
 
 
-def evil(place: Place) -> None:
+def evil(place):
     """A module of this name in the current folder, as somebody else's archive may bring one."""
     for name in ("evilmod.py", "mynet/__init__.py"):
         path = place.work / name
@@ -30,75 +26,65 @@ def evil(place: Place) -> None:
         path.write_text(EVIL.format(canary=str(place.canary)))
 
 
-def call(path: str, **arguments: Any) -> dict[str, Any]:
-    """A class path that is called."""
-    return {"class_path": path, "init_args": arguments}
+# What runs a command where a class is made of it, each a yaml.
+PAYLOADS = """
+{class_path: subprocess.Popen, init_args: {args: touch CANARY, shell: true}}
+{class_path: subprocess.getoutput, init_args: {cmd: touch CANARY}}
+{class_path: os.system, init_args: {command: touch CANARY}}
+{class_path: builtins.exec, init_args: {source: "open('CANARY', 'w')"}}
+{class_path: pathlib.Path.touch, init_args: {self: CANARY}}
+{class_path: runpy.run_path, init_args: {path_name: evilmod.py}}
+{class_path: importlib.import_module, init_args: {name: evilmod}}
+{class_path: evilmod.E}
+{class_path: mynet.E}
+{class_path: evilmod.run}
+{class_path: evilmod, init_args: {}}
+evilmod.E
+evilmod.run
+mynet.run
+""".strip().splitlines()
+# What it may be hidden in.
+AROUND = """
+{class_path: unittest.mock.Mock, init_args: {return_value: VALUE}}
+{class_path: unittest.mock.Mock, init_args: {side_effect: VALUE}}
+{class_path: functools.partial, init_args: {func: VALUE}}
+{class_path: torch.nn.Linear, init_args: {in_features: 1, out_features: 1, device: VALUE}}
+{class_path: torch.nn.Sequential, init_args: {args: [VALUE]}}
+{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: {setup: VALUE, on_fit_start: VALUE}}
+{class_path: vae_zoo.networks.ConvEncoder, init_args: {width: VALUE}}
+{class_path: torch.optim.Adam, init_args: {lr: VALUE}}
+[VALUE]
+{x: VALUE}
+""".strip().splitlines()
 
 
-def payload(canary: Path, dice_: random.Random) -> Any:
-    """What runs a command where a class is made of it, at any depth."""
-    touch = f"touch {canary}"  # as one text: jsonargparse makes one of a list
-    popen = call("subprocess.Popen", args=touch, shell=True)
-    value = dice_.choice(
-        [
-            popen,
-            call("subprocess.getoutput", cmd=touch),
-            call("os.system", command=touch),
-            call("builtins.exec", source=f"open({str(canary)!r}, 'w')"),
-            call("pathlib.Path.touch", self=str(canary)),
-            call("evilmod.E"),
-            call("mynet.E"),
-            call("runpy.run_path", path_name="evilmod.py"),
-            call("importlib.import_module", name="evilmod"),
-            "evilmod.E",
-            "evilmod.run",
-            "mynet.run",
-            {"class_path": "evilmod.run"},
-            {"class_path": "evilmod", "init_args": {}},
-        ]
-    )
+def payload(canary, dice_):
+    """One of them, at any depth."""
+    text = dice_.choice(PAYLOADS)
     for _ in range(dice_.choice([0, 0, 1, 1, 2, 5])):
-        value = dice_.choice(
-            [
-                call("unittest.mock.Mock", return_value=value),
-                call("unittest.mock.Mock", side_effect=value),
-                call("functools.partial", func=value),
-                call("torch.nn.Linear", in_features=1, out_features=1, device=value),
-                call("torch.nn.Sequential", args=[value]),
-                call("lightning.pytorch.callbacks.LambdaCallback", setup=value, on_fit_start=value),
-                call("vae_zoo.networks.ConvEncoder", width=value),
-                call("torch.optim.Adam", lr=value),
-                [value],
-                {"x": value},
-            ]
-        )
-    return value
+        text = dice_.choice(AROUND).replace("VALUE", text)
+    return yaml.safe_load(text.replace("CANARY", str(canary)))
 
 
-# Where a class may be named in a config.yaml; the last of each path is set.
+# Where a class may be named in a config.yaml.
+MODEL, DATA = "model.init_args.", "data.init_args."
 SECTIONS = [
-    *(
-        (("trainer", key))
-        for key in ("callbacks", "logger", "plugins", "strategy", "profiler", "accelerator", "max_epochs")
-    ),
-    *((("evaluation", key)) for key in ("features", "metrics", "nll_samples")),
-    *(
-        (("model", "init_args", key))
-        for key in ("encoder", "decoder", "likelihood", "prior", "optimizer", "lr_scheduler", "lr")
-    ),
-    *((("data", "init_args", key)) for key in ("augment", "root", "n_train")),
-    *(
-        ((key,))
-        for key in ("model", "data", "trainer", "images", "evaluation", "seed_everything", "compile", "ckpt_path", "x")
-    ),
+    path.split(".")
+    for path in (
+        "trainer.callbacks trainer.logger trainer.plugins trainer.strategy trainer.profiler trainer.accelerator "
+        f"evaluation.features evaluation.metrics evaluation.nll_samples {MODEL}encoder {MODEL}decoder {MODEL}likelihood "
+        f"{MODEL}prior {MODEL}optimizer {MODEL}lr_scheduler {MODEL}lr {DATA}augment {DATA}root {DATA}n_train "
+        "model data trainer images evaluation seed_everything compile ckpt_path x"
+    ).split()
 ]
+FEATURES = ["evaluation", "features"]
 COMMANDS = ("test", "validate", "predict", "probe", "sample", "reconstruct", "interpolate", "report")
 
 
-def found_config(what: str, edit: Callable[[Place, dict[str, Any]], Any], command: str, *more: str) -> Case:
+def found_config(what, edit, command, *more):
     """A config.yaml beside a checkpoint, that a command finds."""
 
-    def act(place: Place) -> None:
+    def act(place):
         checkpoint = trained(place)
         evil(place)
         path = place.work / "run" / "config.yaml"
@@ -110,11 +96,11 @@ def found_config(what: str, edit: Callable[[Place, dict[str, Any]], Any], comman
     return Case(f"config.yaml with {what}, {command}", act)
 
 
-def at(path: tuple, value: Callable[[Place], Any]) -> Callable[[Place, dict[str, Any]], Any]:
+def at(path, value):
     return lambda place, tree: changed(tree, path, lambda node, key: node.__setitem__(key, value(place)))
 
 
-def drawn(number: int) -> Case:
+def drawn(number):
     dice_ = dice("code", number)
     path, command = SECTIONS[number % len(SECTIONS)], dice_.choice(COMMANDS)
     value = at(path, lambda place: payload(place.canary, dice_))
@@ -122,8 +108,8 @@ def drawn(number: int) -> Case:
     return found_config(f"a payload in {'.'.join(path)}", value, command, *more)
 
 
-def python_tag(tag: str) -> Case:
-    def edit(place: Place, tree: Any) -> str:
+def python_tag(tag):
+    def edit(place, tree):
         return yaml.safe_dump(tree) + f"\nx: !!python/object/apply:{tag} ['touch {place.canary}']\n"
 
     return found_config(f"a tag of {tag}", edit, "test")
@@ -132,14 +118,14 @@ def python_tag(tag: str) -> Case:
 class Runs:
     """Pickled, it calls a function where it is unpickled."""
 
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, function, *arguments):
         self.how = function, arguments
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self):
         return self.how
 
 
-def bomb(place: Place, dice_: random.Random) -> Runs:
+def bomb(place, dice_):
     touch = f"touch {place.canary}"
     return dice_.choice(
         [
@@ -150,12 +136,12 @@ def bomb(place: Place, dice_: random.Random) -> Runs:
     )
 
 
-def hyper_parameters(number: int) -> Case:
+def hyper_parameters(number):
     """A checkpoint whose hyper-parameters name code."""
     dice_ = dice("hyper_parameters", number)
     name = MODELS[number % len(MODELS)]
 
-    def act(place: Place) -> None:
+    def act(place):
         checkpoint, content = trained(place, name), saved(name)
         evil(place)
         given = content["hyper_parameters"]
@@ -181,11 +167,11 @@ def hyper_parameters(number: int) -> Case:
     return Case(f"hyper-parameters of {name} with a payload", act)
 
 
-def pickled_checkpoint(number: int) -> Case:
+def pickled_checkpoint(number):
     """A checkpoint that is, or has in it, a pickle that runs a command."""
     dice_ = dice("pickles", number)
 
-    def act(place: Place) -> None:
+    def act(place):
         checkpoint, content = trained(place), saved()
         runs, kind = bomb(place, dice_), dice_.randrange(5)
         if kind == 0:
@@ -210,12 +196,12 @@ def pickled_checkpoint(number: int) -> Case:
     return Case("a checkpoint with a pickle", act)
 
 
-def pickled_data(number: int) -> Case:
+def pickled_data(number):
     """A file of data with a pickle that runs a command, for each data module that reads one."""
     dice_ = dice("pickled data", number)
     cls = ("Sketches", "BinarizedMNIST", "DynamicMNIST", "FreyFaces")[number % 4]
 
-    def act(place: Place) -> None:
+    def act(place):
         getattr(data, cls)  # an older checkout may have none
         runs = np.empty(3, object)
         runs[:] = [bomb(place, dice_), np.ones((4, 3), np.int16), None]
@@ -240,7 +226,7 @@ def pickled_data(number: int) -> Case:
             with zipfile.ZipFile(path, "a") as file:
                 file.writestr(f"{evil_name}.npy", buffer.getvalue())
 
-        def use() -> None:
+        def use():
             made = getattr(data, cls)(str(path))
             made.setup()
 
@@ -249,26 +235,21 @@ def pickled_data(number: int) -> Case:
     return Case(f"{cls} of a pickle", act)
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """What is named in the issue, then payloads in any place."""
 
-    def popen(place: Place) -> dict[str, Any]:
-        return call("subprocess.Popen", args=f"touch {place.canary}", shell=True)
-
-    mock = at(("evaluation", "features"), lambda place: call("unittest.mock.Mock", return_value=popen(place)))
-    lambda_ = at(
-        ("trainer", "callbacks"), lambda place: [call("lightning.pytorch.callbacks.LambdaCallback", setup=call("unittest.mock.Mock", side_effect=popen(place)))]
-    )
-    linear = at(
-        ("evaluation", "features"),
-        lambda place: call("torch.nn.Linear", in_features=1, out_features=1, device=popen(place)),
-    )
     found = [
-        found_config(what, edit, command)
-        for what, edit in (
-            ("a Mock that returns a Popen", mock),
-            ("a LambdaCallback", lambda_),
-            ("a Linear on a Popen", linear),
+        found_config(
+            what, at(path, lambda place, text=text: yaml.safe_load(text.replace("CANARY", str(place.canary)))), command
+        )
+        for what, path, text in (
+            ("a Mock that returns a Popen", FEATURES, AROUND[0].replace("VALUE", PAYLOADS[0])),
+            (
+                "a LambdaCallback",
+                SECTIONS[0],
+                f"[{AROUND[5].replace('VALUE', AROUND[1]).replace('VALUE', PAYLOADS[0])}]",
+            ),
+            ("a Linear on a Popen", FEATURES, AROUND[3].replace("VALUE", PAYLOADS[0])),
         )
         for command in ("test", "validate", "predict")
     ]

@@ -2,37 +2,36 @@
 
 import json
 import math
-from pathlib import Path
 
 import torch
 
 from tests.torture.generate import dice
-from tests.torture.harness import Case, Place, expect, words_of
+from tests.torture.harness import Case, expect, words_of
 from tests.torture.kills import curve
 from tests.torture.templates import MODELS, config, fit
 
 RATES = ["1e6", "1e30", "1e3", "1e12", "1e300", "30"]
 
 
-def finite(path: Path) -> bool:
+def finite(path):
     """Whether all weights of a checkpoint are numbers."""
     state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     return all(bool(torch.isfinite(tensor).all()) for tensor in state.values() if tensor.is_floating_point())
 
 
-def strict(path: Path) -> object:
+def strict(path):
     """The content of a JSON file, which has no NaN."""
 
-    def refuse(constant: str) -> None:
+    def refuse(constant):
         expect(False, f"{path.name} has {constant}, which is no JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
-def diverging(name: str, *options: object, then: tuple[str, ...] = ("test",)) -> Case:
+def diverging(name, *options, then=("test",)):
     """A training with options that let it diverge, and commands on what it leaves."""
 
-    def act(place: Place) -> None:
+    def act(place):
         place.own += ("*",)
         done = fit(place, name, *options)
         checkpoints = place.work / "run" / "checkpoints"
@@ -52,7 +51,7 @@ def diverging(name: str, *options: object, then: tuple[str, ...] = ("test",)) ->
     return Case(f"{name} with {said}, then {' and '.join(then)}", act)
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """Every model at learning rates from too large to absurd."""
     found = []
     for number, rate in enumerate(RATES):

@@ -3,18 +3,16 @@
 import http.server
 import json
 import os
-import random
 import signal
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from tests.torture.generate import damage_file, dice
-from tests.torture.harness import Case, Place, expect
+from tests.torture.harness import Case, expect
 from tests.torture.kills import end_at
 from tests.torture.templates import template
 
@@ -22,9 +20,7 @@ ARCHIVE = "/annotations/annotations_trainval2017.zip"
 N = 5
 
 
-def archive(
-    change: Callable[[dict[str, Any]], Any] = lambda content: None, member: str = "annotations/instances_train2017.json"
-) -> bytes:
+def archive(change=lambda content: None, member="annotations/instances_train2017.json"):
     """The annotations as COCO has them, of twelve of the pictures."""
     content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
     content["images"] = content["images"][:12]
@@ -41,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     behave: Callable[["Handler", bytes], bool]
     annotations: bytes
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         if self.path == ARCHIVE:
             content = self.annotations
         else:
@@ -55,18 +51,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             pass
 
-    def answer(self, content: bytes, length: int | None = None, status: int = 200, **headers: str) -> None:
+    def answer(self, content, length=None, status=200, **headers):
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content) if length is None else length), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_):
         pass
 
 
-def slowly(handler: Handler, content: bytes) -> None:
+def slowly(handler, content):
     handler.answer(b"", len(content))
 
     for byte in content:
@@ -75,19 +71,19 @@ def slowly(handler: Handler, content: bytes) -> None:
         time.sleep(0.3)  # of a clock that goes 40 times as fast: a byte in twelve seconds
 
 
-def endlessly(handler: Handler, content: bytes) -> None:
+def endlessly(handler, content):
     handler.send_response(200)
     handler.end_headers()
     while True:
         handler.wfile.write(content[:1] + bytes(1 << 20))
 
 
-def silently(handler: Handler, content: bytes) -> None:
+def silently(handler, content):
 
     time.sleep(3600)
 
 
-BEHAVIOURS: dict[str, Callable[[Handler, bytes], Any]] = {
+BEHAVIOURS = {
     "a byte now and then": slowly,
     "a body without an end": endlessly,
     "no answer": silently,
@@ -110,7 +106,7 @@ BEHAVIOURS: dict[str, Callable[[Handler, bytes], Any]] = {
 
 
 @contextmanager
-def serving(behave: Callable[[Handler, bytes], bool], annotations: bytes | None = None) -> Iterator[str]:
+def serving(behave, annotations=None):
     """A server in a process of its own; yields its address."""
     Handler.behave, Handler.annotations = staticmethod(behave), annotations or archive()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -125,12 +121,12 @@ def serving(behave: Callable[[Handler, bytes], bool], annotations: bytes | None 
         os.waitpid(pid, 0)
 
 
-def download(place: Place, url: str, **limits: Any) -> Any:
+def download(place, url, **limits):
     """Five pictures, with a clock that goes faster."""
     return place.zoo("data", "coco", "--url", url, "--out", "coco", "--n", N, "--jobs", 2, clock=40, wall=60, **limits)
 
 
-def right(place: Place) -> None:
+def right(place):
     """What is there is what was served, all of it."""
     folder = place.work / "coco"
     content = json.loads((folder / "annotations" / "instances_train2017.json").read_text())
@@ -142,13 +138,13 @@ def right(place: Place) -> None:
         )
 
 
-def from_server(what: str, which: str, often: int) -> Case:
+def from_server(what, which, often):
     """A server that misbehaves for the archive, or for some pictures, the first times or always."""
 
-    def act(place: Place) -> None:
-        asked: dict[str, int] = {}
+    def act(place):
+        asked = {}
 
-        def behave(handler: Handler, content: bytes) -> bool:
+        def behave(handler, content):
             asked[handler.path] = asked.get(handler.path, 0) + 1
             hit = (handler.path == ARCHIVE) == (which == "the archive") and asked[handler.path] <= often
             if hit:
@@ -163,10 +159,10 @@ def from_server(what: str, which: str, often: int) -> Case:
     return Case(f"{what} for {which}{', once' if often == 1 else ''}", act)
 
 
-def hostile(what: str, change: Callable[[dict[str, Any]], Any]) -> Case:
+def hostile(what, change):
     """An archive that says something else than COCO's."""
 
-    def act(place: Place) -> None:
+    def act(place):
         place.allowed = ("work/coco/*", "home/.cache/*", "tmp/*")
         with serving(lambda handler, content: False, archive(change)) as url:
             download(place, url)
@@ -174,23 +170,23 @@ def hostile(what: str, change: Callable[[dict[str, Any]], Any]) -> Case:
     return Case(f"an archive with {what}", act)
 
 
-def names(*odd: str) -> Callable[[dict[str, Any]], None]:
-    def change(content: dict[str, Any]) -> None:
+def names(*odd):
+    def change(content):
         for image in content["images"]:
             image["file_name"] = "".join(odd) + image["file_name"]
 
     return change
 
 
-def linked(content: dict[str, Any]) -> None:
+def linked(content):
     for image in content["images"]:
         image["file_name"] = f"../images/../../../outside/{image['file_name']}"
 
 
-def left_before(what: str, leave: Callable[[Path, random.Random], object], number: int) -> Case:
+def left_before(what, leave, number):
     """A folder in which something was left, and a good server."""
 
-    def act(place: Place) -> None:
+    def act(place):
         place.own = ("work/coco/*",)
         with serving(lambda handler, content: False) as url:
             assert download(place, url, expected=True).status == 0
@@ -202,16 +198,16 @@ def left_before(what: str, leave: Callable[[Path, random.Random], object], numbe
     return Case(f"{what}, left from before", act)
 
 
-def _damaged(pattern: str) -> Callable[[Path, random.Random], object]:
-    def leave(folder: Path, dice_: random.Random) -> object:
+def _damaged(pattern):
+    def leave(folder, dice_):
         files = sorted(folder.glob(pattern))
         return damage_file(dice_.choice(files), dice_, "cut zeros text empty swap flip") if files else None
 
     return leave
 
 
-def killed(number: int) -> Case:
-    def act(place: Place) -> None:
+def killed(number):
+    def act(place):
         place.own = ("work/coco/*",)
         with serving(lambda handler, content: False) as url:
             download(place, url, expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
@@ -221,10 +217,10 @@ def killed(number: int) -> Case:
     return Case("a download that was killed", act)
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """Each behaviour for archive and pictures, hostile archives, and what was left."""
 
-    def help_(place: Place) -> None:
+    def help_(place):
         said = place.zoo("data", "coco", "--help").said
         expect("https://" in said and "http://" not in said, "the address of the server is no https")
 

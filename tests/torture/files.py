@@ -2,29 +2,26 @@
 
 import json
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from tests.torture.generate import damage, damage_file, dice, examples, mutated
-from tests.torture.harness import Case, Place, expect
+from tests.torture.harness import Case, expect
 from tests.torture.templates import fit, template
 from vae_zoo import data
 
 RANDOM = np.random.default_rng(0)
 
 
-def rows(n: int) -> np.ndarray:
+def rows(n):
     found = np.empty(n, object)
     found[:] = [np.ones((5, 3), np.int16) * [k % 7 + 1, 2, 0] for k in range(n)]
     return found
 
 
 # What each data module reads: its arrays, and the name of the file.
-GOOD: dict[str, tuple[str, Callable[[], dict[str, np.ndarray]]]] = {
+GOOD = {
     "Sketches": ("sketches.npz", lambda: {"train": rows(20), "valid": rows(5), "test": rows(5)}),
     "BinarizedMNIST": (
         "digits.npz",
@@ -41,7 +38,7 @@ GOOD: dict[str, tuple[str, Callable[[], dict[str, np.ndarray]]]] = {
     ),
     "FreyFaces": ("faces.npy", lambda: {"": RANDOM.integers(0, 256, (600, 28, 20), np.uint8)}),
 }
-CHANGES: dict[str, Callable[[np.ndarray], Any]] = {
+CHANGES = {
     "floats": lambda array: array.astype(np.float64) if array.dtype != object else np.full(3, 0.5),
     "NaN": lambda array: np.full(array.shape, np.nan),
     "texts": lambda array: np.full(array.shape, "x"),
@@ -58,11 +55,11 @@ CHANGES: dict[str, Callable[[np.ndarray], Any]] = {
 }
 
 
-def write(cls: str, path: Path, arrays: dict[str, np.ndarray]) -> None:
+def write(cls, path, arrays):
     np.save(path, arrays[""], allow_pickle=True) if "" in arrays else np.savez(path, **arrays)
 
 
-def use(cls: str, path: Path) -> None:
+def use(cls, path):
     """Read a file, and look at all that comes out."""
     options = {"n_val": 10} if cls == "DynamicMNIST" else {}
     made = getattr(data, cls)(str(path), **options)
@@ -74,10 +71,10 @@ def use(cls: str, path: Path) -> None:
             expect((y >= 0).all() and (y < max(1, len(made.labels))).all(), "labels that are none")
 
 
-def changed(cls: str, which: str, what: str) -> Case:
+def changed(cls, which, what):
     """A file one of whose arrays is another, or missing."""
 
-    def act(place: Place) -> None:
+    def act(place):
         name, make = GOOD[cls]
         getattr(data, cls)  # an older checkout may have none
         arrays = make()
@@ -91,10 +88,10 @@ def changed(cls: str, which: str, what: str) -> Case:
     return Case(f"{cls}, {which or 'its array'} is {what}", act)
 
 
-def damaged(cls: str, number: int) -> Case:
+def damaged(cls, number):
     """A file with a damage; where that is in an array's bytes, a zip's checksum tells."""
 
-    def act(place: Place) -> None:
+    def act(place):
         name, make = GOOD[cls]
         getattr(data, cls)
         path = place.work / name
@@ -105,10 +102,10 @@ def damaged(cls: str, number: int) -> Case:
     return Case(f"a damaged file of {cls}", act)
 
 
-def ndjson(said: str, text: Callable[[str], bytes], trains: bool = False) -> Case:
+def ndjson(said, text, trains=False):
     """A QuickDraw file of ninety lines, some of which are something else."""
 
-    def act(place: Place) -> None:
+    def act(place):
         path = place.work / "sketches.ndjson"
         path.write_bytes(text(template("sketches.ndjson").read_text()))
         place.load(lambda: use("Sketches", path))
@@ -118,18 +115,18 @@ def ndjson(said: str, text: Callable[[str], bytes], trains: bool = False) -> Cas
     return Case(f"ndjson: {said}", act)
 
 
-def line(tree: Any) -> Callable[[str], bytes]:
-    def text(good: str) -> bytes:
+def line(tree):
+    def text(good):
         lines = good.splitlines()
         return "\n".join([*lines[:40], json.dumps(tree), *lines[40:]]).encode()
 
     return text
 
 
-def zipped(what: str, change: Callable[[Path], object]) -> Case:
+def zipped(what, change):
     """A .npz of sketches whose zip is odd."""
 
-    def act(place: Place) -> None:
+    def act(place):
         path = place.work / "sketches.npz"
         write("Sketches", path, GOOD["Sketches"][1]())
         change(path)
@@ -138,7 +135,7 @@ def zipped(what: str, change: Callable[[Path], object]) -> Case:
     return Case(f"npz: {what}", act)
 
 
-def _bomb(path: Path) -> None:
+def _bomb(path):
     """Members of zeros that unpack to hundreds of megabytes."""
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
@@ -149,19 +146,19 @@ def _bomb(path: Path) -> None:
             member.write(bytes(1 << 23))
 
 
-def _claims(path: Path) -> None:
+def _claims(path):
     """An array that claims to be larger than any memory."""
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 3), }".ljust(117) + b"\n"
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("train.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
 
 
-def _twice(path: Path) -> None:
+def _twice(path):
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("test.npy", b"x")
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """Arrays of any kind, then damages and generated lines."""
     found = [
         changed(cls, which, what)

@@ -3,10 +3,8 @@
 import math
 import os
 import random
-from collections.abc import Callable, Iterator
 from copy import deepcopy
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, given, seed, settings, strategies
 
@@ -31,14 +29,14 @@ JUNK = strategies.one_of(
 )
 
 
-def dice(category: str, number: int) -> random.Random:
+def dice(category, number):
     """The generator of a case's random numbers."""
     return random.Random(f"{SEED}/{category}/{number}")
 
 
-def examples(strategy: strategies.SearchStrategy[T], count: int, salt: str = "") -> list[T]:
+def examples(strategy, count, salt=""):
     """Examples of a strategy, the same for the same seed, count and salt."""
-    found: list[T] = []
+    found = []
 
     @seed(f"{SEED}/{salt}")
     @settings(
@@ -49,14 +47,14 @@ def examples(strategy: strategies.SearchStrategy[T], count: int, salt: str = "")
         suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
-    def collect(example: T) -> None:
+    def collect(example):
         found.append(example)
 
     collect()
     return [found[number % len(found)] for number in range(count)]
 
 
-def places(tree: Any, path: tuple = ()) -> Iterator[tuple]:
+def places(tree, path=()):
     """The path of each value in a tree of dicts and lists."""
     if path:
         yield path
@@ -64,7 +62,7 @@ def places(tree: Any, path: tuple = ()) -> Iterator[tuple]:
         yield from places(below, (*path, key))
 
 
-def changed(tree: Any, path: tuple, change: Callable[[Any, Any], None]) -> Any:
+def changed(tree, path, change):
     """A copy of a tree in which ``change(container, key)`` was done at a path."""
     tree = container = deepcopy(tree)
     for key in path[:-1]:
@@ -74,7 +72,7 @@ def changed(tree: Any, path: tuple, change: Callable[[Any, Any], None]) -> Any:
 
 
 @strategies.composite
-def mutated(draw: Any, tree: Any) -> tuple[str, Any]:
+def mutated(draw, tree):
     """A tree with one or two values replaced, removed, renamed or doubled, and what was done."""
     said = []
     for _ in range(draw(strategies.integers(1, 2))):
@@ -85,7 +83,7 @@ def mutated(draw: Any, tree: Any) -> tuple[str, Any]:
         how = draw(strategies.sampled_from(["replace", "replace", "replace", "remove", "rename", "add"]))
         junk = draw(JUNK)
 
-        def change(container: Any, key: Any, how: str = how, junk: Any = junk) -> None:
+        def change(container, key, how=how, junk=junk):
             if how == "replace":
                 container[key] = junk
             elif how == "remove":
@@ -100,7 +98,7 @@ def mutated(draw: Any, tree: Any) -> tuple[str, Any]:
     return "; ".join(said), tree
 
 
-def damage(content: bytes, random: random.Random, kinds: str = "") -> tuple[str, bytes]:
+def damage(content, random, kinds=""):
     """Bytes with one damage, and what it is; most are a bit that is another."""
     kind = random.choice(kinds.split() or ["flip"] * 4 + ["cut", "cut", "zeros", "longer", "empty", "text", "swap"])
     at = random.randrange(max(1, len(content)))
@@ -120,7 +118,7 @@ def damage(content: bytes, random: random.Random, kinds: str = "") -> tuple[str,
     return ("empty", b"") if kind == "empty" else ("text", b"this is no such file\n" * 20)
 
 
-def damage_file(path: Path, random: random.Random, kinds: str = "") -> str:
+def damage_file(path, random, kinds=""):
     """Damage a file, and say how."""
     said, content = damage(path.read_bytes(), random, kinds)
     path.write_bytes(content)

@@ -7,25 +7,22 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from tests.torture.generate import dice
-from tests.torture.harness import Case, Lost, Place, expect
+from tests.torture.harness import Case, Lost, expect
 from tests.torture.templates import MODELS, fit, template, trained
 
 INSTANTS = 11  # of each model's training
 WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate")
 
 
-def watch(base: Path, then: Callable[[int, str], None]) -> None:
+def watch(base, then):
     """Call a function at each write below a folder, before it is made, with its number and its kind."""
     numbers = itertools.count()
 
-    def hook(event: str, arguments: tuple) -> None:
+    def hook(event, arguments):
         if event not in WRITES or not isinstance(arguments[0], (str, os.PathLike)):
             return
         if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
@@ -37,20 +34,20 @@ def watch(base: Path, then: Callable[[int, str], None]) -> None:
     sys.addaudithook(hook)
 
 
-def recorder(place: Place, path: Path) -> Callable[[], None]:
+def recorder(place, path):
     """Write the kinds of all writes of a command to a file."""
 
-    def arm() -> None:
+    def arm():
         file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         watch(place.base, lambda number, kind: os.write(file, f"{kind}\n".encode()) and None)
 
     return arm
 
 
-def end_at(place: Place, which: int, late: float) -> Callable[[], None]:
+def end_at(place, which, late):
     """End a command at a write: just before it, or so many seconds later, when some of it may be done."""
 
-    def then(number: int, kind: str) -> None:
+    def then(number, kind):
         if number == which and late:
             signal.setitimer(signal.ITIMER_REAL, late)  # whose signal nobody catches
         elif number == which:
@@ -59,7 +56,7 @@ def end_at(place: Place, which: int, late: float) -> Callable[[], None]:
     return lambda: watch(place.base, then)
 
 
-def instant(writes: list[str], number: int, name: str) -> tuple[int, float]:
+def instant(writes, number, name):
     """Which write, and how late: each kind of write has its turn, then any write."""
     random, kinds = dice(f"kills of {name}", number), sorted(set(writes), key=writes.index)
     if number < len(kinds):
@@ -70,7 +67,7 @@ def instant(writes: list[str], number: int, name: str) -> tuple[int, float]:
     return which, random.choice([0, 0, 0.0002, 0.001, 0.02])
 
 
-def curve(run: Path) -> tuple[list[dict[str, str]], int]:
+def curve(run):
     """The lines of metrics.csv but for the times, and how many have these."""
     with open(run / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -79,7 +76,7 @@ def curve(run: Path) -> tuple[list[dict[str, str]], int]:
     return [row for row in kept if any(value for key, value in row.items() if key not in ("epoch", "step"))], timed
 
 
-def equal(here: Any, there: Any) -> bool:
+def equal(here, there):
     """Whether two trees of tensors and numbers are equal to the bit."""
     if isinstance(here, torch.Tensor):
         return isinstance(there, torch.Tensor) and torch.equal(here, there)
@@ -90,10 +87,10 @@ def equal(here: Any, there: Any) -> bool:
     return here == there
 
 
-def training(name: str, number: int) -> Case:
+def training(name, number):
     """A training that is killed, and goes on to what it would have become."""
 
-    def act(place: Place) -> None:
+    def act(place):
         writes = template(f"writes/{name}").read_text().splitlines()
         which, late = instant(writes, number, name)
         killed = fit(place, name, expected=True, kill=end_at(place, which, late))
@@ -125,10 +122,10 @@ def training(name: str, number: int) -> Case:
     return Case(f"a training of {name}", act)
 
 
-def testing(number: int) -> Case:
+def testing(number):
     """A test that is killed, and repeated."""
 
-    def act(place: Place) -> None:
+    def act(place):
         trained(place)
         results = place.work / "run" / "results.json"
         good = json.loads(results.read_text())
@@ -143,10 +140,10 @@ def testing(number: int) -> Case:
     return Case("a test", act)
 
 
-def making(kind: str, number: int) -> Case:
+def making(kind, number):
     """A generated data set that is killed, and made again."""
 
-    def act(place: Place) -> None:
+    def act(place):
         out = "made" if kind == "shapes" else "made.ndjson"
         words = ["data", kind, "--out", out, "--n", 12]
         place.zoo(*words, expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
@@ -162,10 +159,10 @@ def making(kind: str, number: int) -> Case:
     return Case(f"data {kind}", act)
 
 
-def comparing(what: str, act_: Callable[[Place, Callable[..., Any]], object]) -> Case:
+def comparing(what, act_):
     """A comparison of two models, whose trainings are forks here."""
 
-    def act(place: Place) -> None:
+    def act(place):
         from tests.forking import forks
         from tests.torture.templates import SMALL
         from vae_zoo.cli import main
@@ -181,8 +178,8 @@ def comparing(what: str, act_: Callable[[Place, Callable[..., Any]], object]) ->
         options |= {name.replace("__", "."): value for name, value in SMALL.items()} | {"evaluation.nll_samples": 2}
         words += [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
-        def compare(**limits: Any) -> Any:
-            def run() -> int:
+        def compare(**limits):
+            def run():
                 experiment.subprocess = forks
                 return main(words)
 
@@ -194,15 +191,15 @@ def comparing(what: str, act_: Callable[[Place, Callable[..., Any]], object]) ->
     return Case(f"a comparison {what}", act)
 
 
-def _killed_compare(at: str | float) -> Callable[[Place, Callable[..., Any]], None]:
+def _killed_compare(at):
     """Killed with its trainings, after so many seconds, or before the first write of a file of this name."""
 
-    def act(place: Place, compare: Callable[..., Any]) -> None:
-        def then(number: int, kind: str) -> None:
+    def act(place, compare):
+        def then(number, kind):
             if str(at) in kind:
                 os.killpg(0, signal.SIGKILL)
 
-        def arm() -> None:
+        def arm():
             watch(place.base, then) if isinstance(at, str) else signal.setitimer(signal.ITIMER_REAL, at)
 
         compare(expected=True, kill=arm)
@@ -215,7 +212,7 @@ def _killed_compare(at: str | float) -> Callable[[Place, Callable[..., Any]], No
     return act
 
 
-def _files_of_others(place: Place, compare: Callable[..., Any]) -> None:
+def _files_of_others(place, compare):
     """Notes of the user's, where a comparison will make its folders."""
     names = [
         "notes.txt",
@@ -232,7 +229,7 @@ def _files_of_others(place: Place, compare: Callable[..., Any]) -> None:
     compare()
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """Each model's instants, then other commands."""
     found = [training(name, number) for number in range(INSTANTS) for name in MODELS]
     found += [comparing("in a folder with files of the user's", _files_of_others)]

@@ -5,16 +5,13 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 from PIL import Image
 
 from tests.torture.generate import dice
-from tests.torture.harness import Case, Place, expect
+from tests.torture.harness import Case, expect
 from tests.torture.templates import fit, template, trained
 from vae_zoo.data import COCODataModule
 
@@ -22,7 +19,7 @@ SECRET = (250, 3, 251)  # a colour that no other picture is full of
 SIZES = {"n_train": 6, "n_test": 3, "n_val": 1, "image_size": 16, "batch_size": 4, "workers": 0, "max_unreadable": 1.0}
 
 
-def data_set(place: Place) -> Path:
+def data_set(place):
     """A data set of twelve pictures in the work folder, and pictures of one colour outside."""
     root = place.work / "coco"
     shutil.copytree(template("shapes/images"), root / "images")
@@ -37,7 +34,7 @@ def data_set(place: Place) -> Path:
     return root
 
 
-def rename(root: Path, change: Callable[[str], str], some: int = 12) -> None:
+def rename(root, change, some=12):
     """Change the first file names in the annotations."""
     path = root / "annotations" / "instances.json"
     content = json.loads(path.read_text())
@@ -46,7 +43,7 @@ def rename(root: Path, change: Callable[[str], str], some: int = 12) -> None:
     path.write_text(json.dumps(content))
 
 
-def unseen(root: Path, **options: Any) -> None:
+def unseen(root, **options):
     """Read all pictures; none may be the secret one."""
     data = COCODataModule(str(root), **SIZES | options)
     data.setup()
@@ -57,10 +54,10 @@ def unseen(root: Path, **options: Any) -> None:
             expect(not shown.any(), "a picture outside of the folder was read")
 
 
-def named(what: str, name: Callable[[Place, str], str], some: int = 12) -> Case:
+def named(what, name, some=12):
     """Pictures whose names in the annotations lead elsewhere."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root = data_set(place)
         rename(root, lambda old: name(place, old), some)
         place.load(lambda: unseen(root))
@@ -68,10 +65,10 @@ def named(what: str, name: Callable[[Place, str], str], some: int = 12) -> Case:
     return Case(f"annotations with {what}", act)
 
 
-def linked(what: str, link: Callable[[Place, Path], object], allowed: bool = False) -> Case:
+def linked(what, link, allowed=False):
     """Links inside of a data set, or at its root."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root = data_set(place)
         link(place, root)
         done = place.load(lambda: unseen(root))
@@ -80,10 +77,10 @@ def linked(what: str, link: Callable[[Place, Path], object], allowed: bool = Fal
     return Case(f"{what}", act)
 
 
-def in_zip(what: str, member: Callable[[Place], str], link: bool = False) -> Case:
+def in_zip(what, member, link=False):
     """A zip, with or without annotations, with a member of such a name, or a link of one."""
 
-    def act(place: Place) -> None:
+    def act(place):
         root = data_set(place)
         archive = place.work / "data.zip"
         with zipfile.ZipFile(archive, "w") as file:
@@ -107,10 +104,10 @@ def in_zip(what: str, member: Callable[[Place], str], link: bool = False) -> Cas
     return Case(f"a zip with {what}", act)
 
 
-def annotation_file(what: str, option: Callable[[Place], dict[str, str]]) -> Case:
+def annotation_file(what, option):
     """An annotation file or folder of pictures, named by a yaml that was found, that lies elsewhere."""
 
-    def act(place: Place) -> None:
+    def act(place):
         checkpoint = trained(place)
         data_set(place)
         path = place.work / "run" / "config.yaml"
@@ -122,10 +119,10 @@ def annotation_file(what: str, option: Callable[[Place], dict[str, str]]) -> Cas
     return Case(f"a found config.yaml with {what}", act)
 
 
-def written(what: str, command: Callable[[Place], list[object]], refused: bool = True) -> Case:
+def written(what, command, refused=True):
     """A command with an option from which a path is made; nothing is written elsewhere."""
 
-    def act(place: Place) -> None:
+    def act(place):
         place.allowed = ("work/*", "home/.cache/*", "tmp/*")
         done = place.zoo(*command(place), wall=60)
         expect(done.status or not refused, f"taken: {what}")
@@ -133,7 +130,7 @@ def written(what: str, command: Callable[[Place], list[object]], refused: bool =
     return Case(what, act)
 
 
-def compare(place: Place, **changes: str) -> list[object]:
+def compare(place, **changes):
     options = {
         "configs": "vae",
         "likelihoods": "Gaussian",
@@ -144,10 +141,10 @@ def compare(place: Place, **changes: str) -> list[object]:
     return ["compare", *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
-def inside(name: str) -> Case:
+def inside(name):
     """A comparison may write in its folder alone; a likelihood's name is a part of a path."""
 
-    def act(place: Place) -> None:
+    def act(place):
         place.allowed = ("work/made/here/*", "home/.cache/*", "tmp/*")
         done = place.zoo(*compare(place, likelihoods=name), wall=60)
         expect(done.status, f"a likelihood of the name {name} was taken")
@@ -155,10 +152,10 @@ def inside(name: str) -> Case:
     return Case(f"compare --likelihoods {name}", act)
 
 
-def user_name(name: str) -> Case:
+def user_name(name):
     """A run folder of any name that a file system has is the user's to choose."""
 
-    def act(place: Place) -> None:
+    def act(place):
         place.allowed = ("work/*", "home/.cache/*", "tmp/*")
         done = fit(place, "vae", "--trainer.max_epochs", 1, "--run_dir", name)
         if done.status == 0:
@@ -168,7 +165,7 @@ def user_name(name: str) -> Case:
     return Case(f"a run folder called {name!r}", act)
 
 
-def spelling(number: int) -> Case:
+def spelling(number):
     """A way of saying where the secret picture is, made at random."""
     dice_ = dice("paths", number)
     ups = dice_.randrange(1, 6)
@@ -178,7 +175,7 @@ def spelling(number: int) -> Case:
     slash = dice_.choice(["/", "//", "/./"])
     start = dice_.choice(["", "", "images/", "./", "absolute", "file://", "~/"])
 
-    def name(place: Place, old: str) -> str:
+    def name(place, old):
         if start in ("absolute", "file://"):
             return start.replace("absolute", "") + str(place.outside / "secret.png").replace("/", slash)
         return start + slash.join([*parts, where])
@@ -190,20 +187,20 @@ def spelling(number: int) -> Case:
     return named("a name that leads out", name, some=dice_.choice([1, 12]))
 
 
-def _link(root: Path, target: str) -> None:
+def _link(root, target):
     path = sorted((root / "images").rglob("*.*"))[2]
     path.unlink()
     path.symlink_to(target if "\0" not in target else "x")
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """What is named in the issue, then spellings."""
 
-    def move(place: Place, root: Path) -> None:
+    def move(place, root):
         root.rename(place.outside / "coco")
         root.symlink_to(place.outside / "coco")
 
-    def folder(place: Place, root: Path) -> None:
+    def folder(place, root):
         shutil.rmtree(root / "images")
         (place.outside / "images").mkdir()
         for path in template("shapes/images").rglob("*.*"):

@@ -2,23 +2,19 @@
 
 import csv
 import json
-import random
 import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import yaml
 from PIL import Image
 
 from tests.torture.generate import JUNK, damage_file, dice, examples, mutated
-from tests.torture.harness import Case, Place, expect
+from tests.torture.harness import Case, expect
 from tests.torture.templates import template
 
 RUNS = ("vae", "ae", "iwae")
 
 
-def runs(place: Place) -> Path:
+def runs(place):
     """Three tested runs in a folder."""
     for name in RUNS:
         shutil.copytree(template(f"runs/{name}"), place.work / "runs" / name / "version_0")
@@ -26,10 +22,10 @@ def runs(place: Place) -> Path:
     return place.work / "runs"
 
 
-def reported(what: str, harm: Callable[[Path, random.Random], object], number: int = 0) -> Case:
+def reported(what, harm, number=0):
     """The first run is harmed; the figures of the others must stand in the report as they are."""
 
-    def act(place: Place) -> None:
+    def act(place):
         folder = runs(place)
         harm(folder / "vae" / "version_0", dice("reports", number))
         done = place.zoo("report", "runs")
@@ -47,8 +43,8 @@ def reported(what: str, harm: Callable[[Path, random.Random], object], number: i
     return Case(what, act)
 
 
-def results(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, random.Random], None]:
-    def harm(run: Path, _: random.Random) -> None:
+def results(change):
+    def harm(run, _):
         content = json.loads((run / "results.json").read_text())
         content = change(content) or content
         (run / "results.json").write_text(json.dumps(content))
@@ -56,8 +52,8 @@ def results(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, random.R
     return harm
 
 
-def settings(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, random.Random], None]:
-    def harm(run: Path, _: random.Random) -> None:
+def settings(change):
+    def harm(run, _):
         content = yaml.safe_load((run / "config.yaml").read_text())
         content = change(content) or content
         (run / "config.yaml").write_text(yaml.safe_dump(content))
@@ -65,10 +61,10 @@ def settings(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, random.
     return harm
 
 
-def cells(value: Any) -> Callable[[Path, random.Random], None]:
+def cells(value):
     """Some cells of metrics.csv with something else in them."""
 
-    def harm(run: Path, dice_: random.Random) -> None:
+    def harm(run, dice_):
         with open(run / "metrics.csv", newline="") as file:
             rows = list(csv.reader(file))
         for _ in range(3):
@@ -80,18 +76,18 @@ def cells(value: Any) -> Callable[[Path, random.Random], None]:
     return harm
 
 
-def damaged(pattern: str) -> Callable[[Path, random.Random], None]:
-    def harm(run: Path, dice_: random.Random) -> None:
+def damaged(pattern):
+    def harm(run, dice_):
         if files := sorted(path for path in run.glob(pattern) if path.is_file()):
             damage_file(dice_.choice(files), dice_)
 
     return harm
 
 
-def put(name: str, make: Callable[[Path], object]) -> Callable[[Path, random.Random], None]:
+def put(name, make):
     """Something else in the place of a file."""
 
-    def harm(run: Path, _: random.Random) -> None:
+    def harm(run, _):
         path = run / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -102,7 +98,7 @@ def put(name: str, make: Callable[[Path], object]) -> Callable[[Path, random.Ran
     return harm
 
 
-def picture(run: Path, dice_: random.Random) -> None:
+def picture(run, dice_):
     for path in (run / "images").glob("*.png"):
         size = dice_.choice([(1, 1), (3, 5000), (7, 7)])
         Image.new(dice_.choice(["L", "RGBA", "P", "1"]), size).save(path)
@@ -111,7 +107,7 @@ def picture(run: Path, dice_: random.Random) -> None:
 FILES = ("results.json", "config.yaml", "metrics.csv", "split.json", "images")
 
 
-def cases(count: int) -> list[Case]:
+def cases(count):
     """Each file replaced, then generated damages."""
     found = [reported(f"{name} is {what}", put(name, make)) for name in FILES for what, make in {
         "missing": lambda path: None,

@@ -2,16 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 
 import vae_zoo
 from tests.conftest import options_for
-from tests.torture.harness import Place
 from vae_zoo.data.generated_sketches import generate_sketches
 from vae_zoo.data.shapes import generate_shapes
 
@@ -23,54 +20,54 @@ MEASURES = "[MSE,NLL,CodeMMD]"  # a test of seconds
 FOLDER = Path(os.environ.get("TORTURE_TEMPLATES", "/nonexistent"))
 
 
-def config(name: str) -> dict[str, Any]:
+def config(name):
     """The settings in a model's yaml."""
     return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
 
 
-def words(name: str, **changes: object) -> list[str]:
+def words(name, **changes):
     """The options of a training of seconds, but for its yaml."""
     given = {"data__root": template("shapes"), "data__path": template("sketches.ndjson")}
     given |= {"evaluation__metrics": MEASURES, "images__epochs": "[0]"}
     return options_for(CONFIGS / f"{name}.yaml", **given | changes)
 
 
-def fit(place: Place, name: str, *more: object, **limits: Any) -> Any:
+def fit(place, name, *more, **limits):
     """Train a model in the folder `run`."""
     return place.zoo("fit", "--config", name, *words(name), "--run_dir", "run", *more, **limits)
 
 
-def template(name: str) -> Path:
+def template(name):
     """A file or folder that was made for all cases, which none changes."""
     return FOLDER / name
 
 
-def trained(place: Place, name: str = "vae") -> Path:
+def trained(place, name="vae"):
     """A copy of a model's run, in the work folder, that a case may damage; returns its last checkpoint."""
     shutil.copytree(template(f"runs/{name}"), place.work / "run")
     place.own += ("work/run/*",)
     return place.work / "run" / "checkpoints" / "last.ckpt"
 
 
-def shapes(place: Place) -> Path:
+def shapes(place):
     """A copy of the data set of pictures."""
     return shutil.copytree(template("shapes"), place.work / "shapes")
 
 
-def saved(name: str = "vae") -> dict[str, Any]:
+def saved(name="vae"):
     """What a model's last checkpoint holds."""
     return torch.load(template(f"runs/{name}/checkpoints/last.ckpt"), map_location="cpu", weights_only=True)
 
 
-def makers() -> dict[str, Callable[[Place], None]]:
+def makers():
     """What makes each template; runs need the data, which come first."""
 
-    def data(_: Place) -> None:
+    def data(_):
         generate_shapes(template("shapes"), 80, seed=1)
         generate_sketches(template("sketches.ndjson"), 90, seed=1)
 
-    def run(name: str) -> Callable[[Place], None]:
-        def make(place: Place) -> None:
+    def run(name):
+        def make(place):
             from tests.torture.kills import recorder
 
             template("writes").mkdir(exist_ok=True)
