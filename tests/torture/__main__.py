@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import pkgutil
+import resource
 import sys
 import tempfile
 import time
@@ -61,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="torture") as folder:
         made, left = _run(options, Path(folder), began + 60 * options.minutes)
-    text = report(made) + f"\n{len(made)} cases, seed {options.seed}, {(time.monotonic() - began) / 60:.0f} minutes"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    text = report(made) + f"\n{len(made)} cases, seed {options.seed}, {(time.monotonic() - began) / 60:.0f} minutes, "
+    text += f"{(used.ru_utime + used.ru_stime) / 60:.0f} of a processor"
     text += f"; {left} cases were left out: the time was over" if left else ""
     print(text)
     if options.out:
@@ -124,6 +127,8 @@ def _run(options: argparse.Namespace, folder: Path, end: float) -> tuple[list[Ma
         for future in as_completed([pool.submit(_make, each, end) for each in asked]):
             if case := future.result():
                 made.append(case)
+                if len(made) % 100 == 0:
+                    print(f"{len(made)} of {len(asked)} cases", file=sys.stderr, flush=True)
                 if options.only:
                     print(
                         f"{case.category}:{case.number} {case.name}: {case.verdict.outcome}, "

@@ -13,7 +13,7 @@ from PIL import Image
 
 import vae_zoo
 from tests.torture.generate import damage, damage_file, dice, examples, mutated
-from tests.torture.harness import Case, expect
+from tests.torture.harness import Case, case, expect
 from tests.torture.templates import template, trained, words
 from vae_zoo.data import COCODataModule, COCOSketches
 
@@ -39,32 +39,29 @@ def pictures(root):
     return data
 
 
-def read(what, content, check=lambda data: None):
+@case
+def read(place, what, content, check=lambda data: None):
     """A data set with these annotations, as pictures and as sketches."""
+    root = place.work / "coco"
+    shutil.copytree(template("shapes/images"), root / "images")
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances.json").write_bytes(content())
 
-    def act(place):
-        root = place.work / "coco"
-        shutil.copytree(template("shapes/images"), root / "images")
-        (root / "annotations").mkdir()
-        (root / "annotations" / "instances.json").write_bytes(content())
+    def use():
+        data = pictures(root)
+        counts = Counter(id_ for part in data.split.values() for id_ in part)
+        expect(max(counts.values()) == 1, "a picture is in two parts, or twice in one")
+        check(data)
 
-        def use():
-            data = pictures(root)
-            counts = Counter(id_ for part in data.split.values() for id_ in part)
-            expect(max(counts.values()) == 1, "a picture is in two parts, or twice in one")
-            check(data)
+    place.load(use)
 
-        place.load(use)
+    def sketch():
+        data = COCOSketches(str(root), n_train=5, n_test=2, n_val=1)
+        data.setup()
+        for x, _ in data.batches("train", 4):
+            expect(torch.isfinite(x).all(), "a sketch that is no number")
 
-        def sketch():
-            data = COCOSketches(str(root), n_train=5, n_test=2, n_val=1)
-            data.setup()
-            for x, _ in data.batches("train", 4):
-                expect(torch.isfinite(x).all(), "a sketch that is no number")
-
-        place.load(sketch)
-
-    return Case(what, act)
+    place.load(sketch)
 
 
 def edited(what, change, check=lambda data: None):
@@ -139,57 +136,49 @@ ODD = {
 }
 
 
-def picture(what, make, number):
+@case
+def picture(place, what, make, number):
     """One picture of twelve that is something else; the others stay what they are."""
+    root = place.work / "pictures"
+    root.mkdir()
+    for path in sorted(template("shapes/images").rglob("*.*"))[:12]:
+        shutil.copy(path, root / path.name)
+    which = sorted(root.iterdir())[number % 12]
 
-    def act(place):
-        root = place.work / "pictures"
-        root.mkdir()
-        for path in sorted(template("shapes/images").rglob("*.*"))[:12]:
-            shutil.copy(path, root / path.name)
-        which = sorted(root.iterdir())[number % 12]
+    def rows():
+        data = pictures(root)
+        found = {}
+        for part, ids in data.split.items():
+            for id_, x in zip(ids, torch.cat([x for x, _ in data.batches(part, 4)]), strict=True):
+                found[id_] = x
+        return found
 
-        def rows():
-            data = pictures(root)
-            found = {}
-            for part, ids in data.split.items():
-                for id_, x in zip(ids, torch.cat([x for x, _ in data.batches(part, 4)]), strict=True):
-                    found[id_] = x
-            return found
+    kept = place.base / "tmp" / "rows"
+    place.load(lambda: torch.save(rows(), kept))
+    make(which, dice("pictures", number))
+    place.own = (f"work/pictures/{which.name}",)
 
-        kept = place.base / "tmp" / "rows"
-        place.load(lambda: torch.save(rows(), kept))
-        make(which, dice("pictures", number))
-        place.own = (f"work/pictures/{which.name}",)
+    def use():
+        for id_, x in rows().items():
+            before = torch.load(kept)[id_]
+            expect(id_ == which.name or torch.equal(x, before), f"{id_} is another picture now")
 
-        def use():
-            for id_, x in rows().items():
-                before = torch.load(kept)[id_]
-                expect(id_ == which.name or torch.equal(x, before), f"{id_} is another picture now")
-
-        place.load(use)
-        model = template("runs/vae/checkpoints/last.ckpt")
-        place.load(lambda: expect(vae_zoo.load_images(which, vae_zoo.load(model)).isfinite().all(), "no numbers"))
-        if number % 4 == 0:
-            place.zoo("reconstruct", "--ckpt_path", model, "--images", "pictures", "--out", "out.png")
-
-    return Case(f"a picture that is {what}", act)
+    place.load(use)
+    model = template("runs/vae/checkpoints/last.ckpt")
+    place.load(lambda: expect(vae_zoo.load_images(which, vae_zoo.load(model)).isfinite().all(), "no numbers"))
+    if number % 4 == 0:
+        place.zoo("reconstruct", "--ckpt_path", model, "--images", "pictures", "--out", "out.png")
 
 
-def fitted(what, change):
+@case
+def fitted(place, what, change):
     """A training on such annotations, by the command."""
-
-    def act(place):
-        root = shutil.copytree(template("shapes"), place.work / "coco")
-        path = next((root / "annotations").glob("*.json"))
-        tree = json.loads(path.read_text())
-        change(tree)
-        path.write_text(json.dumps(tree))
-        place.zoo(
-            "fit", "--config", "vae", *words("vae", data__root=root), "--trainer.max_epochs", 1, "--run_dir", "run"
-        )
-
-    return Case(f"fit on annotations with {what}", act)
+    root = shutil.copytree(template("shapes"), place.work / "coco")
+    path = next((root / "annotations").glob("*.json"))
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+    place.zoo("fit", "--config", "vae", *words("vae", data__root=root), "--trainer.max_epochs", 1, "--run_dir", "run")
 
 
 def two_processes(place):

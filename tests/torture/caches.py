@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.torture.generate import damage_file, dice
-from tests.torture.harness import Case, Lost, Wrong, expect, full_disk
+from tests.torture.harness import Lost, Wrong, case, expect, full_disk
 from tests.torture.templates import shapes
 from vae_zoo.data import COCODataModule
 
@@ -23,23 +23,20 @@ def pixels(root, cache):
     return [torch.cat([x for x, _ in data.batches(part, 16)]) for part in ("train", "val", "test")]
 
 
-def used_again(what, harm, unused=False):
+@case
+def used_again(place, what, harm, unused=False):
     """A cache is made, harmed and used again; what comes out must be what the pictures are."""
+    root, cache = shapes(place), place.work / "cache"
+    place.own = ("work/cache/*", "work/shapes/*")
+    place.load(lambda: pixels(root, str(cache)))
+    harm(place, root, cache)
 
-    def act(place):
-        root, cache = shapes(place), place.work / "cache"
-        place.own = ("work/cache/*", "work/shapes/*")
-        place.load(lambda: pixels(root, str(cache)))
-        harm(place, root, cache)
+    def use():
+        found, true = pixels(root, str(cache)), pixels(root, str(place.work / "fresh"))
+        same = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(found, true, strict=True))
+        expect(same, "other pixels than the pictures have, without a word")
 
-        def use():
-            found, true = pixels(root, str(cache)), pixels(root, str(place.work / "fresh"))
-            same = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(found, true, strict=True))
-            expect(same, "other pixels than the pictures have, without a word")
-
-        place.load(use)
-
-    return Case(what, act)
+    place.load(use)
 
 
 def array_of(cache):
@@ -139,36 +136,31 @@ def altered_picture(dice_):
     return harm
 
 
-def no_room(size, disk):
+@case
+def no_room(place, size, disk):
     """Decoding where the cache does not fit: one line, and nothing half made is taken for whole later."""
+    root, cache = shapes(place), place.work / "cache"
+    cache.mkdir()
 
-    def act(place):
-        root, cache = shapes(place), place.work / "cache"
-        cache.mkdir()
+    def fill():
+        if disk and not full_disk(cache, size):
+            return  # not allowed here
+        try:
+            pixels(root, str(cache))
+        except OSError as error:
+            raise Wrong(f"not told in a sentence: {error}") from error
 
-        def fill():
-            if disk and not full_disk(cache, size):
-                return  # not allowed here
-            try:
-                pixels(root, str(cache))
-            except OSError as error:
-                raise Wrong(f"not told in a sentence: {error}") from error
-
-        done = place.load(fill, file_size=None if disk else size)
-        expect(disk or done.status, "nothing was said of a file that may not grow")
-        if place.load(lambda: pixels(root, str(cache))).status:
-            raise Lost("with room there is still no way on")
-
-    return Case(f"{'a full disk' if disk else 'a limit'} at {size} bytes", act)
+    done = place.load(fill, file_size=None if disk else size)
+    expect(disk or done.status, "nothing was said of a file that may not grow")
+    if place.load(lambda: pixels(root, str(cache))).status:
+        raise Lost("with room there is still no way on")
 
 
-def odd_place(what, make):
-    def act(place):
-        root, cache = shapes(place), place.work / "cache"
-        make(cache)
-        place.load(lambda: pixels(root, str(cache)))
-
-    return Case(f"{what} for the folder", act)
+@case
+def odd_place(place, what, make):
+    root, cache = shapes(place), place.work / "cache"
+    make(cache)
+    place.load(lambda: pixels(root, str(cache)))
 
 
 def cases(count):

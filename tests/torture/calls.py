@@ -8,7 +8,7 @@ from hypothesis import strategies
 
 import vae_zoo
 from tests.torture.generate import examples
-from tests.torture.harness import Case, expect
+from tests.torture.harness import Case, case, expect
 from tests.torture.templates import IMAGES, MODELS, template
 from tests.zoo import sketches
 
@@ -117,7 +117,8 @@ def close(a, b, tolerance):
     return all(x.shape == y.shape and bool(((x - y).abs() <= tolerance * (1 + y.abs())).all()) for x, y in pairs)
 
 
-def given(name, method, form, shape, range_, label):
+@case
+def given(place, name, method, form, shape, range_, label):
     """A method, given a batch that is wrong in up to four ways."""
 
     def use():
@@ -147,13 +148,10 @@ def given(name, method, form, shape, range_, label):
         for tensor in found:
             expect(torch.isfinite(tensor).all() or shape == "empty", "an answer that is not finite")
 
-    def act(place):
-        done = place.load(use)
-        right = form == "float32" and shape in ("as it should be", "one") and range_ == "in range" and label == "right"
-        known = ("has no", "needs", "given the label")
-        expect(not right or done.status == 0 or any(word in done.said for word in known), f"refused: {done.said}")
-
-    return Case(f"{name}.{method}, {form}, shape {shape}, {range_}, labels {label}", act)
+    done = place.load(use)
+    right = form == "float32" and shape in ("as it should be", "one") and range_ == "in range" and label == "right"
+    known = ("has no", "needs", "given the label")
+    expect(not right or done.status == 0 or any(word in done.said for word in known), f"refused: {done.said}")
 
 
 def number(name, what, value):

@@ -7,7 +7,7 @@ import torch
 
 import vae_zoo
 from tests.torture.generate import JUNK, damage_file, dice, examples, places
-from tests.torture.harness import Case, expect, words_of
+from tests.torture.harness import case, expect, words_of
 from tests.torture.templates import IMAGES, MODELS, config, fit, saved, template, trained
 
 Saved = dict[str, Any]
@@ -31,38 +31,32 @@ def same(place, checkpoint, good, told=""):
     expect(done.status or not told or told.lower() in done.said.lower(), f"nothing was said of {told}")
 
 
-def damaged(name, number):
+@case
+def damaged(place, name, number):
     random_ = dice("checkpoints", number)
-
-    def act(place):
-        checkpoint = trained(place, name)
-        damage_file(checkpoint, random_)
-        same(place, checkpoint, saved(name))
-        if random_.random() < 0.3:
-            picture = place.work / ("out.png" if name in IMAGES else "out.svg")
-            done = place.zoo("sample", "--ckpt_path", checkpoint, "--out", picture, "--n", 8)
-            expect(done.status == 0 or not picture.exists(), "a picture was written after an error")
-
-    return Case(f"a damaged file of {name}", act)
+    checkpoint = trained(place, name)
+    damage_file(checkpoint, random_)
+    same(place, checkpoint, saved(name))
+    if random_.random() < 0.3:
+        picture = place.work / ("out.png" if name in IMAGES else "out.svg")
+        done = place.zoo("sample", "--ckpt_path", checkpoint, "--out", picture, "--n", 8)
+        expect(done.status == 0 or not picture.exists(), "a picture was written after an error")
 
 
-def edited(what, name, edit, *command, refused=False):
+@case
+def edited(place, what, name, edit, *command, refused=False):
     """A checkpoint that was changed and saved again, then loaded, or used by a command."""
-
-    def act(place):
-        checkpoint = trained(place, name)
-        content = saved(name)
-        told = edit(content)
-        torch.save(content, checkpoint)
-        if not command:
-            return same(place, checkpoint, content, told or "")
-        if command[0] == "fit":
-            done = fit(place, name, "--ckpt_path", "auto", "--trainer.max_epochs", 3)
-        else:
-            done = place.zoo(*command, "--ckpt_path", checkpoint)
-        expect(not refused or done.status or "warning" in words_of(done.said), f"{command[0]} took {what}")
-
-    return Case(f"{what} of {name}, {command[0] if command else 'load'}", act)
+    checkpoint = trained(place, name)
+    content = saved(name)
+    told = edit(content)
+    torch.save(content, checkpoint)
+    if not command:
+        return same(place, checkpoint, content, told or "")
+    if command[0] == "fit":
+        done = fit(place, name, "--ckpt_path", "auto", "--trainer.max_epochs", 3)
+    else:
+        done = place.zoo(*command, "--ckpt_path", checkpoint)
+    expect(not refused or done.status or "warning" in words_of(done.said), f"{command[0]} took {what}")
 
 
 def drop(*path):
@@ -110,31 +104,28 @@ def no_numbers(value, everywhere, which):
     return weights(change, which)
 
 
-def resaved(value, command, name):
+@case
+def resaved(place, value, command, name):
     """Weights that are no numbers, saved by a Trainer, so that a checksum fits."""
+    checkpoint = trained(place, name)
 
-    def act(place):
-        checkpoint = trained(place, name)
+    def save():
+        from lightning.pytorch import Trainer
 
-        def save():
-            from lightning.pytorch import Trainer
+        from vae_zoo.cli.checkpoints import WholeCheckpoints
 
-            from vae_zoo.cli.checkpoints import WholeCheckpoints
+        model = vae_zoo.load(checkpoint)
+        with torch.no_grad():
+            parameter = next(model.parameters())
+            parameter[(0,) * parameter.ndim] = value
+        trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, plugins=[WholeCheckpoints()])
+        trainer.strategy.connect(model)
+        trainer.save_checkpoint(checkpoint)
 
-            model = vae_zoo.load(checkpoint)
-            with torch.no_grad():
-                parameter = next(model.parameters())
-                parameter[(0,) * parameter.ndim] = value
-            trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, plugins=[WholeCheckpoints()])
-            trainer.strategy.connect(model)
-            trainer.save_checkpoint(checkpoint)
-
-        made = place.call(save, expected=True)
-        assert made.status == 0, made.said
-        done = place.zoo(command, "--ckpt_path", checkpoint)
-        expect(done.status, f"{command} took weights that are {value}")
-
-    return Case(f"{name} with a weight that is {value}, {command}", act)
+    made = place.call(save, expected=True)
+    assert made.status == 0, made.said
+    done = place.zoo(command, "--ckpt_path", checkpoint)
+    expect(done.status, f"{command} took weights that are {value}")
 
 
 KEYS = "state_dict hyper_parameters epoch global_step loops callbacks optimizer_states lr_schedulers".split()
@@ -169,15 +160,13 @@ def arguments(name):
     return [*config(name)["model"]["init_args"]]
 
 
-def odd(what, make):
-    def act(place):
-        checkpoint = trained(place)
-        checkpoint.unlink()
-        make(checkpoint)
-        for done in (place.load(lambda: vae_zoo.load(checkpoint)), place.zoo("test", "--ckpt_path", checkpoint)):
-            expect(done.status, f"{what} was taken for a checkpoint")
-
-    return Case(f"{what} in its place", act)
+@case
+def odd(place, what, make):
+    checkpoint = trained(place)
+    checkpoint.unlink()
+    make(checkpoint)
+    for done in (place.load(lambda: vae_zoo.load(checkpoint)), place.zoo("test", "--ckpt_path", checkpoint)):
+        expect(done.status, f"{what} was taken for a checkpoint")
 
 
 def cases(count):

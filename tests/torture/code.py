@@ -11,7 +11,7 @@ import yaml
 
 import vae_zoo
 from tests.torture.generate import changed, dice, places
-from tests.torture.harness import Case
+from tests.torture.harness import case
 from tests.torture.templates import MODELS, fit, saved, trained
 from vae_zoo import data
 
@@ -72,28 +72,25 @@ SECTIONS = [
     path.split(".")
     for path in (
         "trainer.callbacks trainer.logger trainer.plugins trainer.strategy trainer.profiler trainer.accelerator "
-        f"evaluation.features evaluation.metrics evaluation.nll_samples {MODEL}encoder {MODEL}decoder {MODEL}likelihood "
-        f"{MODEL}prior {MODEL}optimizer {MODEL}lr_scheduler {MODEL}lr {DATA}augment {DATA}root {DATA}n_train "
-        "model data trainer images evaluation seed_everything compile ckpt_path x"
+        f"evaluation.features evaluation.metrics evaluation.nll_samples {MODEL}encoder {MODEL}decoder "
+        f"{MODEL}likelihood {MODEL}prior {MODEL}optimizer {MODEL}lr_scheduler {MODEL}lr "
+        f"{DATA}augment {DATA}root {DATA}n_train model data trainer images evaluation seed_everything compile ckpt_path x"
     ).split()
 ]
 FEATURES = ["evaluation", "features"]
 COMMANDS = ("test", "validate", "predict", "probe", "sample", "reconstruct", "interpolate", "report")
 
 
-def found_config(what, edit, command, *more):
+@case
+def found_config(place, what, edit, command, *more):
     """A config.yaml beside a checkpoint, that a command finds."""
-
-    def act(place):
-        checkpoint = trained(place)
-        evil(place)
-        path = place.work / "run" / "config.yaml"
-        settings = edit(place, yaml.safe_load(path.read_text()))
-        path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings))
-        where = ["."] if command == "report" else ["--ckpt_path", checkpoint]
-        place.zoo(command, *where, *more)
-
-    return Case(f"config.yaml with {what}, {command}", act)
+    checkpoint = trained(place)
+    evil(place)
+    path = place.work / "run" / "config.yaml"
+    settings = edit(place, yaml.safe_load(path.read_text()))
+    path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings))
+    where = ["."] if command == "report" else ["--ckpt_path", checkpoint]
+    place.zoo(command, *where, *more)
 
 
 def at(path, value):
@@ -136,103 +133,92 @@ def bomb(place, dice_):
     )
 
 
-def hyper_parameters(number):
+@case
+def hyper_parameters(place, number):
     """A checkpoint whose hyper-parameters name code."""
     dice_ = dice("hyper_parameters", number)
     name = MODELS[number % len(MODELS)]
-
-    def act(place):
-        checkpoint, content = trained(place, name), saved(name)
-        evil(place)
-        given = content["hyper_parameters"]
-        if (kind := dice_.randrange(4)) == 0:
-            given["_class_path"] = dice_.choice(
-                ["evilmod.E", "mynet.E", "evilmod.run", "os.system", "subprocess.Popen"]
-            )
-        elif kind == 1:
-            given["_instantiator"] = dice_.choice(
-                ["evilmod.run", "os.system", "subprocess.call", "evilmod.E", "builtins.exec"]
-            )
-            given["args"] = given["command"] = f"touch {place.canary}"
-        else:
-            path = dice_.choice([path for path in places(given) if not str(path[0]).startswith("_")])
-            content["hyper_parameters"] = changed(
-                given, path, lambda node, key: node.__setitem__(key, payload(place.canary, dice_))
-            )
-        torch.save(content, checkpoint)
-        os.chdir(place.work)  # where a notebook beside it would be
-        place.load(lambda: vae_zoo.load(checkpoint))
-        place.zoo(dice_.choice(["sample", "test", "probe", "validate"]), "--ckpt_path", checkpoint)
-
-    return Case(f"hyper-parameters of {name} with a payload", act)
+    checkpoint, content = trained(place, name), saved(name)
+    evil(place)
+    given = content["hyper_parameters"]
+    if (kind := dice_.randrange(4)) == 0:
+        given["_class_path"] = dice_.choice(["evilmod.E", "mynet.E", "evilmod.run", "os.system", "subprocess.Popen"])
+    elif kind == 1:
+        given["_instantiator"] = dice_.choice(
+            ["evilmod.run", "os.system", "subprocess.call", "evilmod.E", "builtins.exec"]
+        )
+        given["args"] = given["command"] = f"touch {place.canary}"
+    else:
+        path = dice_.choice([path for path in places(given) if not str(path[0]).startswith("_")])
+        content["hyper_parameters"] = changed(
+            given, path, lambda node, key: node.__setitem__(key, payload(place.canary, dice_))
+        )
+    torch.save(content, checkpoint)
+    os.chdir(place.work)  # where a notebook beside it would be
+    place.load(lambda: vae_zoo.load(checkpoint))
+    place.zoo(dice_.choice(["sample", "test", "probe", "validate"]), "--ckpt_path", checkpoint)
 
 
-def pickled_checkpoint(number):
+@case
+def pickled_checkpoint(place, number):
     """A checkpoint that is, or has in it, a pickle that runs a command."""
     dice_ = dice("pickles", number)
-
-    def act(place):
-        checkpoint, content = trained(place), saved()
-        runs, kind = bomb(place, dice_), dice_.randrange(5)
-        if kind == 0:
-            checkpoint.write_bytes(pickle.dumps(runs, protocol=dice_.randrange(6)))
-        elif kind == 1:
-            torch.save(runs, checkpoint, _use_new_zipfile_serialization=dice_.random() < 0.5)
-        elif kind == 2:
-            with zipfile.ZipFile(checkpoint) as whole:
-                members = {name: whole.read(name) for name in whole.namelist()}
-            with zipfile.ZipFile(checkpoint, "w") as changed_:
-                for name, content_ in members.items():
-                    changed_.writestr(name, pickle.dumps(runs, protocol=2) if name.endswith("data.pkl") else content_)
-        else:
-            path = dice_.choice(list(places(content)))
-            torch.save(changed(content, path, lambda node, key: node.__setitem__(key, runs)), checkpoint)
-        place.load(lambda: vae_zoo.load(checkpoint))
-        if (command := dice_.choice(["sample", "test", "fit"])) == "fit":
-            fit(place, "vae", "--ckpt_path", "auto", "--trainer.max_epochs", 3)
-        else:
-            place.zoo(command, "--ckpt_path", checkpoint)
-
-    return Case("a checkpoint with a pickle", act)
+    checkpoint, content = trained(place), saved()
+    runs, kind = bomb(place, dice_), dice_.randrange(5)
+    if kind == 0:
+        checkpoint.write_bytes(pickle.dumps(runs, protocol=dice_.randrange(6)))
+    elif kind == 1:
+        torch.save(runs, checkpoint, _use_new_zipfile_serialization=dice_.random() < 0.5)
+    elif kind == 2:
+        with zipfile.ZipFile(checkpoint) as whole:
+            members = {name: whole.read(name) for name in whole.namelist()}
+        with zipfile.ZipFile(checkpoint, "w") as changed_:
+            for name, content_ in members.items():
+                changed_.writestr(name, pickle.dumps(runs, protocol=2) if name.endswith("data.pkl") else content_)
+    else:
+        path = dice_.choice(list(places(content)))
+        torch.save(changed(content, path, lambda node, key: node.__setitem__(key, runs)), checkpoint)
+    place.load(lambda: vae_zoo.load(checkpoint))
+    if (command := dice_.choice(["sample", "test", "fit"])) == "fit":
+        fit(place, "vae", "--ckpt_path", "auto", "--trainer.max_epochs", 3)
+    else:
+        place.zoo(command, "--ckpt_path", checkpoint)
 
 
-def pickled_data(number):
+@case
+def pickled_data(place, number):
     """A file of data with a pickle that runs a command, for each data module that reads one."""
     dice_ = dice("pickled data", number)
     cls = ("Sketches", "BinarizedMNIST", "DynamicMNIST", "FreyFaces")[number % 4]
+    getattr(data, cls)  # an older checkout may have none
+    runs = np.empty(3, object)
+    runs[:] = [bomb(place, dice_), np.ones((4, 3), np.int16), None]
+    names = {"Sketches": ("train", "valid", "test"), "BinarizedMNIST": ("train", "valid", "test")}.get(
+        cls, ("train_images", "train_labels", "test_images", "test_labels")
+    )
+    path = place.work / ("data.npy" if cls == "FreyFaces" else "data.npz")
+    kind, evil_name = dice_.randrange(3), dice_.choice(names)
+    buffer = io.BytesIO()
+    if kind == 0:
+        np.save(buffer, runs, allow_pickle=True)
+    elif kind == 1:
+        pickle.dump(runs[0], buffer, protocol=dice_.randrange(6))
+    else:  # a header that is an expression
+        code = f"__import__('os').system('touch {place.canary}')".ljust(117) + "\n"
+        buffer.write(b"\x93NUMPY\x01\x00" + len(code).to_bytes(2, "little") + code.encode())
+    if path.suffix == ".npy":
+        path.write_bytes(buffer.getvalue())
+    else:
+        good = {name: np.zeros((40, 98), np.uint8) for name in names}
+        np.savez(path, **{name: array for name, array in good.items() if name != evil_name})
+        with zipfile.ZipFile(path, "a") as file:
+            file.writestr(f"{evil_name}.npy", buffer.getvalue())
 
-    def act(place):
-        getattr(data, cls)  # an older checkout may have none
-        runs = np.empty(3, object)
-        runs[:] = [bomb(place, dice_), np.ones((4, 3), np.int16), None]
-        names = {"Sketches": ("train", "valid", "test"), "BinarizedMNIST": ("train", "valid", "test")}.get(
-            cls, ("train_images", "train_labels", "test_images", "test_labels")
-        )
-        path = place.work / ("data.npy" if cls == "FreyFaces" else "data.npz")
-        kind, evil_name = dice_.randrange(3), dice_.choice(names)
-        buffer = io.BytesIO()
-        if kind == 0:
-            np.save(buffer, runs, allow_pickle=True)
-        elif kind == 1:
-            pickle.dump(runs[0], buffer, protocol=dice_.randrange(6))
-        else:  # a header that is an expression
-            code = f"__import__('os').system('touch {place.canary}')".ljust(117) + "\n"
-            buffer.write(b"\x93NUMPY\x01\x00" + len(code).to_bytes(2, "little") + code.encode())
-        if path.suffix == ".npy":
-            path.write_bytes(buffer.getvalue())
-        else:
-            good = {name: np.zeros((40, 98), np.uint8) for name in names}
-            np.savez(path, **{name: array for name, array in good.items() if name != evil_name})
-            with zipfile.ZipFile(path, "a") as file:
-                file.writestr(f"{evil_name}.npy", buffer.getvalue())
+    def use():
+        made = getattr(data, cls)(str(path))
+        made.setup()
 
-        def use():
-            made = getattr(data, cls)(str(path))
-            made.setup()
-
-        place.load(use)
-
-    return Case(f"{cls} of a pickle", act)
+    place.load(use)
 
 
 def cases(count):

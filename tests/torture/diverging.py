@@ -6,7 +6,7 @@ import math
 import torch
 
 from tests.torture.generate import dice
-from tests.torture.harness import Case, expect, words_of
+from tests.torture.harness import case, expect, words_of
 from tests.torture.kills import curve
 from tests.torture.templates import MODELS, config, fit
 
@@ -28,27 +28,23 @@ def strict(path):
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
-def diverging(name, *options, then=("test",)):
+@case
+def diverging(place, name, *options, then=("test",)):
     """A training with options that let it diverge, and commands on what it leaves."""
-
-    def act(place):
-        place.own += ("*",)
-        done = fit(place, name, *options)
-        checkpoints = place.work / "run" / "checkpoints"
-        for path in checkpoints.glob("*.ckpt"):
-            expect(finite(path), f"{path.name} has weights that are no numbers, and fit ended with {done.status}")
-        if done.status == 0:
-            rows, _ = curve(place.work / "run")
-            losses = [float(value) for row in rows for key, value in row.items() if value and key.endswith("/loss")]
-            told = {"finite", "diverged", "nan", "infinite"} & set(words_of(done.said))
-            expect(told or all(map(math.isfinite, losses)), "a loss that is no number, and not a word of it")
-        for command in then if (checkpoints / "last.ckpt").exists() else ():
-            place.zoo(command, "--ckpt_path", checkpoints / "last.ckpt")
-        for path in (place.work / "run").glob("*.json"):
-            strict(path)
-
-    said = " ".join(map(str, options)).replace("--", "")
-    return Case(f"{name} with {said}, then {' and '.join(then)}", act)
+    place.own += ("*",)
+    done = fit(place, name, *options)
+    checkpoints = place.work / "run" / "checkpoints"
+    for path in checkpoints.glob("*.ckpt"):
+        expect(finite(path), f"{path.name} has weights that are no numbers, and fit ended with {done.status}")
+    if done.status == 0:
+        rows, _ = curve(place.work / "run")
+        losses = [float(value) for row in rows for key, value in row.items() if value and key.endswith("/loss")]
+        told = {"finite", "diverged", "nan", "infinite"} & set(words_of(done.said))
+        expect(told or all(map(math.isfinite, losses)), "a loss that is no number, and not a word of it")
+    for command in then if (checkpoints / "last.ckpt").exists() else ():
+        place.zoo(command, "--ckpt_path", checkpoints / "last.ckpt")
+    for path in (place.work / "run").glob("*.json"):
+        strict(path)
 
 
 def cases(count):

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 from tests.torture.generate import damage_file, dice
-from tests.torture.harness import Case, expect
+from tests.torture.harness import Case, case, expect
 from tests.torture.kills import end_at
 from tests.torture.templates import template
 
@@ -138,36 +138,30 @@ def right(place):
         )
 
 
-def from_server(what, which, often):
+@case
+def from_server(place, what, which, often):
     """A server that misbehaves for the archive, or for some pictures, the first times or always."""
+    asked = {}
 
-    def act(place):
-        asked = {}
+    def behave(handler, content):
+        asked[handler.path] = asked.get(handler.path, 0) + 1
+        hit = (handler.path == ARCHIVE) == (which == "the archive") and asked[handler.path] <= often
+        if hit:
+            BEHAVIOURS[what](handler, content)
+        return hit
 
-        def behave(handler, content):
-            asked[handler.path] = asked.get(handler.path, 0) + 1
-            hit = (handler.path == ARCHIVE) == (which == "the archive") and asked[handler.path] <= often
-            if hit:
-                BEHAVIOURS[what](handler, content)
-            return hit
-
-        place.allowed = ("work/coco/*", "home/.cache/*", "tmp/*")
-        with serving(behave) as url:
-            if download(place, url).status == 0:
-                right(place)
-
-    return Case(f"{what} for {which}{', once' if often == 1 else ''}", act)
+    place.allowed = ("work/coco/*", "home/.cache/*", "tmp/*")
+    with serving(behave) as url:
+        if download(place, url).status == 0:
+            right(place)
 
 
-def hostile(what, change):
+@case
+def hostile(place, what, change):
     """An archive that says something else than COCO's."""
-
-    def act(place):
-        place.allowed = ("work/coco/*", "home/.cache/*", "tmp/*")
-        with serving(lambda handler, content: False, archive(change)) as url:
-            download(place, url)
-
-    return Case(f"an archive with {what}", act)
+    place.allowed = ("work/coco/*", "home/.cache/*", "tmp/*")
+    with serving(lambda handler, content: False, archive(change)) as url:
+        download(place, url)
 
 
 def names(*odd):
@@ -183,19 +177,16 @@ def linked(content):
         image["file_name"] = f"../images/../../../outside/{image['file_name']}"
 
 
-def left_before(what, leave, number):
+@case
+def left_before(place, what, leave, number):
     """A folder in which something was left, and a good server."""
-
-    def act(place):
-        place.own = ("work/coco/*",)
-        with serving(lambda handler, content: False) as url:
-            assert download(place, url, expected=True).status == 0
-            leave(place.work / "coco", dice("left", number))
-            done = download(place, url)
-            if done.status == 0:
-                right(place)
-
-    return Case(f"{what}, left from before", act)
+    place.own = ("work/coco/*",)
+    with serving(lambda handler, content: False) as url:
+        assert download(place, url, expected=True).status == 0
+        leave(place.work / "coco", dice("left", number))
+        done = download(place, url)
+        if done.status == 0:
+            right(place)
 
 
 def _damaged(pattern):
@@ -206,15 +197,13 @@ def _damaged(pattern):
     return leave
 
 
-def killed(number):
-    def act(place):
-        place.own = ("work/coco/*",)
-        with serving(lambda handler, content: False) as url:
-            download(place, url, expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
-            expect(download(place, url).status == 0, "it does not go on")
-            right(place)
-
-    return Case("a download that was killed", act)
+@case
+def killed(place, number):
+    place.own = ("work/coco/*",)
+    with serving(lambda handler, content: False) as url:
+        download(place, url, expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
+        expect(download(place, url).status == 0, "it does not go on")
+        right(place)
 
 
 def cases(count):

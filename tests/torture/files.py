@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tests.torture.generate import damage, damage_file, dice, examples, mutated
-from tests.torture.harness import Case, expect
+from tests.torture.harness import case, expect
 from tests.torture.templates import fit, template
 from vae_zoo import data
 
@@ -71,48 +71,39 @@ def use(cls, path):
             expect((y >= 0).all() and (y < max(1, len(made.labels))).all(), "labels that are none")
 
 
-def changed(cls, which, what):
+@case
+def changed(place, cls, which, what):
     """A file one of whose arrays is another, or missing."""
-
-    def act(place):
-        name, make = GOOD[cls]
-        getattr(data, cls)  # an older checkout may have none
-        arrays = make()
-        if what == "missing":
-            arrays.pop(which) if which else arrays.update({"": np.zeros(3)})
-        else:
-            arrays[which] = CHANGES[what](arrays[which])
-        write(cls, place.work / name, arrays)
-        place.load(lambda: use(cls, place.work / name))
-
-    return Case(f"{cls}, {which or 'its array'} is {what}", act)
+    name, make = GOOD[cls]
+    getattr(data, cls)  # an older checkout may have none
+    arrays = make()
+    if what == "missing":
+        arrays.pop(which) if which else arrays.update({"": np.zeros(3)})
+    else:
+        arrays[which] = CHANGES[what](arrays[which])
+    write(cls, place.work / name, arrays)
+    place.load(lambda: use(cls, place.work / name))
 
 
-def damaged(cls, number):
+@case
+def damaged(place, cls, number):
     """A file with a damage; where that is in an array's bytes, a zip's checksum tells."""
-
-    def act(place):
-        name, make = GOOD[cls]
-        getattr(data, cls)
-        path = place.work / name
-        write(cls, path, make())
-        damage_file(path, dice("files", number))
-        place.load(lambda: use(cls, path))
-
-    return Case(f"a damaged file of {cls}", act)
+    name, make = GOOD[cls]
+    getattr(data, cls)
+    path = place.work / name
+    write(cls, path, make())
+    damage_file(path, dice("files", number))
+    place.load(lambda: use(cls, path))
 
 
-def ndjson(said, text, trains=False):
+@case
+def ndjson(place, said, text, trains=False):
     """A QuickDraw file of ninety lines, some of which are something else."""
-
-    def act(place):
-        path = place.work / "sketches.ndjson"
-        path.write_bytes(text(template("sketches.ndjson").read_text()))
-        place.load(lambda: use("Sketches", path))
-        if trains:
-            fit(place, "sketch_rnn", "--data.path", path, "--trainer.max_epochs", 1)
-
-    return Case(f"ndjson: {said}", act)
+    path = place.work / "sketches.ndjson"
+    path.write_bytes(text(template("sketches.ndjson").read_text()))
+    place.load(lambda: use("Sketches", path))
+    if trains:
+        fit(place, "sketch_rnn", "--data.path", path, "--trainer.max_epochs", 1)
 
 
 def line(tree):
@@ -123,16 +114,13 @@ def line(tree):
     return text
 
 
-def zipped(what, change):
+@case
+def zipped(place, what, change):
     """A .npz of sketches whose zip is odd."""
-
-    def act(place):
-        path = place.work / "sketches.npz"
-        write("Sketches", path, GOOD["Sketches"][1]())
-        change(path)
-        place.load(lambda: use("Sketches", path))
-
-    return Case(f"npz: {what}", act)
+    path = place.work / "sketches.npz"
+    write("Sketches", path, GOOD["Sketches"][1]())
+    change(path)
+    place.load(lambda: use("Sketches", path))
 
 
 def _bomb(path):

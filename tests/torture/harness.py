@@ -1,6 +1,7 @@
 """A case in a folder of its own: each command a fork with limits, and what came of it in one of seven words."""
 
 import ctypes
+import functools
 import hashlib
 import os
 import re
@@ -23,7 +24,7 @@ import torch
 
 OUTCOMES = ("correct", "clear error", "traceback", "hang", "wrong", "lost", "executed")
 FAULTS = OUTCOMES[2:]
-CPU, WALL = 40, 150  # seconds that a command may take, on a machine that may be busy with others
+CPU, WALL = 30, 150  # seconds that a command may take, on a machine that may be busy with others
 
 
 class Wrong(Exception):
@@ -35,7 +36,7 @@ class Lost(Exception):
 
 
 class Done(NamedTuple):
-    """A command that has ended: its exit status (minus the signal that killed it), all that it said, whether in time."""
+    """A command that has ended: its status (minus the signal that killed it), all that it said, whether it hung."""
 
     status: int
     said: str
@@ -140,6 +141,18 @@ class Case(NamedTuple):
 
     name: str
     act: Callable[[Place], object]
+
+
+def case(act):
+    """Make a function of a place and further arguments one of these arguments, that returns the case."""
+
+    @functools.wraps(act)
+    def make(*arguments, **more):
+        said = [str(each)[:60] for each in (*arguments, *more.values()) if isinstance(each, (str, int, float))]
+        name = " ".join(" ".join([act.__name__.replace("_", " "), *said]).split())
+        return Case(name, lambda place: act(place, *arguments, **more))
+
+    return make
 
 
 class Verdict(NamedTuple):

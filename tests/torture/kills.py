@@ -11,7 +11,7 @@ import sys
 import torch
 
 from tests.torture.generate import dice
-from tests.torture.harness import Case, Lost, expect
+from tests.torture.harness import Lost, case, expect
 from tests.torture.templates import MODELS, fit, template, trained
 
 INSTANTS = 11  # of each model's training
@@ -87,108 +87,96 @@ def equal(here, there):
     return here == there
 
 
-def training(name, number):
+@case
+def training(place, name, number):
     """A training that is killed, and goes on to what it would have become."""
-
-    def act(place):
-        writes = template(f"writes/{name}").read_text().splitlines()
-        which, late = instant(writes, number, name)
-        killed = fit(place, name, expected=True, kill=end_at(place, which, late))
-        words = f"killed {late * 1000:.1f} ms after the begin of write {which}, {writes[which]}: "
-        place.own += ("*",)
-        done = fit(place, name, "--ckpt_path", "auto")
-        if done.status:
-            raise Lost(f"{words}it cannot go on: {done.said.strip()[-300:]}")
-        run, whole = place.work / "run", template(f"runs/{name}")
-        for file in ("last", "best"):
-            if not (whole / f"checkpoints/{file}.ckpt").exists():
-                continue
-            if not (run / f"checkpoints/{file}.ckpt").exists():
-                raise Lost(f"{words}there is no {file}.ckpt")
-            here, there = (torch.load(at / f"checkpoints/{file}.ckpt", weights_only=True) for at in (run, whole))
-            for key in ("state_dict", "optimizer_states", "epoch", "global_step"):
-                expect(equal(here[key], there[key]), f"{words}{key} of {file}.ckpt is another")
-        (lines, timed), (other, times) = curve(run), curve(whole)
-        expect(lines == other, f"{words}the curve is another")
-        if timed != times:
-            raise Lost(f"{words}{timed} of {times} epochs have their time in metrics.csv")
-        for file in ("config.yaml", "split.json", "images"):
-            expect((run / file).exists() or not (whole / file).exists(), f"{words}there is no {file}")
-        for path in run.rglob("*"):
-            if "partial" in path.name or path.name.endswith(".tmp"):
-                raise Lost(f"{words}{path.name} was left")
-        assert killed.status in (0, -signal.SIGKILL, -signal.SIGALRM), killed
-
-    return Case(f"a training of {name}", act)
+    writes = template(f"writes/{name}").read_text().splitlines()
+    which, late = instant(writes, number, name)
+    killed = fit(place, name, expected=True, kill=end_at(place, which, late))
+    words = f"killed {late * 1000:.1f} ms after the begin of write {which}, {writes[which]}: "
+    place.own += ("*",)
+    done = fit(place, name, "--ckpt_path", "auto")
+    if done.status:
+        raise Lost(f"{words}it cannot go on: {done.said.strip()[-300:]}")
+    run, whole = place.work / "run", template(f"runs/{name}")
+    for file in ("last", "best"):
+        if not (whole / f"checkpoints/{file}.ckpt").exists():
+            continue
+        if not (run / f"checkpoints/{file}.ckpt").exists():
+            raise Lost(f"{words}there is no {file}.ckpt")
+        here, there = (torch.load(at / f"checkpoints/{file}.ckpt", weights_only=True) for at in (run, whole))
+        for key in ("state_dict", "optimizer_states", "epoch", "global_step"):
+            expect(equal(here[key], there[key]), f"{words}{key} of {file}.ckpt is another")
+    (lines, timed), (other, times) = curve(run), curve(whole)
+    expect(lines == other, f"{words}the curve is another")
+    if timed != times:
+        raise Lost(f"{words}{timed} of {times} epochs have their time in metrics.csv")
+    for file in ("config.yaml", "split.json", "images"):
+        expect((run / file).exists() or not (whole / file).exists(), f"{words}there is no {file}")
+    for path in run.rglob("*"):
+        if "partial" in path.name or path.name.endswith(".tmp"):
+            raise Lost(f"{words}{path.name} was left")
+    assert killed.status in (0, -signal.SIGKILL, -signal.SIGALRM), killed
 
 
-def testing(number):
+@case
+def testing(place, number):
     """A test that is killed, and repeated."""
-
-    def act(place):
-        trained(place)
-        results = place.work / "run" / "results.json"
-        good = json.loads(results.read_text())
-        results.unlink()
-        place.zoo("test", "--run_dir", "run", expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
-        if results.exists():
-            json.loads(results.read_text())
-        place.zoo("test", "--run_dir", "run")
-        again = json.loads(results.read_text())
-        expect(all(again[key] == good[key] for key in ("mse", "nll", "code_mmd")), "other figures")
-
-    return Case("a test", act)
+    trained(place)
+    results = place.work / "run" / "results.json"
+    good = json.loads(results.read_text())
+    results.unlink()
+    place.zoo("test", "--run_dir", "run", expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
+    if results.exists():
+        json.loads(results.read_text())
+    place.zoo("test", "--run_dir", "run")
+    again = json.loads(results.read_text())
+    expect(all(again[key] == good[key] for key in ("mse", "nll", "code_mmd")), "other figures")
 
 
-def making(kind, number):
+@case
+def making(place, kind, number):
     """A generated data set that is killed, and made again."""
-
-    def act(place):
-        out = "made" if kind == "shapes" else "made.ndjson"
-        words = ["data", kind, "--out", out, "--n", 12]
-        place.zoo(*words, expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
-        place.own = ("work/made*",)
-        place.zoo(*words)
-        place.zoo(*words[:3], "other" if kind == "shapes" else "other.ndjson", *words[4:])
-        pairs = zip(
-            *(sorted(p for p in place.work.rglob("*") if p.is_file() and f"/{n}" in str(p)) for n in ("made", "other")),
-            strict=True,
-        )
-        expect(all(a.read_bytes() == b.read_bytes() for a, b in pairs), "another data set than in one go")
-
-    return Case(f"data {kind}", act)
+    out = "made" if kind == "shapes" else "made.ndjson"
+    words = ["data", kind, "--out", out, "--n", 12]
+    place.zoo(*words, expected=True, kill=end_at(place, number, [0, 0.0005][number % 2]))
+    place.own = ("work/made*",)
+    place.zoo(*words)
+    place.zoo(*words[:3], "other" if kind == "shapes" else "other.ndjson", *words[4:])
+    pairs = zip(
+        *(sorted(p for p in place.work.rglob("*") if p.is_file() and f"/{n}" in str(p)) for n in ("made", "other")),
+        strict=True,
+    )
+    expect(all(a.read_bytes() == b.read_bytes() for a, b in pairs), "another data set than in one go")
 
 
-def comparing(what, act_):
+@case
+def comparing(place, what, act_):
     """A comparison of two models, whose trainings are forks here."""
+    from tests.forking import forks
+    from tests.torture.templates import SMALL
+    from vae_zoo.cli import main
+    from vae_zoo.compare import experiment
 
-    def act(place):
-        from tests.forking import forks
-        from tests.torture.templates import SMALL
-        from vae_zoo.cli import main
-        from vae_zoo.compare import experiment
+    words = ["compare", "--configs", "vae", "ae", "--likelihoods", "Gaussian", "--epochs", "2", "--out", "out"]
+    options = {
+        "data.root": template("shapes"),
+        "data.image_size": 16,
+        "model.encoder.depth": 2,
+        "model.decoder.depth": 2,
+    }
+    options |= {name.replace("__", "."): value for name, value in SMALL.items()} | {"evaluation.nll_samples": 2}
+    words += [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
-        words = ["compare", "--configs", "vae", "ae", "--likelihoods", "Gaussian", "--epochs", "2", "--out", "out"]
-        options = {
-            "data.root": template("shapes"),
-            "data.image_size": 16,
-            "model.encoder.depth": 2,
-            "model.decoder.depth": 2,
-        }
-        options |= {name.replace("__", "."): value for name, value in SMALL.items()} | {"evaluation.nll_samples": 2}
-        words += [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    def compare(**limits):
+        def run():
+            experiment.subprocess = forks
+            return main(words)
 
-        def compare(**limits):
-            def run():
-                experiment.subprocess = forks
-                return main(words)
+        return place.call(run, cpu=120, **limits)
 
-            return place.call(run, cpu=120, **limits)
-
-        place.own += ("work/out/*",)
-        act_(place, compare)
-
-    return Case(f"a comparison {what}", act)
+    place.own += ("work/out/*",)
+    act_(place, compare)
 
 
 def _killed_compare(at):

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from tests.torture.generate import dice
-from tests.torture.harness import Case, expect
+from tests.torture.harness import case, expect
 from tests.torture.templates import fit, template, trained
 from vae_zoo.data import COCODataModule
 
@@ -54,80 +54,65 @@ def unseen(root, **options):
             expect(not shown.any(), "a picture outside of the folder was read")
 
 
-def named(what, name, some=12):
+@case
+def named(place, what, name, some=12):
     """Pictures whose names in the annotations lead elsewhere."""
-
-    def act(place):
-        root = data_set(place)
-        rename(root, lambda old: name(place, old), some)
-        place.load(lambda: unseen(root))
-
-    return Case(f"annotations with {what}", act)
+    root = data_set(place)
+    rename(root, lambda old: name(place, old), some)
+    place.load(lambda: unseen(root))
 
 
-def linked(what, link, allowed=False):
+@case
+def linked(place, what, link, allowed=False):
     """Links inside of a data set, or at its root."""
-
-    def act(place):
-        root = data_set(place)
-        link(place, root)
-        done = place.load(lambda: unseen(root))
-        expect(not allowed or done.status == 0, f"refused: {done.said}")
-
-    return Case(f"{what}", act)
+    root = data_set(place)
+    link(place, root)
+    done = place.load(lambda: unseen(root))
+    expect(not allowed or done.status == 0, f"refused: {done.said}")
 
 
-def in_zip(what, member, link=False):
+@case
+def in_zip(place, what, member, link=False):
     """A zip, with or without annotations, with a member of such a name, or a link of one."""
-
-    def act(place):
-        root = data_set(place)
-        archive = place.work / "data.zip"
-        with zipfile.ZipFile(archive, "w") as file:
-            for path in sorted((root / "images").rglob("*.*"))[:12]:
-                file.write(path, f"images/{path.name}")
-            info = zipfile.ZipInfo(member(place) if not link else "images/a.png")
-            if link:
-                info.external_attr = (stat.S_IFLNK | 0o777) << 16
-            file.writestr(info, member(place) if link else (place.outside / "secret.png").read_bytes())
-        place.load(lambda: unseen(archive))
-        place.zoo(
-            "reconstruct",
-            "--ckpt_path",
-            template("runs/vae/checkpoints/last.ckpt"),
-            "--images",
-            "data.zip",
-            "--out",
-            "x.png",
-        )
-
-    return Case(f"a zip with {what}", act)
+    root = data_set(place)
+    archive = place.work / "data.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((root / "images").rglob("*.*"))[:12]:
+            file.write(path, f"images/{path.name}")
+        info = zipfile.ZipInfo(member(place) if not link else "images/a.png")
+        if link:
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        file.writestr(info, member(place) if link else (place.outside / "secret.png").read_bytes())
+    place.load(lambda: unseen(archive))
+    place.zoo(
+        "reconstruct",
+        "--ckpt_path",
+        template("runs/vae/checkpoints/last.ckpt"),
+        "--images",
+        "data.zip",
+        "--out",
+        "x.png",
+    )
 
 
-def annotation_file(what, option):
+@case
+def annotation_file(place, what, option):
     """An annotation file or folder of pictures, named by a yaml that was found, that lies elsewhere."""
-
-    def act(place):
-        checkpoint = trained(place)
-        data_set(place)
-        path = place.work / "run" / "config.yaml"
-        settings = yaml.safe_load(path.read_text())
-        settings["data"]["init_args"].update(option(place))
-        path.write_text(yaml.safe_dump(settings))
-        place.zoo("test", "--ckpt_path", checkpoint)
-
-    return Case(f"a found config.yaml with {what}", act)
+    checkpoint = trained(place)
+    data_set(place)
+    path = place.work / "run" / "config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["data"]["init_args"].update(option(place))
+    path.write_text(yaml.safe_dump(settings))
+    place.zoo("test", "--ckpt_path", checkpoint)
 
 
-def written(what, command, refused=True):
+@case
+def written(place, what, command, refused=True):
     """A command with an option from which a path is made; nothing is written elsewhere."""
-
-    def act(place):
-        place.allowed = ("work/*", "home/.cache/*", "tmp/*")
-        done = place.zoo(*command(place), wall=60)
-        expect(done.status or not refused, f"taken: {what}")
-
-    return Case(what, act)
+    place.allowed = ("work/*", "home/.cache/*", "tmp/*")
+    done = place.zoo(*command(place), wall=60)
+    expect(done.status or not refused, f"taken: {what}")
 
 
 def compare(place, **changes):
@@ -141,28 +126,22 @@ def compare(place, **changes):
     return ["compare", *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
-def inside(name):
+@case
+def inside(place, name):
     """A comparison may write in its folder alone; a likelihood's name is a part of a path."""
-
-    def act(place):
-        place.allowed = ("work/made/here/*", "home/.cache/*", "tmp/*")
-        done = place.zoo(*compare(place, likelihoods=name), wall=60)
-        expect(done.status, f"a likelihood of the name {name} was taken")
-
-    return Case(f"compare --likelihoods {name}", act)
+    place.allowed = ("work/made/here/*", "home/.cache/*", "tmp/*")
+    done = place.zoo(*compare(place, likelihoods=name), wall=60)
+    expect(done.status, f"a likelihood of the name {name} was taken")
 
 
-def user_name(name):
+@case
+def user_name(place, name):
     """A run folder of any name that a file system has is the user's to choose."""
-
-    def act(place):
-        place.allowed = ("work/*", "home/.cache/*", "tmp/*")
-        done = fit(place, "vae", "--trainer.max_epochs", 1, "--run_dir", name)
-        if done.status == 0:
-            place.zoo("sample", "--ckpt_path", f"{name}/checkpoints/last.ckpt", "--out", f"{name}/x.png")
-            place.zoo("report", ".")
-
-    return Case(f"a run folder called {name!r}", act)
+    place.allowed = ("work/*", "home/.cache/*", "tmp/*")
+    done = fit(place, "vae", "--trainer.max_epochs", 1, "--run_dir", name)
+    if done.status == 0:
+        place.zoo("sample", "--ckpt_path", f"{name}/checkpoints/last.ckpt", "--out", f"{name}/x.png")
+        place.zoo("report", ".")
 
 
 def spelling(number):

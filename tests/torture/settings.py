@@ -3,7 +3,7 @@
 import yaml
 
 from tests.torture.generate import damage_file, dice, examples, mutated
-from tests.torture.harness import Case, expect
+from tests.torture.harness import case, expect
 from tests.torture.templates import MODELS, config, fit, template, trained, words
 
 # A command, options of it, and values that they cannot have. NO is what hardly any number may be, 0+ that and 0.
@@ -96,36 +96,31 @@ TEXTS |= {
 EITHER = {"": "", "null": "null"} | {f"{key}: null": f"{key}: null" for key in ("trainer", "images", "model", "data")}
 
 
-def text(what, content):
-    def act(place):
-        path = place.work / "given.yaml"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        more = [*words("vae"), "--trainer.max_epochs", 1, "--run_dir", "run"]
-        done = place.zoo("fit", "--config", "vae", "--config", path, *more)
-        expect(done.status or what in EITHER, f"a yaml with {what} was taken")
-
-    return Case(f"a yaml with {what}", act)
+@case
+def text(place, what):
+    path, content = place.work / "given.yaml", (TEXTS | EITHER)[what]
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    more = [*words("vae"), "--trainer.max_epochs", 1, "--run_dir", "run"]
+    done = place.zoo("fit", "--config", "vae", "--config", path, *more)
+    expect(done.status or what in EITHER, f"a yaml with {what} was taken")
 
 
-def option(command, name, spelt):
+@case
+def option(place, command, name, spelt):
     """An option with a value that must be refused."""
-
-    def act(place):
-        value = SPELT.get(spelt, spelt)
-        base = {
-            "data": lambda: ["--out", "made", "--n", 3],
-            "compare": lambda: ["--configs", "vae", "--epochs", 1, "--out", "made", "--data.root", template("shapes")],
-            "benchmark": lambda: ["--config", "vae", *words("vae"), "--no-try"],
-            "report": lambda: trained(place) and ["."],
-        }.get(command.partition("-")[0], lambda: [] if name == "run_dir" else ["--ckpt_path", trained(place)])
-        if command == "fit":
-            model = next(each for each in MODELS if takes(each, name))
-            done = fit(place, model, "--trainer.max_epochs", 1, f"--{name}={value}")
-        else:
-            done = place.zoo(*command.split("-"), *base(), f"--{name}={value}", clock=20 if "coco" in command else 1)
-        expect(done.status, f"{command} took --{name} {spelt}")
-
-    return Case(f"{command} --{name} {spelt}", act)
+    value = SPELT.get(spelt, spelt)
+    base = {
+        "data": lambda: ["--out", "made", "--n", 3],
+        "compare": lambda: ["--configs", "vae", "--epochs", 1, "--out", "made", "--data.root", template("shapes")],
+        "benchmark": lambda: ["--config", "vae", *words("vae"), "--no-try"],
+        "report": lambda: trained(place) and ["."],
+    }.get(command.partition("-")[0], lambda: [] if name == "run_dir" else ["--ckpt_path", trained(place)])
+    if command == "fit":
+        model = next(each for each in MODELS if takes(each, name))
+        done = fit(place, model, "--trainer.max_epochs", 1, f"--{name}={value}")
+    else:
+        done = place.zoo(*command.split("-"), *base(), f"--{name}={value}", clock=20 if "coco" in command else 1)
+    expect(done.status, f"{command} took --{name} {spelt}")
 
 
 def options():
@@ -156,16 +151,13 @@ def small(name):
     return content
 
 
-def whole(name, what, write):
+@case
+def whole(place, name, what, write):
     """A whole yaml in which something is another; what is taken must train."""
-
-    def act(place):
-        write(place.work / "given.yaml")
-        more = [f"--trainer.{limit}={n}" for limit, n in (("max_epochs", 1), ("limit_train_batches", 1))]
-        data = ["--data.path", template("sketches.ndjson")] if "sketch" in name else ["--data.root", template("shapes")]
-        place.zoo("fit", "--config", "given.yaml", *data, *more, "--trainer.accelerator", "cpu", "--run_dir", "run")
-
-    return Case(f"{name}.yaml, {what}", act)
+    write(place.work / "given.yaml")
+    more = [f"--trainer.{limit}={n}" for limit, n in (("max_epochs", 1), ("limit_train_batches", 1))]
+    data = ["--data.path", template("sketches.ndjson")] if "sketch" in name else ["--data.root", template("shapes")]
+    place.zoo("fit", "--config", "given.yaml", *data, *more, "--trainer.accelerator", "cpu", "--run_dir", "run")
 
 
 def damaged(number):
@@ -178,7 +170,7 @@ def damaged(number):
 
 def cases(count):
     """Texts and options by name, then others of them, damaged yamls, and generated trees."""
-    found = [text(*each) for each in (TEXTS | EITHER).items()]
+    found = [text(what) for what in TEXTS | EITHER]
     every = list(options())
     named = [each for each in every if each.name.endswith(tuple(NAMED.split(", ")))]
     rest = [each for each in every if each not in named]
