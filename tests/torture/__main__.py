@@ -104,15 +104,11 @@ def _run(options: argparse.Namespace, folder: Path, end: float) -> tuple[list[Ma
     from tests.torture import harness, templates
 
     global _cases, _folder
-    wanted: dict[str, list[int]] = {}
+    wanted: dict[str, list[int]] = {}  # by category, the numbers; none for all
     for word in options.only or COUNTS:
         name, _, number = word.partition(":")
         wanted.setdefault(name, []).extend([int(number)] if number else [])
-    modules = {
-        name: importlib.import_module(f"tests.torture.{name}")
-        for name in COUNTS
-        if name in wanted and Path(__file__).with_name(name + ".py").exists()
-    }
+    modules = {name: importlib.import_module(f"tests.torture.{name}") for name in COUNTS if name in wanted}
     _cases = {name: module.cases(COUNTS[name]) for name, module in modules.items()}
     _cases["templates"] = [harness.Case(name, make) for name, make in templates.makers().items()]
     _folder = folder

@@ -74,7 +74,8 @@ SECTIONS = [
         "trainer.callbacks trainer.logger trainer.plugins trainer.strategy trainer.profiler trainer.accelerator "
         f"evaluation.features evaluation.metrics evaluation.nll_samples {MODEL}encoder {MODEL}decoder "
         f"{MODEL}likelihood {MODEL}prior {MODEL}optimizer {MODEL}lr_scheduler {MODEL}lr "
-        f"{DATA}augment {DATA}root {DATA}n_train model data trainer images evaluation seed_everything compile ckpt_path x"
+        f"{DATA}augment {DATA}root {DATA}n_train "
+        "model data trainer images evaluation seed_everything compile ckpt_path x"
     ).split()
 ]
 FEATURES = ["evaluation", "features"]

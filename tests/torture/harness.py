@@ -169,23 +169,31 @@ def judge(case: Case, folder: Path) -> Verdict:
     place = Place(Path(tempfile.mkdtemp(dir=folder)))
     raised: Exception | None = None
     try:
-        case.act(place)
-    except (Wrong, Lost) as error:
-        raised = error
-    last = place.done[-1].said.strip().splitlines()[-1:] if place.done else []
-    outcome, reason = "clear error" if any(d.status for d in place.done) else "correct", "".join(last)[:300]
-    if raised:
-        outcome, reason = type(raised).__name__.lower(), str(raised)
-    if broken := next((done for done in place.done if done.broken), None):
-        outcome, reason = "traceback", f"[{broken.status}] " + broken.said.strip()[-1500:]
-    if any(done.hung for done in place.done):
-        outcome = "hang"
-    if place.outside.parent.is_dir() and (harm := place.harm()) and not harm.startswith("canary"):
-        outcome, reason = "lost", harm
-    if place.canary.exists():
-        outcome = "executed"
-    shutil.rmtree(place.base, ignore_errors=True)
+        try:
+            case.act(place)
+        except (Wrong, Lost) as error:
+            raised = error
+        outcome, reason = _outcome(place, raised)
+    finally:
+        shutil.rmtree(place.base, ignore_errors=True)
     return Verdict(outcome, reason, time.monotonic() - started)
+
+
+def _outcome(place: Place, raised: Exception | None) -> tuple[str, str]:
+    """The worst that came of a case, and the last words."""
+    last = next(reversed(place.done), None)
+    if place.canary.exists():
+        return "executed", last.said.strip()[-300:] if last else ""
+    if (harm := place.harm()) is not None:
+        return "lost", harm
+    if any(done.hung for done in place.done):
+        return "hang", ""
+    if broken := next((done for done in place.done if done.broken), None):
+        return "traceback", f"[{broken.status}] " + broken.said.strip()[-1500:]
+    if raised:
+        return type(raised).__name__.lower(), str(raised)
+    words = "".join(last.said.strip().splitlines()[-1:])[:300] if last else ""
+    return "clear error" if any(done.status for done in place.done) else "correct", words
 
 
 def expect(condition: object, reason: str) -> None:
