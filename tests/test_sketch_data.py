@@ -166,7 +166,7 @@ def test_longer_sketches_are_left_out_with_a_word(doodles):
             "of 90 drawings in .*sketches.ndjson, 80 to test on and 20 to validate on leave 0 to train",
         ),
         ({"n_train": 90}, "set data.n_train, data.n_test and data.n_val"),
-        ({"drop_points": 1.0}, "drop_points must be at least 0 and less than 1, got 1.0"),
+        ({"drop_points": 1.0}, "drop_points must be less than 1, got 1.0"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )

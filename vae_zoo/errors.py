@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from numbers import Integral, Real
+from typing import Any
 
 
 class UserError(ValueError):
@@ -12,13 +13,24 @@ class UserError(ValueError):
     """
 
 
-def require(low: int, **values: int) -> None:
-    """Raise a UserError that names the first of these values that is no whole number, or below `low`."""
+def require(low: int, high: int = 2**32 - 1, optional: Any = False, **values: int | None) -> None:
+    """Raise a UserError that names the first of these values that is no whole number from `low` to `high`.
+
+    Args:
+        low: the smallest that is allowed.
+        high: the largest; a seed of NumPy's has at most 32 bits.
+        optional: whether None is allowed.
+        values: by their names.
+    """
     for name, value in values.items():
+        if value is None and optional:
+            continue
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise UserError(f"{name} must be a whole number, got {value!r}")
         if value < low:
             raise UserError(f"{name} must be at least {low}, got {value}")
+        if value > high:
+            raise UserError(f"{name} must be at most {high}, got {value}")
 
 
 def require_not_negative(**values: float) -> None:

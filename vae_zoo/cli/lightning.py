@@ -119,8 +119,6 @@ class ZooCLI(LightningCLI):
             self.config = config = options.parse(parser, words)
         if config.seed_everything is not True:
             require(0, seed_everything=config.seed_everything)
-            if config.seed_everything >= 2**32:
-                raise UserError(f"seed_everything must be below 2^32, got {config.seed_everything}")
         given = config.ckpt_path or (None if self.command == "fit" else "last")
         self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
         where = _pattern(self.run_dir) if self.run_dir else RUNS / self._name / "*"

@@ -1,12 +1,13 @@
 """What the Trainer may be told, and what Lightning refuses by itself, each in a sentence."""
 
+import math
 import traceback
 from pathlib import Path
 from typing import Any
 
 import lightning
 
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError
 
 # The least value of each number, where Lightning looks at none or says nothing of what is wrong.
 LEAST = {
@@ -32,9 +33,10 @@ def check(trainer: Any) -> None:
     Raises:
         UserError: that names the first of them.
     """
-    given = {name: trainer[name] for name in LEAST if isinstance(trainer[name], int | float)}
-    for name, value in given.items():
-        require(LEAST[name], **{f"trainer.{name}": value})
+    for name, least in LEAST.items():
+        value = trainer[name]
+        if isinstance(value, int | float) and not least <= value < math.inf:
+            raise UserError(f"trainer.{name} must be at least {least}, got {value}")
     if (None if trainer.precision is None else str(trainer.precision)) not in PRECISIONS:
         raise UserError(f"trainer.precision {trainer.precision}: it is 32-true, or bf16-mixed for more speed")
     if str(trainer.devices) in ("0", "-1") and trainer.accelerator == "cpu":

@@ -1,43 +1,9 @@
 """What a data module is given, checked once for all of them: from Python, nothing has looked at it before."""
 
-import math
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from vae_zoo.errors import UserError
-
-
-def require_whole(low: int, high: int = 2**32 - 1, optional: bool = False, **values: Any) -> None:
-    """Raise a UserError that names the first of these that is no whole number from `low` to `high`.
-
-    Args:
-        low: the smallest that is allowed.
-        high: the largest; a seed of NumPy's or torch's has at most 32 bits.
-        optional: whether None is allowed.
-        values: by their names.
-    """
-    for name, value in values.items():
-        if value is None and optional:
-            continue
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise UserError(f"{name} must be a whole number, got {value!r}")
-        _require_between(low, high, name, value)
-
-
-def require_number(low: float, high: float = math.inf, **values: Any) -> None:
-    """Raise a UserError that names the first of these that is no finite number from `low` to `high`."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            raise UserError(f"{name} must be a number, got {value!r}")
-        _require_between(low, high, name, value)
-
-
-def _require_between(low: float, high: float, name: str, value: Any) -> None:
-    if value < low:
-        raise UserError(f"{name} must be at least {low}, got {value}")
-    if value > high:
-        raise UserError(f"{name} must be at most {high}, got {value}")
 
 
 def is_text(value: Any) -> bool:

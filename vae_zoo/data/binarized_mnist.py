@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vae_zoo.data.arguments import given_path, require_whole
+from vae_zoo.data.arguments import given_path
 from vae_zoo.data.arrays import read_npz
 from vae_zoo.data.files import Files, read_file
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import PUBLISHED, Part
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 SIDE = 28
 
@@ -32,7 +32,7 @@ class BinarizedMNIST(ImageDataModule):
 
     def __init__(self, root: str, batch_size: int = 100, resident: bool = False) -> None:
         super().__init__()
-        require_whole(1, batch_size=batch_size)
+        require(1, batch_size=batch_size)
         self.root, self.batch_size, self.resident = given_path("data.root", root), batch_size, resident
 
     def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import Transform
 
-from vae_zoo.data.arguments import given_path, require_number, require_texts, require_whole
+from vae_zoo.data.arguments import given_path, require_texts
 from vae_zoo.data.cache import Cache, open_cache
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.index import NO_LABEL, PictureIndex, Pictures
 from vae_zoo.data.module import Part
 from vae_zoo.data.pictures import MODES
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require, require_share
 
 LARGEST_SIDE = 2**14  # pixels
 MOST_WORKERS = 1024
@@ -107,13 +107,13 @@ class COCODataModule(ImageDataModule):
         if len(sides) != 2:
             raise UserError(f"data.image_size must be one number, or height and width, got {image_size}")
         for side in sides:
-            require_whole(1, LARGEST_SIDE, image_size=side)
+            require(1, LARGEST_SIDE, image_size=side)
         self.height, self.width = sides
-        require_whole(1, n_train=n_train, n_test=n_test, batch_size=batch_size)
-        require_whole(0, min_size=min_size, seed=seed)
-        require_whole(0, n_val=n_val, optional=True)
-        require_whole(0, MOST_WORKERS, workers=workers, optional=True)
-        require_number(0, 1, max_unreadable=max_unreadable)
+        require(1, n_train=n_train, n_test=n_test, batch_size=batch_size)
+        require(0, min_size=min_size, seed=seed)
+        require(0, n_val=n_val, optional=True)
+        require(0, MOST_WORKERS, workers=workers, optional=True)
+        require_share(max_unreadable=max_unreadable)
         require_texts(categories=categories)
         if not all(map(callable, self.augment)):
             raise UserError(f"data.augment must be transforms, got {augment!r}")

@@ -4,12 +4,12 @@ import numpy as np
 from shapely import LineString
 
 from vae_zoo.data.annotations import open_coco
-from vae_zoo.data.arguments import given_path, require_number, require_texts
+from vae_zoo.data.arguments import given_path, require_texts
 from vae_zoo.data.index import NO_LABEL, PictureIndex
 from vae_zoo.data.module import Part
 from vae_zoo.data.sketch_files import Sketch, from_lines
 from vae_zoo.data.sketches import SketchDataModule
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require_not_negative
 
 SIDE = 255.0  # of the square that an object is scaled to, as QuickDraw's drawings are
 LARGEST = 1e9  # pixels that a corner may be away from the picture's
@@ -58,7 +58,7 @@ class COCOSketches(SketchDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__(n_train, n_test, n_val, batch_size, max_length, random_scale, drop_points, seed)
-        require_number(0, epsilon=epsilon, min_area=min_area)
+        require_not_negative(epsilon=epsilon, min_area=min_area)
         require_texts(categories=categories)
         self.root = given_path("data.root", root)
         self.annotations = None if annotations is None else str(annotations)

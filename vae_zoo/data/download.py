@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.progress import track
 
 from vae_zoo.data.annotations import parse
-from vae_zoo.data.arguments import require_whole
 from vae_zoo.data.fetch import fetch
 from vae_zoo.data.files import Files, read_member
 from vae_zoo.data.pictures import FORMATS
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 from vae_zoo.writing import whole
 
 # COCO's own bucket. By its other name, images.cocodataset.org, no certificate is valid for it.
@@ -48,9 +47,9 @@ def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int =
         UserError: if `n` is less than 1 or more than there are, if anything cannot be fetched, or if a name in the
             annotations leads out of the folder.
     """
-    require_whole(1, n=n)
-    require_whole(1, MOST_JOBS, jobs=jobs)
-    require_whole(0, seed=seed)
+    require(1, n=n)
+    require(1, MOST_JOBS, jobs=jobs)
+    require(0, seed=seed)
     if urllib.parse.urlsplit(url).scheme not in ("https", "http"):
         raise UserError(f"url must begin with https://, or with http://, which nothing protects; got {url}")
     images = out / "images"

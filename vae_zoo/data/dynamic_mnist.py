@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from vae_zoo.data.arguments import given_path, require_whole
+from vae_zoo.data.arguments import given_path
 from vae_zoo.data.arrays import read_npz
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import Part
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 SIDE = 28
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -44,8 +44,8 @@ class DynamicMNIST(ImageDataModule):
         self, root: str, n_val: int = 10_000, batch_size: int = 100, seed: int = 0, resident: bool = False
     ) -> None:
         super().__init__()
-        require_whole(1, batch_size=batch_size)
-        require_whole(0, n_val=n_val, seed=seed)
+        require(1, batch_size=batch_size)
+        require(0, n_val=n_val, seed=seed)
         self.root, self.n_val = given_path("data.root", root), n_val
         self.batch_size, self.seed, self.resident = batch_size, seed, resident
 

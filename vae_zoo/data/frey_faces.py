@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from vae_zoo.data.arguments import given_path, require_whole
+from vae_zoo.data.arguments import given_path
 from vae_zoo.data.arrays import read_npy
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import Part
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 
 class FreyFaces(ImageDataModule):
@@ -41,8 +41,8 @@ class FreyFaces(ImageDataModule):
         resident: bool = False,
     ) -> None:
         super().__init__()
-        require_whole(1, block=block, test_blocks=test_blocks, batch_size=batch_size)
-        require_whole(0, val_blocks=val_blocks, seed=seed)
+        require(1, block=block, test_blocks=test_blocks, batch_size=batch_size)
+        require(0, val_blocks=val_blocks, seed=seed)
         self.root = given_path("data.root", root)
         self.block, self.test_blocks, self.val_blocks = block, test_blocks, val_blocks
         self.batch_size, self.seed, self.resident = batch_size, seed, resident

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_zoo.data.arguments import require_whole
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 from vae_zoo.writing import whole
 
 
@@ -25,8 +24,8 @@ def generate_sketches(out: Path, n: int, seed: int = 0) -> None:
     Raises:
         UserError: if `n` is less than 1 or `seed` negative, `out` is there already or has another suffix.
     """
-    require_whole(1, n=n)
-    require_whole(0, seed=seed)
+    require(1, n=n)
+    require(0, seed=seed)
     if out.exists():
         raise UserError(f"{out} is there already; remove it or choose another file")
     if out.suffix != ".ndjson":

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vae_zoo.data.arguments import require_whole
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require
 
 CORNERS = {"triangle": 3, "square": 4, "pentagon": 5, "star": 10, "circle": 48}
 CATEGORIES = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(CORNERS, start=1)]
@@ -35,8 +34,8 @@ def generate_shapes(out: Path, n: int, seed: int = 0) -> None:
     Raises:
         UserError: if `n` is less than 1 or `seed` negative or `out` has something in it already.
     """
-    require_whole(1, n=n)
-    require_whole(0, seed=seed)
+    require(1, n=n)
+    require(0, seed=seed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already; remove it or choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vae_zoo.data.arguments import given_path, require_number, require_whole
+from vae_zoo.data.arguments import given_path
 from vae_zoo.data.files import Files
 from vae_zoo.data.module import DataModule, Part, uncollated
 from vae_zoo.data.sketch_files import Sketch, read_ndjson, read_npz
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require, require_share
 
 ROW = 5
 POOL = 20  # batches that are sorted by length together
@@ -171,14 +171,14 @@ class SketchDataModule(DataModule, ABC):
         seed: int,
     ) -> None:
         super().__init__()
-        require_whole(1, batch_size=batch_size)
-        require_whole(1, max_length=max_length, optional=True)
-        require_whole(0, n_train=n_train, n_test=n_test, n_val=n_val, optional=True)
-        require_whole(0, seed=seed)
+        require(1, batch_size=batch_size)
+        require(1, max_length=max_length, optional=True)
+        require(0, n_train=n_train, n_test=n_test, n_val=n_val, optional=True)
+        require(0, seed=seed)
+        require_share(random_scale=random_scale, drop_points=drop_points)
         for name, value in (("random_scale", random_scale), ("drop_points", drop_points)):
-            require_number(-math.inf, **{name: value})
-            if not 0 <= value < 1:
-                raise UserError(f"{name} must be at least 0 and less than 1, got {value}")
+            if value == 1:
+                raise UserError(f"{name} must be less than 1, got {value}")
         self.n_train, self.n_test, self.n_val, self.seed = n_train, n_test, n_val, seed
         self.batch_size, self.max_length = batch_size, max_length
         self.random_scale, self.drop_points = random_scale, drop_points
