@@ -46,8 +46,8 @@ class Guard(Callback):
     def _forget(self) -> None:
         self._row = self._steps = self._times = 0  # skipped steps in a row, steps of the epoch, and rows that were told
         self._losses: list[Tensor] = []  # since the last step
-        self._skipped: list[Tensor] = []  # 1 or 0 for each optimizer of this step
-        self._unread: list[Tensor] = []  # 1 or more, or 0, for each step that Python has not looked at
+        self._skipped: list[Any] = []  # whether, for each optimizer of this step; a tensor where Python may not look
+        self._unread: list[Any] = []  # how many of them, for each step that Python has not looked at
         self._gradient = self._named = ""
         self._clip: int | float | None = None
 
@@ -75,7 +75,7 @@ class Guard(Callback):
             bad = not math.isfinite(size.item())
             if bad:
                 self._take_away(trainer, pl_module, optimizer)
-            self._skipped.append(torch.tensor(float(bad)))
+            self._skipped.append(bad)
             return
         found = torch.nan_to_num(size * 0, nan=1.0)  # two kernels
         if scaler:  # which skips by itself
@@ -105,15 +105,17 @@ class Guard(Callback):
         skipped, self._skipped = self._skipped, []
         if not skipped:  # gradients are accumulated
             return
-        self._unread.append(skipped[0] if len(skipped) == 1 else torch.stack(skipped).sum())
+        self._unread.append(sum(skipped))
         every: int = trainer.log_every_n_steps or 100  # type: ignore[attr-defined]
         ends = batch_idx + 1 == trainer.num_training_batches
-        if looked_at_once(skipped[0].device) or trainer.global_step % every == 0 or ends:
+        if not isinstance(skipped[0], Tensor) or trainer.global_step % every == 0 or ends:
             self._look(trainer, model_of(pl_module), batch)
 
     def _look(self, trainer: Trainer, model: GenerativeModel, batch: Any) -> None:
         """Count the steps that were not counted yet."""
-        read, self._unread = torch.stack(self._unread).tolist(), []  # waits for the device
+        read, self._unread = self._unread, []
+        if isinstance(read[0], Tensor):
+            read = torch.stack(read).tolist()  # waits for the device
         self._steps += len(read)
         for step, bad in enumerate(read, trainer.global_step - len(read)):
             self._row = self._row + 1 if bad else 0
