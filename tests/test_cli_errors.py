@@ -64,7 +64,7 @@ from tests.conftest import CONFIG, call, config_that, only_run, options, vae_zoo
         (["--model.free_bits", "-1"], 1, "free_bits must be at least 0, got -1"),
         (["--model.lr", ".nan"], 1, "lr must be a finite number, got nan"),
         (["--model.beta", ".inf"], 1, "beta must be a finite number, got inf"),
-        (["--model.latent", "1000000000000"], 1, "there is not enough memory for a model or data of this size"),
+        (["--model.latent", "1000000000000"], 1, "not enough memory for a model or batch of this size"),
         (["--model.encoder.depth", "1000000000000"], 1, "32 x 32 cannot be halved 1000000000000 times"),
         (["--seed_everything", "4294967296"], 1, "seed_everything must be below 2.32, got 4294967296"),
         (["--trainer.accumulate_grad_batches", "9" * 30], 2, "accumulate_grad_batches, line 1: .* too large a number"),

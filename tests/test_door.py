@@ -1,5 +1,6 @@
 """What comes from outside is looked at once, at the door: by each public method, and a loader's first batch."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -178,3 +179,48 @@ def test_no_other_batch_is_looked_at_while_a_trainer_runs(tmp_path, monkeypatch)
 def test_a_loader_without_pairs_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"a batch must be a pair \(x, y\) .*, got a Tensor"):
         trainer(tmp_path).fit(VAE(**SMALL), DataLoader(torch.rand(8, *SMALL["shape"]), 4))
+
+
+# --- a constructor's arguments
+
+WHOLE = {"latent", "samples", "steps", "hidden", "depth", "context", "label_width", "labels", "width", "warmup"}
+WHOLE |= {"chunk", "mixtures", "encoder_width", "decoder_width"}
+
+
+@every_model
+@pytest.mark.parametrize(
+    "value", [-1, torch.nan, torch.inf, "x", [1], {"a": 1}, 10**400, torch.tensor(3)], ids=lambda value: str(value)[:9]
+)
+def test_a_wrong_argument_of_a_model_is_named(cls, value):
+    for name in inspect.signature(cls).parameters:
+        with pytest.raises(UserError, match=name):
+            small(cls, **{name: value})
+            pytest.fail(f"{cls.__name__} takes {name}={value!r}")
+
+
+@every_model
+def test_numbers_are_no_truth_values_and_whole_where_they_count(cls):
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.annotation in (int, float):
+            with pytest.raises(UserError, match=name):
+                small(cls, **{name: True})
+        if name in WHOLE:
+            with pytest.raises(UserError, match=f"{name} must be a whole number, got 2.5"):
+                small(cls, **{name: 2.5})
+
+
+@models_that(pixels=True)
+@pytest.mark.parametrize(
+    "shape", [(3, 16), (3, 16, 16, 1), (3.0, 16, 16), (3, -16, 16), (0, 16, 16), "3x16", 16, (3, 1, 1)]
+)
+def test_a_shape_is_three_whole_numbers(cls, shape):
+    with pytest.raises(UserError, match="shape|image size 1 x 1"):
+        small(cls, shape=shape)
+
+
+def test_the_arguments_of_a_model_derived_from_one_of_ours_are_all_kept():
+    class Own(VAE):
+        def __init__(self, extra, **arguments):
+            super().__init__(**arguments)
+
+    assert Own(3, **SMALL).hparams["extra"] == 3 and Own(3, **SMALL).hparams["latent"] == 5

@@ -120,6 +120,8 @@ class StandardNormal(Prior):
 
     def __init__(self, latent: int | Shape, shape: Shape = (), posterior: Conditional | None = None) -> None:
         super().__init__()
+        for size in latent if isinstance(latent, (tuple, list)) else [latent]:
+            require(1, latent=size)
         self.register_buffer("mean", torch.zeros(latent), persistent=False)
         self.register_buffer("sigma", torch.ones(latent), persistent=False)
 

@@ -1,9 +1,11 @@
 """The one exception that means: what was asked for cannot be done, and here is what to do about it."""
 
-import math
+import sys
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
+
+LARGEST = sys.float_info.max
 
 
 class UserError(ValueError):
@@ -30,7 +32,7 @@ def require(low: int, high: int = 2**32 - 1, optional: Any = False, **values: in
         if value < low:
             raise UserError(f"{name} must be at least {low}, got {value}")
         if value > high:
-            raise UserError(f"{name} must be at most {high}, got {value}")
+            raise UserError(f"{name} must be at most {high}, got {value if value < 2**63 else 'a far larger one'}")
 
 
 def require_not_negative(**values: float) -> None:
@@ -56,6 +58,6 @@ def require_share(**values: float) -> None:
 
 def _numbers(values: dict[str, float]) -> Iterator[tuple[str, float]]:
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, Real) or not -LARGEST <= value <= LARGEST:
             raise UserError(f"{name} must be a finite number, got {value!r}")
         yield name, value

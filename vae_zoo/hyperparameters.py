@@ -1,10 +1,36 @@
 """A model's hyper-parameters as plain values, as a yaml writes them, so that checkpoints load safely."""
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from vae_zoo.errors import UserError
+
+
+def check_kinds(constructor: Callable[..., None], values: Mapping[str, Any]) -> None:
+    """Raise a UserError that names the first of these arguments that is not of the kind that a constructor declares.
+
+    Looked at are factories, true or false, and one of several words; numbers the constructors look at, for their range.
+
+    Args:
+        constructor: whose annotations say what is of what kind.
+        values: by the name of the argument.
+    """
+    try:
+        declared = get_type_hints(constructor)
+    except NameError:  # a user's annotation that is resolved nowhere
+        return
+    for name in declared.keys() & values.keys():
+        value, annotation = values[name], declared[name]
+        kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        factory = any(get_origin(kind) is Callable for kind in kinds)
+        if factory and not (callable(value) or (value is None and NoneType in kinds)):
+            raise UserError(f"{name} must be a class, or functools.partial(Class, name=value), got {value!r}")
+        if annotation is bool and not isinstance(value, bool):
+            raise UserError(f"{name} must be True or False, got {value!r}")
+        if get_origin(annotation) is Literal and value not in get_args(annotation):
+            raise UserError(f"{name} must be one of {', '.join(map(str, get_args(annotation)))}, got {value!r}")
 
 
 def plain(name: str, value: Any) -> Any:

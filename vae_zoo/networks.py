@@ -51,7 +51,7 @@ class ConvEncoder(Network):
     """
 
     def __init__(self, shape: Shape, features: int, width: int = 32, depth: int = 4) -> None:
-        small = _shrunk(shape, width, depth)
+        small = _shrunk(shape, features, width, depth)
         channels = [shape[0], *(width << i for i in range(depth))]  # C, width, 2 width, 4 width ...
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
@@ -78,7 +78,7 @@ class ConvDecoder(Network):
     """
 
     def __init__(self, features: int, shape: Shape, width: int = 32, depth: int = 4) -> None:
-        small = _shrunk(shape, width, depth)
+        small = _shrunk(shape, features, width, depth)
         channels = [*(width << i for i in reversed(range(depth))), shape[0]]  # ... 4 width, 2 width, width, C
         layers: list[nn.Module] = [nn.Linear(features, math.prod(small)), nn.Unflatten(1, small)]
         for before, after in pairwise(channels):
@@ -146,7 +146,7 @@ def check_shape(shape: Shape) -> Shape:
 
 
 def _tanh_layers(inputs: int, outputs: int, width: int, depth: int) -> list[nn.Module]:
-    require(1, width=width, depth=depth)
+    require(1, inputs=inputs, features=outputs, width=width, depth=depth)
     layers: list[nn.Module] = []
     for before, after in pairwise([inputs, *[width] * depth, outputs]):
         linear = nn.Linear(before, after)
@@ -170,7 +170,7 @@ class Discriminator(Network):
     twice_differentiable = True  # for a gradient penalty
 
     def __init__(self, latent: int, width: int = 512, depth: int = 2) -> None:
-        require(1, width=width, depth=depth)
+        require(1, latent=latent, width=width, depth=depth)
         layers: list[nn.Module] = []
         for before, after in pairwise([latent, *[width] * depth]):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
@@ -200,6 +200,7 @@ class DCGANGenerator(Network):
 
     def __init__(self, features: int, shape: Shape, width: int = 32) -> None:
         channels = _doubled(shape, width)[::-1]  # ... 4 width, 2 width, width
+        require(1, features=features)
         layers: list[nn.Module] = [nn.Unflatten(1, (features, 1, 1))]
         for i, (before, after) in enumerate(pairwise([features, *channels])):
             place = (4, 1, 0) if i == 0 else (4, 2, 1)  # kernel, stride, padding
@@ -277,10 +278,10 @@ def _finish(network: Network) -> None:
     network.to(memory_format=torch.channels_last)
 
 
-def _shrunk(shape: Shape, width: int, depth: int) -> Shape:
+def _shrunk(shape: Shape, features: int, width: int, depth: int) -> Shape:
     """The feature map (C, H, W) that is left of an image of `shape` after `depth` halvings."""
     check_shape(shape)
-    require(1, width=width, depth=depth)
+    require(1, features=features, width=width, depth=depth)
     if depth > 31:  # a number whose 2 to the power of it takes no time
         raise UserError(f"image size {shape[1]} x {shape[2]} cannot be halved {depth} times; set a smaller depth")
     step = 1 << depth

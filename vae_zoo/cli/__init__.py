@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -65,7 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:  # what a file or a folder refuses, its error names
         print(f"vae-zoo {command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        why = " ".join(str(error).split())[:300]
+        print(f"vae-zoo {command}: not enough memory for a model or batch of this size; {why}", file=sys.stderr)
+        return 1
     return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is what Python, or PyTorch on any device, raises where there is no memory left."""
+    said = re.search("allocate memory|out of memory", str(error))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said is not None)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from torch._functorch import config as functorch_config
 
 from vae_zoo.callbacks import Advice, Guard, RunFolder, Timing
 from vae_zoo.checkpoints import read, refuse_nonfinite
-from vae_zoo.cli import UsageError, limits, options
+from vae_zoo.cli import UsageError, is_out_of_memory, limits, options
 from vae_zoo.cli.checkpoints import (
     WholeCheckpoints,
     finished_epochs,
@@ -158,7 +158,7 @@ class ZooCLI(LightningCLI):
             while cause := causes[-1].__cause__ or causes[-1].__context__:
                 causes.append(cause)
             for cause in causes:
-                if isinstance(cause, UserError | ModuleNotFoundError):
+                if isinstance(cause, UserError | ModuleNotFoundError) or is_out_of_memory(cause):
                     raise cause from None
             raise UserError(_told(causes[-1])) from error
 
@@ -277,8 +277,6 @@ def listed(value: Any) -> list[Any]:
 def _told(error: BaseException) -> str:
     """Say in a line what went wrong, and where."""
     text = " ".join(str(error).split())[:300]
-    if "allocate memory" in text or isinstance(error, MemoryError):
-        return f"there is not enough memory for a model or data of this size; {text}"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {text} ({frame.filename}, line {frame.lineno})"
 

@@ -1,6 +1,8 @@
 """The door of a model: what comes from outside is looked at once, at the top of each public method."""
 
+import sys
 from abc import ABC, abstractmethod
+from types import FrameType
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from vae_zoo.conditional import check_labels
 from vae_zoo.errors import UserError
+from vae_zoo.hyperparameters import check_kinds
 
 
 class Door(LightningModule, ABC):
@@ -20,6 +23,18 @@ class Door(LightningModule, ABC):
     """
 
     labels: int = 0
+
+    def save_hyperparameters(self, *arguments: Any, frame: FrameType | None = None, **options: Any) -> None:
+        """Save the constructor's arguments, as Lightning does.
+
+        Raises:
+            UserError: if one is not of the kind that the constructor declares.
+        """
+        constructor = frame or sys._getframe(1)
+        check_kinds(
+            type(self).__init__, constructor.f_locals
+        )  # hparams are what the command line says, not what it made
+        super().save_hyperparameters(*arguments, frame=constructor, **options)
 
     @abstractmethod
     def check(self, x: Any, values: bool = True) -> None:

@@ -43,6 +43,7 @@ class SketchDecoder(SketchModel, JointModel, WithoutCodes):
         super().__init__()
         self.save_hyperparameters()
         self.longest = longest(shape)
+        require(1, decoder_width=decoder_width, mixtures=mixtures)
         require_share(recurrent_dropout=recurrent_dropout)
         require_positive(lr=lr)
         self.likelihood = StrokeDecoder(0, decoder_width, mixtures, recurrent_dropout, self.longest)

@@ -70,6 +70,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
         self.save_hyperparameters()
         self.longest = longest(shape)
         require(1, latent=latent, samples=samples)
+        require(1, encoder_width=encoder_width, decoder_width=decoder_width, mixtures=mixtures)
         require_not_negative(kl_weight=kl_weight, kl_min=kl_min)
         require_share(recurrent_dropout=recurrent_dropout, eta_min=eta_min, annealing=annealing)
         require_positive(lr=lr)
