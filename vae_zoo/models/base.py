@@ -271,6 +271,7 @@ class ImageModel(GenerativeModel):
 
     def pictures(self, x: Tensor) -> Tensor:
         """Return the images: an image is its own picture."""
+        self.check(x)
         return x
 
     def svg(self, rows: Sequence[Tensor]) -> str:

@@ -25,7 +25,8 @@ class SketchModel(GenerativeModel):
 
     def pictures(self, x: Tensor) -> Tensor:
         """Render sketches (B, T, 5) in black on white, (B, 1, 64, 64) in [0, 1]."""
-        return rendering.rasterise(x).to(x.device)
+        self.check(x)
+        return rendering.rasterise(x.float()).to(x.device)
 
     def svg(self, rows: Sequence[Tensor]) -> str:
         """Render rows of sketches, (B, T, 5) each, as an SVG document."""
