@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import vae_zoo
-from tests.torture.generate import damage, damage_file, dice, examples, mutated
+from tests.torture.generate import damage, damage_file, dice, mutants
 from tests.torture.harness import Case, case, expect
 from tests.torture.templates import template, trained, words
 from vae_zoo.data import COCODataModule, COCOSketches
@@ -239,7 +239,7 @@ def cases(count):
     left = count - len(found)
     found += [picture("damaged", lambda path, dice_: damage_file(path, dice_), n) for n in range(left // 3)]
     small = base_of_five()
-    for number, (said, tree) in enumerate(examples(mutated(small), left - left // 3, "annotations")):
+    for number, (said, tree) in enumerate(mutants(small, left - left // 3, "annotations")):
         text = json.dumps(tree).encode()
         if number % 6 == 0:
             said, text = damage(text, dice("json", number))

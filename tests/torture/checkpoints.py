@@ -98,7 +98,7 @@ def junk(value, which):
 
 def no_numbers(value, everywhere, which):
     def change(tensor):
-        tensor.view(-1)[slice(None) if everywhere else which.randrange(tensor.numel())] = value
+        tensor[(...,) if everywhere else tuple(which.randrange(size) for size in tensor.shape)] = value
         return tensor
 
     return weights(change, which)

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import torch
 
-from tests.torture.generate import damage, damage_file, dice, examples, mutated
+from tests.torture.generate import damage, damage_file, dice, mutants
 from tests.torture.harness import case, expect
 from tests.torture.templates import fit, template
 from vae_zoo import data
@@ -171,7 +171,7 @@ def cases(count):
     ]
     left = count - len(found)
     good = {"word": "cat", "key_id": "1", "drawing": [[[0, 9, 20], [0, 5, 30]], [[7, 8], [9, 9]]]}
-    for number, (said, tree) in enumerate(examples(mutated(good), left // 3, "ndjson")):
+    for number, (said, tree) in enumerate(mutants(good, left // 3, "ndjson")):
         found.append(ndjson(said, line(tree), trains=number % 10 == 0))
     for number in range(left // 6):
         found.append(ndjson("damaged", lambda text, number=number: damage(text.encode(), dice("ndjson", number))[1]))

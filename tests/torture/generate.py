@@ -71,30 +71,32 @@ def changed(tree, path, change):
     return tree
 
 
-@strategies.composite
-def mutated(draw, tree):
-    """A tree with one or two values replaced, removed, renamed or doubled, and what was done."""
-    said = []
-    for _ in range(draw(strategies.integers(1, 2))):
-        found = list(places(tree))
-        if not found:
-            break
-        path = draw(strategies.sampled_from(found))
-        how = draw(strategies.sampled_from(["replace", "replace", "replace", "remove", "rename", "add"]))
-        junk = draw(JUNK)
+def mutants(tree, count, salt):
+    """Copies of a tree with one or two values replaced, removed, renamed or added, each with what was done."""
+    junk = iter(examples(JUNK, 2 * count, salt))
+    return [_mutated(tree, dice(salt, number), junk) for number in range(count)]
 
-        def change(container, key, how=how, junk=junk):
+
+def _mutated(tree, random, junk):
+    said = []
+    for _ in range(random.randint(1, 2)):
+        if not (found := list(places(tree))):
+            break
+        path, how = random.choice(found), random.choice(["replace", "replace", "replace", "remove", "rename", "add"])
+        value = next(junk)
+
+        def change(container, key, how=how, value=value):
             if how == "replace":
-                container[key] = junk
+                container[key] = value
             elif how == "remove":
                 del container[key]
             elif isinstance(container, list):
-                container.insert(key, junk)
+                container.insert(key, value)
             else:
-                container["x" if how == "add" else f"{key}x"] = junk if how == "add" else container.pop(key)
+                container["x" if how == "add" else f"{key}x"] = value if how == "add" else container.pop(key)
 
         tree = changed(tree, path, change)
-        said.append(f"{how} {'.'.join(map(str, path))} ({str(junk)[:40]!r})")
+        said.append(f"{how} {'.'.join(map(str, path))} ({str(value)[:40]!r})")
     return "; ".join(said), tree
 
 

@@ -100,7 +100,7 @@ class Place:
         """Run a function in a fork, with these limits."""
         if not self._before:
             self._before = _files(self.base)
-        out, wrong = (Path(tempfile.mkstemp(dir=self.base.parent)[1]) for _ in range(2))
+        out, wrong = (Path(tempfile.mkstemp(dir=self.base / "tmp")[1]) for _ in range(2))
         if (pid := os.fork()) == 0:
             _become(self, function, out, wrong, **limits)
         status, hung = _wait(pid, limits.get("wall", WALL))
@@ -204,11 +204,37 @@ def expect(condition: object, reason: str) -> None:
 
 def full_disk(path: Path, size: int = 1 << 20) -> bool:
     """Mount a small disk over a folder, in this process and its children alone; False where that is not allowed."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    return _own_mounts() and _mount(b"none", path, b"tmpfs", 0, f"size={size}".encode())
+
+
+def keep_inside(folder: Path) -> bool:
+    """Let this process and its children write below a folder and on other disks alone; False where only root could.
+
+    A package with faults may write anywhere, and whoever is root would find a training in ``/``.
+    """
+    if os.geteuid() != 0:
+        return True  # to whom the system's own folders are closed anyway
+    read_only = 1 | 32 | 4096  # MS_RDONLY, MS_REMOUNT, MS_BIND
+    return _own_mounts() and _mount(os.fsencode(folder), folder, None, 4096) and _mount(None, "/", None, read_only)
+
+
+@functools.cache
+def guarded() -> bool:
+    """Whether commands can be kept inside, so that one may be told to write to ``/``."""
+    if (pid := os.fork()) == 0:
+        os._exit(not keep_inside(Path(tempfile.gettempdir())))
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _own_mounts() -> bool:
     flags = 0x00020000 | (0 if os.geteuid() == 0 else 0x10000000)  # CLONE_NEWNS, CLONE_NEWUSER
-    if libc.unshare(flags) or libc.mount(b"none", b"/", None, 0x44000, None):  # private, so that no other sees it
-        return False
-    return libc.mount(b"none", os.fsencode(path), b"tmpfs", 0, f"size={size}".encode()) == 0
+    return not ctypes.CDLL(None).unshare(flags) and _mount(b"none", "/", None, 0x44000)  # MS_REC, MS_PRIVATE
+
+
+def _mount(
+    source: bytes | None, path: Path | str, kind: bytes | None, flags: int, options: bytes | None = None
+) -> bool:
+    return ctypes.CDLL(None).mount(source, os.fsencode(path), kind, flags, options) == 0
 
 
 def _environment(place: Place) -> dict[str, str]:
@@ -236,6 +262,7 @@ def _become(
         kill: arranges for its end, once it begins.
     """
     os.setsid()
+    keep_inside(place.base)
     os.chdir(place.work)
     with open(os.devnull) as nothing, open(out, "w") as said:
         os.dup2(nothing.fileno(), 0)

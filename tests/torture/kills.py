@@ -34,11 +34,11 @@ def watch(base, then):
     sys.addaudithook(hook)
 
 
-def recorder(place, path):
-    """Write the kinds of all writes of a command to a file."""
+def recorder(place):
+    """Write the kinds of all writes of a command to a file in ``tmp``."""
 
     def arm():
-        file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        file = os.open(place.base / "tmp" / "writes", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         watch(place.base, lambda number, kind: os.write(file, f"{kind}\n".encode()) and None)
 
     return arm
@@ -90,7 +90,7 @@ def equal(here, there):
 @case
 def training(place, name, number):
     """A training that is killed, and goes on to what it would have become."""
-    writes = template(f"writes/{name}").read_text().splitlines()
+    writes = template(f"runs/{name}.writes").read_text().splitlines()
     which, late = instant(writes, number, name)
     killed = fit(place, name, expected=True, kill=end_at(place, which, late))
     words = f"killed {late * 1000:.1f} ms after the begin of write {which}, {writes[which]}: "

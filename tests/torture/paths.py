@@ -73,7 +73,7 @@ def linked(place, what, link, allowed=False):
 
 @case
 def in_zip(place, what, member, link=False):
-    """A zip, with or without annotations, with a member of such a name, or a link of one."""
+    """A zip with a member of such a name, or a link to one: what is in a zip stays there."""
     root = data_set(place)
     archive = place.work / "data.zip"
     with zipfile.ZipFile(archive, "w") as file:
@@ -82,17 +82,10 @@ def in_zip(place, what, member, link=False):
         info = zipfile.ZipInfo(member(place) if not link else "images/a.png")
         if link:
             info.external_attr = (stat.S_IFLNK | 0o777) << 16
-        file.writestr(info, member(place) if link else (place.outside / "secret.png").read_bytes())
+        file.writestr(info, member(place) if link else path.read_bytes())
     place.load(lambda: unseen(archive))
-    place.zoo(
-        "reconstruct",
-        "--ckpt_path",
-        template("runs/vae/checkpoints/last.ckpt"),
-        "--images",
-        "data.zip",
-        "--out",
-        "x.png",
-    )
+    model = template("runs/vae/checkpoints/last.ckpt")
+    place.zoo("reconstruct", "--ckpt_path", model, "--images", "data.zip", "--out", "x.png")
 
 
 @case
@@ -206,7 +199,6 @@ def cases(count):
         in_zip("a link", lambda place: str(place.outside / "secret.png"), link=True),
         annotation_file("annotations elsewhere", lambda place: {"annotations": "/etc/passwd"}),
         annotation_file("pictures elsewhere", lambda place: {"root": "/etc"}),
-        annotation_file("a cache elsewhere", lambda place: {"cache_dir": str(place.outside)}),
         annotation_file("a cache that leads out", lambda place: {"cache_dir": "../../../outside"}),
         *(inside(name) for name in ("../../../x", "../x", "/x", "..", ".", "a/b", "Gaussian/../../../x", "~", "a\\b")),
         *(

@@ -7,7 +7,7 @@ import shutil
 import yaml
 from PIL import Image
 
-from tests.torture.generate import JUNK, damage_file, dice, examples, mutated
+from tests.torture.generate import JUNK, damage_file, dice, examples, mutants
 from tests.torture.harness import case, expect
 from tests.torture.templates import template
 
@@ -137,7 +137,7 @@ def cases(count):
     left = (count - len(found)) // 4
     base = {"model": "VAE", "traits": {"density": True}, "mse": 0.1, "reasons": {"nll": "x"}, "epochs": 2, "seed": 0}
     base |= {"timing": {"epoch_seconds": [1.0]}, "environment": {"torch": "2"}, "shape": [3, 32, 32]}
-    for said, tree in examples(mutated(base), left, "results"):
+    for said, tree in mutants(base, left, "results"):
         found.append(
             reported(
                 f"results.json: {said}",
@@ -150,9 +150,7 @@ def cases(count):
         "class_path": "VAE",
         "init_args": {"latent": 4, "likelihood": {"class_path": "Gaussian", "init_args": {"sigma": 1.0}}},
     }
-    for said, tree in examples(
-        mutated({"model": small, "trainer": {"max_epochs": 2}, "data": small}), left, "settings"
-    ):
+    for said, tree in mutants({"model": small, "trainer": {"max_epochs": 2}, "data": small}, left, "settings"):
         found.append(
             reported(
                 f"config.yaml: {said}",

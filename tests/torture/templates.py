@@ -70,11 +70,11 @@ def makers():
         def make(place):
             from tests.torture.kills import recorder
 
-            template("writes").mkdir(exist_ok=True)
-            trains = fit(place, name, kill=recorder(place, template(f"writes/{name}")))
+            trains = fit(place, name, kill=recorder(place))
             for done in (trains, place.zoo("test", "--run_dir", "run")):
                 assert done.status == 0, f"{name}: {done.said}"
             shutil.copytree(place.work / "run", template(f"runs/{name}"))
+            shutil.copy(place.base / "tmp" / "writes", template(f"runs/{name}.writes"))
             place.own = ("work/run/*",)
 
         return make
