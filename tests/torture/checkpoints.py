@@ -106,24 +106,15 @@ def no_numbers(value, everywhere, which):
 
 @case
 def resaved(place, value, command, name):
-    """Weights that are no numbers, saved by a Trainer, so that a checksum fits."""
+    """Weights that are no numbers, with a checksum that fits, where there is one."""
     checkpoint = trained(place, name)
+    content = saved(name)
+    next(iter(content["state_dict"].values())).fill_(value)
+    if "checksum" in content:
+        from vae_zoo.checkpoints import checksum
 
-    def save():
-        from lightning.pytorch import Trainer
-
-        from vae_zoo.cli.checkpoints import WholeCheckpoints
-
-        model = vae_zoo.load(checkpoint)
-        with torch.no_grad():
-            parameter = next(model.parameters())
-            parameter[(0,) * parameter.ndim] = value
-        trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, plugins=[WholeCheckpoints()])
-        trainer.strategy.connect(model)
-        trainer.save_checkpoint(checkpoint)
-
-    made = place.call(save, expected=True)
-    assert made.status == 0, made.said
+        content["checksum"] = checksum(content)
+    torch.save(content, checkpoint)
     done = place.zoo(command, "--ckpt_path", checkpoint)
     expect(done.status, f"{command} took weights that are {value}")
 
