@@ -245,14 +245,15 @@ def test_noise_differs_between_epochs_seeds_and_processes():
     seeds = set()
     for seed, epoch, rank in itertools.product((0, 1, 2**63), (0, 1, 2), (0, 1)):
         model = small(JOINT)
+        given = batch(model, 2)
         model._trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank, lr_scheduler_configs=[])
         torch.manual_seed(seed)
         model.on_train_start()
         torch.manual_seed(5)  # whatever came before
-        model.on_train_batch_start(batch(model, 2), 0)
+        model.on_train_batch_start(given, 0)
         seeds.add(torch.initial_seed())
         state = torch.get_rng_state()
-        model.on_train_batch_start(batch(model, 2), 1)
+        model.on_train_batch_start(given, 1)
         assert torch.equal(torch.get_rng_state(), state)
     assert len(seeds) == 18
 
