@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 import vae_zoo
 from tests.conftest import call
 from tests.running import checkpoint
+from tests.zoo import batch
 from vae_zoo.runs import Run
 
 pytest_plugins = ["tests.trained_runs"]
@@ -19,8 +19,7 @@ pytestmark = pytest.mark.slow
 def test_the_command_probes_any_model_with_features(name, runs, monkeypatch, capsys):
     monkeypatch.chdir(runs)
     model = vae_zoo.load(checkpoint(name))
-    longest, *rest = model.hparams["shape"]
-    width = model.features(torch.rand(2, longest, *rest)).shape[1]
+    width = model.features(batch(model, 2)[0]).shape[1]
     command = ["probe", "--ckpt_path", checkpoint(name), "--few", 20, 1000, "--draws", 2]
     assert call(*command) == 0
     said = capsys.readouterr().out
