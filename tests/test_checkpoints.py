@@ -155,7 +155,7 @@ def test_a_hyper_parameter_that_is_missing_or_unknown_is_told(last):
 
     with pytest.warns(UserWarning, match="does not say likelihood, so VAE's default is taken"):
         vae_zoo.load(edited(last, older))
-    with pytest.warns(), pytest.raises(UserError, match="has the hyper-parameter 'gamma', which VAE does not have"):
+    with pytest.warns(), pytest.raises(UserError, match="has an argument 'gamma', which VAE does not have"):
         vae_zoo.load(edited(last, lambda saved: saved["hyper_parameters"].update(gamma=1)))
 
 

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tests.zoo import JOINT, loader, small, trainer
-from vae_zoo.cli.saving import BestCheckpoint
+from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
 
 
 class Told(JOINT):
@@ -64,3 +64,17 @@ def test_a_training_that_begins_anew_leaves_no_best_of_the_one_before(tmp_path):
 def test_a_checkpoint_of_an_earlier_version_is_understood(tmp_path):
     before = ModelCheckpoint(tmp_path, "best", monitor="val/told", save_on_train_epoch_end=False)
     assert BestCheckpoint(tmp_path, "val/told").state_key == before.state_key
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_restored_state_names_no_other_file(name, tmp_path):
+    """Lightning removes the file that was best before, whatever path a checkpoint gives for it."""
+    precious = tmp_path / "precious.txt"
+    saves = OneCheckpoint(tmp_path / "checkpoints", name)
+    state = saves.state_dict() | {"best_model_path": str(precious), "best_k_models": {str(precious): torch.tensor(1.0)}}
+    for path in (str(precious), "..", str(tmp_path / "checkpoints" / "mine.txt")):
+        saves.load_state_dict(
+            state | dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), path)
+        )
+        own = str(tmp_path / "checkpoints" / f"{name}.ckpt")
+        assert {saves.best_model_path, saves.kth_best_model_path, saves.last_model_path, *saves.best_k_models} == {own}

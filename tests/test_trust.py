@@ -107,6 +107,19 @@ def test_a_config_that_was_found_runs_nothing(command, attack, here, capsys):
         assert status == 1 and len(said.splitlines()) == 1 and "config.yaml: " in said, said
 
 
+@pytest.mark.parametrize("section", ["evaluation", "model", "data"])
+@pytest.mark.parametrize("key", ["{}.class_path", "{}.init_args.x", "{}+"])
+def test_no_key_of_a_config_reaches_below_another(section, key, here, capsys):
+    """jsonargparse takes ``features.class_path`` for what stands below ``features``."""
+    name = {"evaluation": "features", "model": "encoder", "data": "augment"}[section]
+    config = yaml.safe_load((here / "config.yaml").read_text())
+    for arguments in (config[section], config[section].get("init_args", {})):
+        arguments[key.format(name)] = "evil.touch"
+    (here / "config.yaml").write_text(yaml.safe_dump(config))
+    assert call("test") == 1 and nothing_ran(here.parents[2])
+    assert key.format(name) in capsys.readouterr().err
+
+
 def test_a_config_that_was_found_says_not_where_to_write(here, tmp_path):
     config = yaml.safe_load((here / "config.yaml").read_text())
     elsewhere = tmp_path / "elsewhere"
@@ -141,6 +154,9 @@ def rewritten(path, change):
         {"likelihood": class_of("vae_zoo.distributions.Gaussian", sigma=POPEN)},
         {"likelihood": class_of("vae_zoo.distributions.torch.nn.Identity")},
         {"lr_scheduler": class_of("torch.optim.lr_scheduler.LambdaLR", lr_lambda=["evil.touch"])},
+        {"lr_scheduler": class_of("torch.optim.lr_scheduler.LambdaLR", **{"lr_lambda.class_path": "evil.touch"})},
+        {"encoder": {"init_args": {"width.class_path": "evil.touch"}}},
+        {"encoder.class_path": "evil.touch"},
     ],
     ids=str,
 )
@@ -152,7 +168,7 @@ def test_a_checkpoint_runs_nothing(change, here):
         if "_instantiator" in change:  # nobody asks for it
             vae_zoo.load(path)
         else:
-            with pytest.raises(UserError, match=r"last.ckpt\S* names .* trust=\["):
+            with pytest.raises(UserError, match=r"last.ckpt\S* (names .* trust=\[|has an argument|has the key)"):
                 vae_zoo.load(path)
     finally:
         sys.path.remove(str(folder))

@@ -138,8 +138,6 @@ def load(
         cls = resolve(class_path, str(path), trust)
     refuse_arguments(cls, given, str(path), trust)
     takes = {parameter.name for parameter in parameters_of(cls)}
-    if unknown := given.keys() - takes:
-        raise UserError(f"{path} has the hyper-parameter {min(unknown)!r}, which {cls.__name__} does not have")
     for name in sorted(takes - given.keys() - changes.keys()):
         warnings.warn(f"{path} does not say {name}, so {cls.__name__}'s default is taken", stacklevel=2)
     if not (isinstance(cls, type) and issubclass(cls, base)):

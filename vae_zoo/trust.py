@@ -51,6 +51,8 @@ def refuse_untrusted(value: Any, annotation: Any, where: str, trust: Sequence[st
     elif isinstance(value, Mapping):
         if "class_path" not in value:
             for key, item in value.items():
+                if "." in str(key):
+                    raise UserError(f"{where} has the key {key!r}, which no file that was only found may have")
                 refuse_untrusted(item, annotation, f"{where}.{key}", trust)
             return
         for key in value.keys() - {"class_path", "init_args"}:
@@ -71,7 +73,9 @@ def refuse_arguments(made: Any, arguments: Any, where: str, trust: Sequence[str]
         raise UserError(f"{where}: the arguments must be a mapping, got {arguments!r}")
     annotations = {parameter.name: parameter.annotation for parameter in parameters_of(made)}
     for name, value in arguments.items():
-        refuse_untrusted(value, annotations.get(name, Any), f"{where}.{name}", trust)
+        if name not in annotations:  # jsonargparse takes "encoder.class_path" for what is below encoder
+            raise UserError(f"{where} has an argument {name!r}, which {made.__name__} does not have")
+        refuse_untrusted(value, annotations[name], f"{where}.{name}", trust)
 
 
 def is_trusted(path: str, trust: Sequence[str]) -> bool:

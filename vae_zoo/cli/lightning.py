@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -32,7 +31,7 @@ from vae_zoo.cli.checkpoints import (
 )
 from vae_zoo.cli.loggers import MetricsCSV, ProgressBar
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
-from vae_zoo.cli.saving import BestCheckpoint
+from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
 from vae_zoo.cli.trained import run_of, settings_of
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
@@ -181,9 +180,7 @@ class ZooCLI(LightningCLI):
             folder = self.run_folder.checkpoint().parent
             if self.model.monitor and not self.datamodule.facts.validates_on_test:
                 callbacks.append(BestCheckpoint(folder, self.model.monitor))
-            callbacks.append(
-                ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-            )
+            callbacks.append(OneCheckpoint(folder, "last", save_on_train_epoch_end=True))
         if not config.profiler:
             kwargs["profiler"] = NoProfiler()
         if not config.plugins:

@@ -1,4 +1,4 @@
-"""The checkpoint of the best epoch."""
+"""The checkpoints of the last epoch and of the best one."""
 
 import math
 from pathlib import Path
@@ -9,8 +9,34 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 
-class BestCheckpoint(ModelCheckpoint):
-    """Lightning's, but an epoch whose figure is not finite is never best, and a run folder may be renamed.
+class OneCheckpoint(ModelCheckpoint):
+    """Lightning's, but of one name, which no state that is restored can change; and a run folder may be renamed.
+
+    Args:
+        folder: of the checkpoints.
+        name: of the file, without its suffix.
+        settings: of Lightning's class.
+    """
+
+    def __init__(self, folder: Path, name: str, **settings: Any) -> None:
+        super().__init__(folder, name, enable_version_counter=False, **settings)
+        self.path = folder / f"{name}.ckpt"
+
+    @property
+    def state_key(self) -> str:
+        """The key that checkpoints of earlier versions have."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what was best, wherever it lay: Lightning removes what is no longer best, by the path given."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        own: dict[str, Any] = {name: str(self.path) if state_dict[name] else "" for name in paths}
+        own["best_k_models"] = {str(self.path): value for value in state_dict["best_k_models"].values()}
+        super().load_state_dict({**state_dict, **own, "dirpath": self.dirpath})
+
+
+class BestCheckpoint(OneCheckpoint):
+    """That of the best epoch, which is never one whose figure is not finite.
 
     Args:
         folder: of the checkpoints.
@@ -18,29 +44,13 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def __init__(self, folder: Path, monitor: str) -> None:
-        super().__init__(folder, "best", monitor=monitor, save_on_train_epoch_end=False, enable_version_counter=False)
-
-    @property
-    def state_key(self) -> str:
-        """The key that checkpoints of earlier versions have."""
-        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+        super().__init__(folder, "best", monitor=monitor, save_on_train_epoch_end=False)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the best checkpoint of a training that was killed before its first epoch's end, and begins anew."""
         if trainer.is_global_zero and not trainer.ckpt_path:
-            (Path(str(self.dirpath)) / "best.ckpt").unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Whether the epoch is the best so far."""
         return current is not None and math.isfinite(current) and super().check_monitor_top_k(trainer, current)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with what was best, wherever it lay; Lightning would forget it and overwrite it with the next epoch."""
-
-        def here(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
-
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved: dict[str, Any] = {name: here(state_dict[name]) for name in paths}
-        moved["best_k_models"] = {here(path): value for path, value in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath})

@@ -20,8 +20,8 @@ from vae_zoo.trust import refuse_arguments, refuse_untrusted
 
 TRUST = "modules of your own that the checkpoint and the config.yaml beside it may name"
 ALLOW_NONFINITE = "use weights that are infinite or not a number, of a training that diverged"
-# Of a Trainer's settings, those that would save, log or call something; a test has no need of a training's.
-OF_TRAINING = {"callbacks", "logger", "profiler", "plugins", "default_root_dir", "fast_dev_run"}
+# Of a Trainer's settings, those that a config.yaml that was found may say: what is measured does not depend on them.
+OF_TRAINER = {"accelerator", "precision", "deterministic", "benchmark", "enable_progress_bar", "enable_model_summary"}
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +64,8 @@ def settings_of(run: Run, trust: Sequence[str]) -> Config:
         refuse_untrusted(config.get(section), base, f"{where}: {section}", trust)
     refuse_arguments(Evaluation, config.get("evaluation") or {}, f"{where}: evaluation", trust)
     kept: Config = {key: config[key] for key in ("seed_everything", "model", "evaluation") if key in config}
-    trainer = {name: value for name, value in (config.get("trainer") or {}).items() if name not in OF_TRAINING}
-    kept["trainer"] = {name: value for name, value in trainer.items() if _is_plain(value)}
+    trainer = config.get("trainer") or {}
+    kept["trainer"] = {name: trainer[name] for name in OF_TRAINER & trainer.keys() if _is_plain(trainer[name])}
     kept["data"] = dict(config.get("data") or {})
     own = kept["data"].get("init_args") or {}
     kept["data"]["init_args"] = {name: value for name, value in own.items() if name not in ("cache_dir", "workers")}
@@ -95,6 +95,4 @@ def read_data(settings: Config) -> DataModule:
 
 def _is_plain(value: Any) -> bool:
     """Whether a setting can name no code."""
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float) or bool(re.fullmatch(r"[\w-]*", str(value)))

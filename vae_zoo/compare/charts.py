@@ -132,7 +132,7 @@ def _url(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        small = Image.open(path).convert("RGB")
+        small = Image.open(path, formats=["PNG"]).convert("RGB")
     except Exception:  # Pillow lets through whatever its decoders meet
         return None
     small.thumbnail((SIDE, SIDE))
