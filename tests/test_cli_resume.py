@@ -1,6 +1,7 @@
 """A training that goes on, and the folders of runs."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -157,3 +158,12 @@ def test_the_run_folder_does_not_depend_on_the_logger(logger, shapes, tmp_path, 
     assert {"config.yaml", "split.json", "results.json", "checkpoints/last.ckpt", "images/samples_0002.png"} <= here
     assert not list(Path().glob("elsewhere/**/*.png"))
     assert ("metrics.csv" in here) == (logger != ["false"])
+
+
+def test_a_test_on_images_that_were_trained_on_is_told(run, monkeypatch, capsys):
+    monkeypatch.chdir(run.parents[2])
+    assert call("test") == 0 and "trained on" not in capsys.readouterr().err
+    split = json.loads((run / "split.json").read_text())
+    (run / "split.json").write_text(json.dumps(split | {"train": split["train"] + split["test"][:3]}))
+    assert call("test") == 0
+    assert f"3 of {len(split['test'])} test images have the ids of images that the run was" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from glob import glob
@@ -189,6 +189,14 @@ class Run:
         rest = {name: value for name, value in results.items() if name not in ("model", "traits", "figures", "reasons")}
         content = {"model": results["model"], "traits": results["traits"], **figures, "reasons": reasons, **rest}
         _write(self.results_file, content)
+
+    def trained_on(self, ids: Iterable[Any]) -> int:
+        """Return how many of these images, by their ids, the run was trained on; 0 where it does not say."""
+        try:
+            trained = {str(each) for each in json.loads(self.split_file.read_text())["train"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+        return sum(str(each) in trained for each in ids)
 
     def write_split(self, split: Mapping[Any, list[int | str]]) -> None:
         """Write split.json, the images' ids by part."""

@@ -198,6 +198,12 @@ class ZooCLI(LightningCLI):
         """Refuse a checkpoint that does not fit the data; compile the training step, if asked to."""
         if self.saved:
             refuse_other_data(self.datamodule.facts, self.saved)
+        tests = [] if self.command == "fit" or not self.resumed else self.datamodule.split["test"]
+        if self.resumed and (again := self.resumed.trained_on(tests)):
+            rank_zero_warn(
+                f"{again} of {len(tests)} test images have the ids of images that the run was trained on: the data, or "
+                "their split, are no longer those of the training"
+            )
         if not self.datamodule.facts.ragged:
             keep_freed_memory()
         if self.config.compile:
