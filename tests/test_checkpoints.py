@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import vae_zoo
-from tests.conftest import call
+from tests.conftest import call, options
 from tests.zoo import batch, every_model, loader_of, models_that, small, trainer
 from vae_zoo.checkpoints import checksum
 from vae_zoo.distributions import Gaussian
@@ -189,3 +189,23 @@ def test_weights_that_are_no_numbers_are_refused_unless_asked_for(last, capsys):
         assert "posterior.encoder.1.weight is not finite, so the training diverged" in capsys.readouterr().err
     assert call("sample", "--ckpt_path", last, "--allow_nonfinite") == 0
     assert not vae_zoo.load(last, allow_nonfinite=True).posterior.encoder[1].weight.isfinite().any()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda saved: saved["callbacks"].update(Timing=1), "the state of the callback Timing is 1"),
+        (lambda saved: saved["callbacks"].update(Timing={"epochs": [{"seconds": 0}]}), "measured epochs are damaged"),
+        (lambda saved: saved.update(epoch=-(10**6)), "it is of epoch -1000000"),
+        (lambda saved: saved.update(optimizer_states=[1]), "cannot be restored"),
+    ],
+)
+def test_a_part_that_no_training_can_have_is_told(change, message, last, shapes, capsys):
+    def with_checksum(saved):
+        change(saved)
+        saved["checksum"] = checksum(saved)
+
+    edited(last, with_checksum)
+    words = options(data__root=shapes, trainer__max_epochs=9, images__epochs="[0,5,50]")
+    assert call("fit", "--config", "vae", *words, "--ckpt_path", last) == 1
+    assert message in capsys.readouterr().err

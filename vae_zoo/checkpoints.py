@@ -83,6 +83,11 @@ def _check_form(saved: Any) -> None:
             raise ValueError(f"it has no {name}, a {kind.__name__}")
     if not all(isinstance(value, Tensor) for value in saved["state_dict"].values()):
         raise ValueError("its state_dict holds more than tensors")
+    for name, state in saved.get("callbacks", {}).items():
+        if not isinstance(state, dict):
+            raise ValueError(f"the state of the callback {name} is {state!r}")
+    if not (0 <= saved["epoch"] < 2**31 and 0 <= saved["global_step"] < 2**62):
+        raise ValueError(f"it is of epoch {saved['epoch']} and step {saved['global_step']}")
     if not isinstance(saved["hyper_parameters"].get("_class_path"), str):
         raise ValueError("it does not say of which class it is")
     for _, leaf in _leaves(saved):  # a small file may claim to hold a tensor that fits no memory

@@ -13,7 +13,7 @@ from vae_zoo import checkpoints
 from vae_zoo.callbacks import charts
 from vae_zoo.callbacks.environment import environment, git_revision, global_seed
 from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
-from vae_zoo.callbacks.timing import Timing, summarise
+from vae_zoo.callbacks.timing import Timing, checked_epochs, summarise
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, Measure, ModelFigure
 from vae_zoo.models import GenerativeModel
@@ -169,7 +169,7 @@ class Evaluation(Callback):
         data = data_of(trainer)
         state = _saved_state(trainer)
         seed = state.get("Evaluation", {}).get("seed", self._seed)
-        epochs = state.get("Timing", {}).get("epochs", [])
+        epochs = checked_epochs(state.get("Timing", {}).get("epochs", []))
         samples = [m.samples for m in self.measures if isinstance(m, NLL) and m.estimated and m.name not in reasons]
         return Results(
             model=type(model).__name__,

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vae_zoo.errors import UserError
+
 FIGURES = ("seconds_per_epoch", "images_per_second", "data_wait_share", "peak_memory_mb", "train_seconds")
 
 
@@ -83,7 +85,17 @@ class Timing(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the epochs measured before a resume."""
-        self.epochs = state_dict["epochs"]
+        self.epochs = checked_epochs(state_dict["epochs"])
+
+
+def checked_epochs(epochs: Any) -> list[dict[str, float]]:
+    """Return measured epochs that a checkpoint holds, or raise a UserError if they are none."""
+    try:
+        if all(0 < each["seconds"] < 1e9 and each["images"] >= 0 and each["waited"] >= 0 for each in epochs):
+            return [dict(each, peak_memory_mb=float(each["peak_memory_mb"])) for each in epochs]
+    except (TypeError, KeyError, ValueError):
+        pass
+    raise UserError("the checkpoint's measured epochs are damaged; use another checkpoint")
 
 
 def summarise(epochs: list[dict[str, float]]) -> dict[str, float | None]:

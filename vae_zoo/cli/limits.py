@@ -25,6 +25,7 @@ LEAST = {
 }
 PRECISIONS = {None, "32", "32-true", "bf16", "bf16-mixed", "16", "16-mixed"}
 LIGHTNING = f"{Path(lightning.__file__).parent}/"
+RESTORING = "connectors/checkpoint_connector.py"
 
 
 def check(trainer: Any) -> None:
@@ -46,4 +47,6 @@ def check(trainer: Any) -> None:
 def refusal(error: BaseException) -> UserError | None:
     """Return as a UserError what Lightning itself refuses; None for an error that comes from elsewhere."""
     frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, UserError) and any(frame.filename.endswith(RESTORING) for frame in frames):
+        return UserError(f"ckpt_path: the checkpoint cannot be restored ({type(error).__name__}: {error})")
     return UserError(f"trainer: {' '.join(str(error).split())}") if frames[-1].filename.startswith(LIGHTNING) else None
