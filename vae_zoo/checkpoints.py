@@ -81,8 +81,9 @@ def _check_form(saved: Any) -> None:
     for name, kind in (PARTS | {name: kind for name, kind in FURTHER.items() if name in saved}).items():
         if not isinstance(saved.get(name), kind):
             raise ValueError(f"it has no {name}, a {kind.__name__}")
-    if not all(isinstance(value, Tensor) for value in saved["state_dict"].values()):
-        raise ValueError("its state_dict holds more than tensors")
+    for name, value in saved["state_dict"].items():
+        if not isinstance(value, Tensor) or value.is_complex() or (value.is_floating_point() and value.itemsize < 2):
+            raise ValueError(f"its weight {name} is no tensor of a kind that models have")
     for name, state in saved.get("callbacks", {}).items():
         if not isinstance(state, dict):
             raise ValueError(f"the state of the callback {name} is {state!r}")

@@ -233,6 +233,8 @@ class Experiment:
         environment = dict(os.environ)
         if self.jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
+        if plan.run.log_file.is_symlink():
+            raise UserError(f"{plan.run.log_file} is a link, and nothing is written to where it leads; remove it")
         with open(plan.run.log_file, "a") as log:
             print("$ vae-zoo", shlex.join(command), file=log, flush=True)
             return subprocess.Popen(
