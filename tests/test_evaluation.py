@@ -17,7 +17,7 @@ from vae_zoo.cli.options import Parser
 from vae_zoo.errors import UserError
 from vae_zoo.metrics import DEFAULTS, FID, KID, MSE, NLL, Measure, ModelFigure
 from vae_zoo.models import LatentVariableModel
-from vae_zoo.runs import NO_FIGURES
+from vae_zoo.results import NO_FIGURES
 
 LATENT = one_that(LatentVariableModel, pixels=True, conditional=False)
 FIGURES = {

@@ -10,7 +10,7 @@ from tests.zoo import MODELS, batch, every_model, models_that, small
 from vae_zoo.errors import UserError
 from vae_zoo.models import Autoencoder, LatentVariableModel
 from vae_zoo.models.latent import spherical
-from vae_zoo.runs import Traits
+from vae_zoo.results import Traits
 
 encoding = models_that(encodes=True)
 

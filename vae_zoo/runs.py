@@ -16,10 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from vae_zoo import settings
 from vae_zoo.errors import UserError
-from vae_zoo.results import NO_FIGURES as NO_FIGURES
-from vae_zoo.results import Results as Results
-from vae_zoo.results import Traits as Traits
-from vae_zoo.results import damage
+from vae_zoo.results import NO_FIGURES, Results, damage
 from vae_zoo.writing import whole
 
 RUNS = Path("runs")

@@ -38,22 +38,21 @@ def reported(place, what, harm, number=0):
         expect("<script>alert" not in page, "a name is a script in the report")
 
 
-def results(change):
-    def harm(run, _):
-        content = json.loads((run / "results.json").read_text())
-        content = change(content) or content
-        (run / "results.json").write_text(json.dumps(content))
+def rewritten(file, load, dump):
+    """Return what makes a harm of a change of this file's content."""
 
-    return harm
+    def harmed(change):
+        def harm(run, _):
+            content = load((run / file).read_text())
+            (run / file).write_text(dump(change(content) or content))
+
+        return harm
+
+    return harmed
 
 
-def settings(change):
-    def harm(run, _):
-        content = yaml.safe_load((run / "config.yaml").read_text())
-        content = change(content) or content
-        (run / "config.yaml").write_text(yaml.safe_dump(content))
-
-    return harm
+results = rewritten("results.json", json.loads, json.dumps)
+settings = rewritten("config.yaml", yaml.safe_load, yaml.safe_dump)
 
 
 def cells(value):

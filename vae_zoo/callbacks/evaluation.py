@@ -18,7 +18,7 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, Measure, ModelFigure
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
-from vae_zoo.runs import Results
+from vae_zoo.results import Results
 
 
 class Evaluation(Callback):

@@ -8,7 +8,8 @@ from statistics import fmean, stdev
 from vae_zoo import settings
 from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, Column, further
 from vae_zoo.errors import UserError
-from vae_zoo.runs import Point, Run, Traits, find_runs
+from vae_zoo.results import Traits
+from vae_zoo.runs import Point, Run, find_runs
 
 FILES = ("data.root", "data.annotations", "data.test_annotations", "data.image_dir")  # may move; the split tells
 SECTIONS = ("model", "data", "trainer", "evaluation")  # of a config.yaml, which a report shows

@@ -29,7 +29,7 @@ from vae_zoo.inputs import check_images, check_range
 from vae_zoo.models.door import Door
 from vae_zoo.networks import ConvDecoder, ConvEncoder
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory, build_optimizer, catch_up
-from vae_zoo.runs import Traits
+from vae_zoo.results import Traits
 from vae_zoo.trace import Trace
 
 P = ParamSpec("P")

@@ -23,7 +23,7 @@ from vae_zoo.inputs import check_finite, check_floats
 from vae_zoo.likelihoods import means_of
 from vae_zoo.models.base import Evaluated, GenerativeModel, ImageModel, JointModel, WithoutDensity, inference
 from vae_zoo.objectives import Figures
-from vae_zoo.runs import NO_FIGURES
+from vae_zoo.results import NO_FIGURES
 from vae_zoo.trace import Trace
 
 # No objective may replace these, the model's own figures and what else stands in results.json.
