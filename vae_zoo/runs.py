@@ -104,7 +104,7 @@ class Run:
         """What stands in results.json; None if it is not there, or damaged."""
         try:
             content = json.loads(self.results_file.read_text())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):  # the last, of one that is nested without end
             return None
         return content if isinstance(content, dict) else None
 
@@ -191,7 +191,7 @@ class Run:
         """Return how many of these images, by their ids, the run was trained on; 0 where it does not say."""
         try:
             trained = {str(each) for each in json.loads(self.split_file.read_text())["train"]}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return 0
         return sum(str(each) in trained for each in ids)
 
