@@ -30,6 +30,7 @@ aten = torch.ops.aten
 # Kernels whose result Python needs, or the size of it. Tensor.item is the first, as are float, int and bool.
 WAITING = {aten._local_scalar_dense, aten.equal, aten.allclose, aten.nonzero, aten.masked_select, aten.bincount}
 WAITING |= {aten._unique2, aten.unique_dim, aten.unique_consecutive}
+WAITING |= {aten.normal}  # of tensors, as Normal.sample draws: a GPU is asked whether all sigmas are positive
 READING = {Tensor.cpu, Tensor.numpy, Tensor.tolist, Tensor.__array__}  # no kernel at all, on the CPU
 MAKING = {torch.tensor, torch.as_tensor}  # of numbers, which then are copied to the device
 MOVING = {Tensor.to, Tensor.cuda}

@@ -91,7 +91,9 @@ class Autoencoder(GenerativeModel):
         """Draw `n` codes (n, D) from the prior p(z)."""
         require(1, n=n)
         y = None if y is None else self.checked_labels(y, n)
-        return self.prior(y).expand(torch.Size([n])).sample()
+        prior = self.prior(y).expand(torch.Size([n]))
+        # Of a normal distribution both draw the same numbers, but sample waits for a GPU to look at sigma.
+        return prior.rsample() if prior.has_rsample else prior.sample()
 
     @inference
     def sample(self, n: int, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
