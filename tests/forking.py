@@ -37,8 +37,8 @@ class Forked(multiprocessing.get_context("fork").Process):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         torch.set_num_threads(1)  # the threads of OpenMP are none of the fork's
         os.environ.update(self.env)
-        sys.argv = self.command[2:]
-        runpy.run_module(self.command[2], run_name="__main__")
+        sys.argv = self.command[self.command.index("-m") + 1 :]
+        runpy.run_module(sys.argv[0], run_name="__main__")
 
     def poll(self):
         """The exit status, None while it runs."""

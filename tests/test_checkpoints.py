@@ -191,6 +191,27 @@ def test_weights_that_are_no_numbers_are_refused_unless_asked_for(last, capsys):
     assert not vae_zoo.load(last, allow_nonfinite=True).posterior.encoder[1].weight.isfinite().any()
 
 
+def shared(levels):
+    """A list of lists, which holds 10^levels values in the memory of a few."""
+    return [shared(levels - 1)] * 10 if levels else 0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda saved: saved["hyper_parameters"].update(encoder=shared(9)), "it has more than 1000000 values"),
+        (lambda saved: saved["hyper_parameters"].update(shape=[3] * 20_000), "it has more than 10000 values"),
+        (lambda saved: saved["hyper_parameters"].update(latent=10**4), "a larger model than the one whose weights"),
+        (lambda saved: saved["loops"]["fit_loop"]["epoch_progress"]["current"].update(completed=-(10**6)), "-1000000"),
+    ],
+)
+def test_a_small_file_cannot_fill_the_memory(change, message, last, capsys):
+    """Without a look at the checksum, which counts the values, too."""
+    edited(last, lambda saved: (saved.pop("checksum"), change(saved)))
+    assert call("sample", "--ckpt_path", last) == 1
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -14,11 +14,12 @@ import yaml
 
 from tests.conftest import REPOSITORY, SMALL, call
 from tests.forking import forks
-from vae_zoo import models, runs
+from vae_zoo import models
 from vae_zoo.cli import compare
 from vae_zoo.cli.shipped import find_config
 from vae_zoo.compare import experiment
 from vae_zoo.compare.comparison import parse_claims
+from vae_zoo.results import Results, Traits
 
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -156,7 +157,7 @@ def test_each_model_has_a_yaml():
 
 def test_all_keys_of_results_are_explained():
     page = (DOCS / "figures.md").read_text()
-    keys = {*runs.Results.__annotations__, *runs.Traits.__annotations__} - {"figures"}
+    keys = {*Results.__annotations__, *Traits.__annotations__} - {"figures"}
     assert not [key for key in keys if f"`{key}`" not in page]
 
 

@@ -165,6 +165,13 @@ def test_a_byte_now_and_then_has_an_end(server, tmp_path, capsys, monkeypatch, n
     assert name == "head" or "bytes came in 0 seconds" in said
 
 
+@pytest.mark.parametrize("to, said", [("/elsewhere", "404"), ("ftp://127.0.0.1/x", "which is not https")])
+def test_what_comes_with_a_redirection_is_not_waited_for(server, tmp_path, capsys, to, said):
+    Server.answers[ARCHIVE] = sends(endless(b"x"), wait=0.02, status=302, Location=to)
+    assert coco(server, tmp_path / "coco", 5) == 1
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("length", [{}, {"Content_Length": 10**12}])
 def test_a_body_that_is_too_large_is_not_kept(server, tmp_path, capsys, monkeypatch, length):
     monkeypatch.setattr(download, "LARGEST_ARCHIVE", 2**20)

@@ -1,11 +1,12 @@
 """The report of folders that something has damaged: what cannot be read is left out, with a word."""
 
 import json
+import os
 
 import pytest
 
 from tests.conftest import call
-from tests.run_folders import change_results, compared, made_run
+from tests.run_folders import change_results, class_of, compared, made_run
 from vae_zoo.compare.figures import read_groups
 from vae_zoo.compare.report import write_report
 from vae_zoo.errors import UserError
@@ -30,6 +31,8 @@ from vae_zoo.errors import UserError
         {"timing": {"seconds_per_epoch": 1.0, "epoch_seconds": ["one"]}},
         {"environment": "here"},
         {"parameters": False},
+        {"mse": 10**400},
+        {"epochs": 10**400},
     ],
     ids=lambda change: json.dumps(change)[:40],
 )
@@ -57,6 +60,47 @@ def test_damaged_settings_are_left_out(content, tmp_path):
     made_run(tmp_path, "slow").config_file.write_text(content)
     write_report(tmp_path)
     assert "config.yaml" in read_groups(tmp_path)[1]["Gaussian/slow/seed_0"]
+
+
+@pytest.mark.parametrize("sigma", ["abc", 0, -1, [1], None, {"a": 1}, 1e400])
+def test_a_likelihood_that_cannot_be_is_left_out(sigma, tmp_path):
+    made_run(tmp_path, "base")
+    made_run(tmp_path, "slow", change={"model.likelihood": class_of("Gaussian", sigma=sigma)})
+    write_report(tmp_path)
+    assert "its likelihood cannot be" in "".join(read_groups(tmp_path)[1].values())
+
+
+def test_a_share_of_nothing_is_none(tmp_path):
+    change_results(made_run(tmp_path, "base"), kl=0, mse_sampled=0)
+    assert read_groups(tmp_path)[0][0].values("kl_share") == []
+
+
+def test_nothing_waits_for_a_pipe(tmp_path):
+    base, slow, fast = (made_run(tmp_path, name) for name in ("base", "slow", "flow"))
+    slow.results_file.unlink()
+    for path in (slow.results_file, base.picture("samples", 99)):
+        os.mkfifo(path)
+    fast.metrics_file.unlink()
+    os.mkfifo(fast.metrics_file)
+    write_report(tmp_path)
+    assert {*read_groups(tmp_path)[1]} >= {"Gaussian/slow/seed_0"}
+
+
+@pytest.mark.parametrize("value", ["!!bool perhaps", "!!int ''", "!!float ''", "!!int _", "0x_"])
+def test_a_value_of_another_type_than_it_is_marked_with_is_told(value, tmp_path):
+    made_run(tmp_path, "base")
+    with open(made_run(tmp_path, "slow").config_file, "a") as file:
+        file.write(f"x: {value}\n")
+    write_report(tmp_path)
+    assert "x " in read_groups(tmp_path)[1]["Gaussian/slow/seed_0"]
+
+
+def test_names_command_no_terminal(tmp_path, capsys):
+    change_results(made_run(tmp_path, "base"), model="\x1b]0;mine\x07\x1b[31mVAE")
+    made_run(tmp_path, "slow")
+    assert call("report", tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and r"\x1b[31mVAE" in said
 
 
 @pytest.mark.parametrize("content", ["configs: 5", "configs: [1]", "base: [a]", "configs: {a: b}"])

@@ -14,7 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From low to high. What stands in one line imports nothing that stands there, or in a line below.
 RANKS = """
 errors writing results
-settings inputs
+yamls inputs
+settings
 runs hyperparameters optimizers trace trust
 networks objectives checkpoints
 conditional

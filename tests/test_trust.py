@@ -7,9 +7,11 @@ import torch
 import yaml
 
 import vae_zoo
-from tests.conftest import call, only_run, options
+from tests.conftest import SMALL, call, only_run, options
+from tests.conftest import vae_zoo as vae_zoo_command
 from tests.run_folders import class_of
 from vae_zoo.checkpoints import checksum
+from vae_zoo.data import COCODataModule
 from vae_zoo.errors import UserError
 
 EVIL = """
@@ -48,6 +50,7 @@ ATTACKS = {
     "a model": ("model.class_path", "evil.Encoder"),
     "a model by its path": ("model", "evil.Encoder"),
     "a yaml elsewhere": ("model", "evil.yaml"),
+    "a list without end": ("data.init_args.categories", ["a"] * 9000),
     "arguments of any name": ("model.dict_kwargs", {"encoder": POPEN}),
     "a schedule's function": (
         "model.init_args.lr_scheduler",
@@ -179,6 +182,31 @@ def test_a_module_beside_a_checkpoint_is_not_found(here, capsys):
     """A folder may have come from anywhere, and commands that are told of no code look for none in it."""
     assert call("sample") == 0
     assert str(here.parents[2]) not in sys.path and nothing_ran(here.parents[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_a_module_of_the_folder_is_not_taken_for_one_that_is_missing(command, shapes, tmp_path):
+    """TensorBoard asks for TensorFlow, and makes do without: a folder of data must not bring it along."""
+    for name in ("tensorflow", "shapes", "vae"):
+        (tmp_path / f"{name}.py").write_text('open("executed", "w")')
+    (tmp_path / "shapes.zip").touch()
+    words = {"fit": ["--config", "vae"], "compare": ["--configs", "vae", "--epochs", 1, "--out", "out"]}[command]
+    without = {name: value for name, value in SMALL.items() if command == "fit" or name != "trainer.max_epochs"}
+    given = options(without, data__root=shapes)
+    vae_zoo_command(command, *words, *given, cwd=tmp_path)
+    assert not list(tmp_path.rglob("executed"))
+
+
+@pytest.mark.slow
+def test_images_of_another_size_are_refused_before_they_are_decoded(here, monkeypatch, capsys):
+    config = yaml.safe_load((here / "config.yaml").read_text())
+    put(config, "data.init_args.image_size", 16384)
+    (here / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(COCODataModule, "prepare_data", lambda self: pytest.fail("decoded"))
+    for command in ("test", "reconstruct", "probe"):
+        assert call(command) == 1
+        assert "trained on images of 32 x 32 pixels, and data.image_size is 16384" in capsys.readouterr().err
 
 
 @pytest.mark.slow

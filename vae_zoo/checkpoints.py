@@ -1,15 +1,19 @@
 """Checkpoint files: read without executing anything, verified, and turned into models."""
 
 import hashlib
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from vae_zoo.errors import UserError
 from vae_zoo.hyperparameters import plain
@@ -18,6 +22,8 @@ from vae_zoo.trust import refuse_arguments, resolve
 
 M = TypeVar("M", bound=LightningModule)
 CHECKSUM = "checksum"
+LARGEST = 1_000_000  # values in a checkpoint, one that is held at several places counted at each
+LONGEST = 10_000  # values in the hyper-parameters
 # What a checkpoint consists of: those parts that all have, and those that one of weights alone lacks.
 PARTS: dict[str, type] = {"state_dict": dict, "hyper_parameters": dict, "loops": dict, "epoch": int, "global_step": int}
 FURTHER: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
@@ -70,7 +76,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if intact is None:
         warnings.warn(f"{path} has no checksum, so nobody can tell whether it is as it was saved", stacklevel=2)
     elif not intact:
-        raise UserError(f"{path} is damaged: it does not hold what was saved; use another checkpoint")
+        raise UserError(f"{path} is damaged: it does not hold what was saved; use another checkpoint, or remove it")
     return saved
 
 
@@ -78,6 +84,9 @@ def _check_form(saved: Any) -> None:
     """Raise a ValueError if this is not what a checkpoint holds."""
     if not isinstance(saved, dict):
         raise ValueError("it holds no parts")
+    for tree, most in ((saved, LARGEST), (saved.get("hyper_parameters"), LONGEST)):
+        if next(islice(_leaves(tree), most, None), None):
+            raise ValueError(f"it has more than {most} values")
     for name, kind in (PARTS | {name: kind for name, kind in FURTHER.items() if name in saved}).items():
         if not isinstance(saved.get(name), kind):
             raise ValueError(f"it has no {name}, a {kind.__name__}")
@@ -89,6 +98,9 @@ def _check_form(saved: Any) -> None:
             raise ValueError(f"the state of the callback {name} is {state!r}")
     if not (0 <= saved["epoch"] < 2**31 and 0 <= saved["global_step"] < 2**62):
         raise ValueError(f"it is of epoch {saved['epoch']} and step {saved['global_step']}")
+    for name, leaf in _leaves(saved["loops"]):
+        if isinstance(leaf, int) and not 0 <= leaf < 2**62:
+            raise ValueError(f"its record of the training has {name} {leaf}")
     if not isinstance(saved["hyper_parameters"].get("_class_path"), str):
         raise ValueError("it does not say of which class it is")
     for _, leaf in _leaves(saved):  # a small file may claim to hold a tensor that fits no memory
@@ -107,6 +119,30 @@ def refuse_nonfinite(path: str | Path, saved: Mapping[str, Any]) -> None:
             f"{path}: {name} is not finite, so the training diverged; to use it all the same, say "
             "--allow_nonfinite, in Python allow_nonfinite=True"
         )
+
+
+@contextmanager
+def no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Refuse to construct a model with more weights than these, as soon as it has them.
+
+    Raises:
+        ValueError: if it has more, so that a small file cannot fill the memory.
+    """
+    left, thread = sum(tensor.numel() for tensor in weights.values()), threading.get_ident()
+    tensors = 2 * len(weights) + 100
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal left, tensors
+        if threading.get_ident() == thread and not nn.parameter.is_lazy(parameter):
+            left, tensors = left - parameter.numel(), tensors - 1
+            if left < 0 or tensors < 0:
+                raise ValueError(f"it describes a larger model than the one whose weights it has, see {name}")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load(
@@ -151,7 +187,8 @@ def load(
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(cls, "model", fail_untyped=False)
     try:
-        model = parser.instantiate(parser.parse_object({"model": given | changes})).model
+        with no_larger_than(saved["state_dict"]):
+            model = parser.instantiate(parser.parse_object({"model": given | changes})).model
         model.load_state_dict(saved["state_dict"])
     except Exception as error:  # wrong values can fail in any way
         reason = " ".join(str(error).split())[:300]

@@ -15,6 +15,11 @@ class UserError(ValueError):
     """
 
 
+def printable(text: str) -> str:
+    """Return a text as a terminal may show it: its control characters, which could command the terminal, escaped."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
 def require(low: int, high: int = 2**32 - 1, optional: Any = False, **values: int | None) -> None:
     """Raise a UserError that names the first of these values that is no whole number from `low` to `high`.
 

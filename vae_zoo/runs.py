@@ -66,7 +66,7 @@ class Run:
         """The pictures that are there, by kind and epoch."""
         found: dict[str, dict[int, Path]] = {}
         for path in sorted((self.folder / "images").glob("*.png")):
-            if named := re.fullmatch(r"(.+)_(\d{4,})", path.stem):
+            if (named := re.fullmatch(r"(.+)_(\d{4,})", path.stem)) and path.is_file():
                 found.setdefault(named[1], {})[int(named[2])] = path
         return found
 
@@ -102,6 +102,8 @@ class Run:
     @cached_property
     def _content(self) -> dict[str, Any] | None:
         """What stands in results.json; None if it is not there, or damaged."""
+        if not self.results_file.is_file():  # a pipe, say, would be read for ever
+            return None
         try:
             content = json.loads(self.results_file.read_text())
         except (FileNotFoundError, ValueError, RecursionError):  # the last, of one that is nested without end
@@ -138,6 +140,8 @@ class Run:
         """The number of epochs in the last checkpoint, as far as metrics.csv tells, which is read at its end only."""
         if self.results:
             return self.results["epochs"]
+        if not self.metrics_file.is_file():
+            return 0
         try:
             with open(self.metrics_file, "rb") as file:
                 column = file.readline().decode().strip().split(",").index("epoch")

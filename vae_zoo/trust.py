@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "torch.optim": (Optimizer, LRScheduler),
     "torchvision.transforms.v2": (nn.Module,),
 }
+LONGEST = 300
 PLAIN = (str, bytes, Number, NoneType, Path, Enum, Sequence, Mapping, set, frozenset)
 
 
@@ -46,6 +47,8 @@ def refuse_untrusted(value: Any, annotation: Any, where: str, trust: Sequence[st
     if isinstance(value, str) and _takes_code(annotation):
         resolve(value, where, trust)
     elif isinstance(value, list | tuple):
+        if len(value) > LONGEST:  # jsonargparse copies all of a list for each of its items
+            raise UserError(f"{where} has {len(value)} values; in a file that was only found, {LONGEST} are allowed")
         for item in value:
             refuse_untrusted(item, annotation, where, trust)
     elif isinstance(value, Mapping):
@@ -111,6 +114,16 @@ def resolve(path: Any, where: str, trust: Sequence[str]) -> Any:
         f"{where} names {path}, which a file that was only found may not load; if you trust it, say so for this once "
         f"with --trust {module or path}, in Python with trust=[{module or path!r}]"
     )
+
+
+def foreign(tree: Any) -> set[str]:
+    """Return the modules of classes in a tree of settings that need a user's word."""
+    below = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ()
+    found = set().union(*map(foreign, below))
+    path = tree.get("class_path") if isinstance(tree, dict) else None
+    if isinstance(path, str) and "." in path and path.partition(".")[0] not in ("vae_zoo", "torch", "torchvision"):
+        found.add(path.rpartition(".")[0])
+    return found
 
 
 def _takes_code(annotation: Any) -> bool:

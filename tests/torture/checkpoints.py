@@ -119,6 +119,11 @@ def resaved(place, value, command, name):
     expect(done.status, f"{command} took weights that are {value}")
 
 
+def shared(levels):
+    """A list of lists, which holds 10^levels values in the memory of a few."""
+    return [shared(levels - 1)] * 10 if levels else 0
+
+
 KEYS = "state_dict hyper_parameters epoch global_step loops callbacks optimizer_states lr_schedulers".split()
 FORMS = {
     "no tensor": lambda tensor: None,
@@ -186,6 +191,18 @@ def cases(count):
     for what, change in FORMS.items():
         for name in ("vae", "dcgan"):
             found.append(edited(what, name, weights(change, dice(what, 0))))
+    found += [
+        edited(what, "vae", lambda content, given=given: content["hyper_parameters"].update(given), *command)
+        for command in (("sample",), ("test",), ("fit",))
+        for what, given in {
+            "a list of lists that is shared": {"encoder": shared(9)},
+            "a list of a million": {"shape": [3] * 10**6},
+            "a code of a billion": {"latent": 10**9},
+            "a depth of a billion": {
+                "encoder": {"class_path": "vae_zoo.networks.MLPEncoder", "init_args": {"width": 1, "depth": 10**9}}
+            },
+        }.items()
+    ]
     found += [exchanged(a, b) for a, b in (("vae", "ae"), ("iwae", "vae"), ("aae", "ae"), ("cvae", "vae"))]
     found += [another_class(a, b) for a, b in (("vae", "iwae"), ("ae", "aae"), ("dcgan", "vae"), ("vae", "sketch_rnn"))]
     for number, value in enumerate(examples(JUNK, 60)):

@@ -135,6 +135,16 @@ def bomb(place, dice_):
 
 
 @case
+def missing_module(place, name, command):
+    """A folder with a module that libraries ask for, and make do without."""
+    (place.work / f"{name}.py").write_text(EVIL.format(canary=str(place.canary)))
+    if command == "fit":
+        fit(place, "vae")
+    else:
+        place.zoo(command, "--ckpt_path", trained(place))
+
+
+@case
 def hyper_parameters(place, number):
     """A checkpoint whose hyper-parameters name code."""
     dice_ = dice("hyper_parameters", number)
@@ -239,6 +249,22 @@ def cases(count):
             ("a Linear on a Popen", FEATURES, AROUND[3].replace("VALUE", PAYLOADS[0])),
         )
         for command in ("test", "validate", "predict")
+    ]
+    found += [
+        found_config(
+            f"a key with dots, {key}",
+            lambda place, tree, path=path, key=key: changed(
+                tree, path, lambda node, name: node[name].__setitem__(key, "evilmod.run")
+            ),
+            command,
+        )
+        for path, key in ((["evaluation"], "features.class_path"), (["model", "init_args"], "encoder.class_path"))
+        for command in ("test", "probe")
+    ]
+    found += [
+        missing_module(name, command)
+        for name in ("tensorflow", "boto3", "omegaconf", "ruamel")
+        for command in ("fit", "test", "probe")
     ]
     found += [python_tag(tag) for tag in ("os.system", "subprocess.getoutput", "evilmod.run")]
     number = 0

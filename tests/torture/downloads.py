@@ -71,6 +71,20 @@ def slowly(handler, content):
         time.sleep(0.3)  # of a clock that goes 40 times as fast: a byte in twelve seconds
 
 
+def led_on(to, drip):
+    """A redirection with a body that does not end, a byte or a megabyte at a time."""
+
+    def behave(handler, content):
+        handler.send_response(302)
+        handler.send_header("Location", to)
+        handler.end_headers()
+        while True:
+            handler.wfile.write(b"x" if drip else bytes(1 << 20))
+            time.sleep(0.3 * drip)
+
+    return behave
+
+
 def endlessly(handler, content):
     handler.send_response(200)
     handler.end_headers()
@@ -100,6 +114,9 @@ BEHAVIOURS = {
     "no HTTP": lambda handler, content: handler.wfile.write(b"\x00\xff" * 100),
     "a redirection to itself": lambda handler, content: handler.answer(b"", status=302, Location=handler.path),
     "a redirection to a file": lambda handler, content: handler.answer(b"", status=302, Location="file:///etc/passwd"),
+    "a redirection that drips": led_on("/nowhere", True),
+    "a redirection that floods": led_on("/nowhere", False),
+    "a redirection to FTP": led_on("ftp://127.0.0.1/x", True),
     "zeros": lambda handler, content: handler.answer(bytes(len(content))),
     "endless headers": lambda handler, content: [handler.wfile.write(b"x: y\r\n" * 1000) for _ in range(10_000)],
 }

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import yaml
@@ -110,9 +111,33 @@ def cases(count):
         "a link to nowhere": lambda path: path.symlink_to("nothing"),
         "bytes": lambda path: path.write_bytes(b"\xff\x00\xfe" * 99),
         "deep": lambda path: path.write_text("[" * 50_000),
+        "a pipe": os.mkfifo,
     }.items()]  # fmt: skip
     found += [
         reported("NaN in results.json", results(lambda content: content.update(mse=float("nan")))),
+        reported("a figure of 401 digits", results(lambda content: content.update(mse=10**400))),
+        reported("a KL of nothing", results(lambda content: content.update(kl=0, mse_sampled=0))),
+        reported("a name that commands a terminal", results(lambda content: content.update(model="\x1b]0;x\x07"))),
+        *(
+            reported(
+                f"sigma is {sigma!r}",
+                settings(
+                    lambda content, sigma=sigma: content["model"]["init_args"].update(
+                        likelihood={"class_path": "Gaussian", "init_args": {"sigma": sigma}}
+                    )
+                ),
+            )
+            for sigma in ("abc", 0, -1, [1], None, {"a": 1}, 1e400)
+        ),
+        *(
+            reported(
+                f"config.yaml says {value}",
+                lambda run, _, value=value: (run / "config.yaml").write_text(
+                    (run / "config.yaml").read_text() + f"x: {value}\n"
+                ),
+            )
+            for value in ("!!bool perhaps", "!!int ''", "!!float ''", "!!int _", "0x_", "2020-99-99")
+        ),
         reported("a text for a figure", results(lambda content: content.update(mse="x"))),
         reported("huge figures", results(lambda content: content.update(mse=1e308, nll=-1e308))),
         reported("a script for a name", results(lambda content: content.update(model="<script>alert(1)</script>"))),

@@ -6,10 +6,11 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import accumulate
 from pathlib import Path
 
 from vae_zoo import __version__
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, printable
 
 # A command's module is imported when it is needed: torch takes seconds.
 COMMANDS = {
@@ -26,8 +27,11 @@ COMMANDS = {
     "benchmark": "measure what a training costs here, and what would make it faster",
     "data": "make the embedded data sets, or download a part of COCO",
 }
-# Options that can name a class or a function.
+# Options that can name a class or a function, for commands that have a trained model.
 NAME_CODE = ("-c", "--config", "--trust", "--model", "--data", "--evaluation", "--trainer.callbacks")
+FILES = ("-c", "--config", "--configs")
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+YAML = re.compile(r"[^\s'\"=,\[\]{}]+\.ya?ml")
 
 
 class UsageError(UserError):
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = parser.parse_args(given[:1]).command
     try:
         module = importlib.import_module(f"vae_zoo.cli.{command}")
-        with importable_from_here() if _names_code(command, given) else nullcontext():
+        with importable_from_here() if _names_code_here(command, given) else nullcontext():
             module.run(given[1:])
     except KeyboardInterrupt as interrupt:
         print(f"\nvae-zoo {command}: {interrupt.args[0] if interrupt.args else 'stopped'}", file=sys.stderr)
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vae-zoo {command}: {_missing(error)}", file=sys.stderr)
         return 1
     except (UserError, OSError) as error:  # what a file or a folder refuses, its error names
-        print(f"vae-zoo {command}: {error}", file=sys.stderr)
+        print(f"vae-zoo {command}: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -93,9 +97,45 @@ def importable_from_here() -> Iterator[None]:
         sys.path[:] = before
 
 
-def _names_code(command: str, arguments: Sequence[str]) -> bool:
-    """Whether the command line may name code of the user's; a folder with a checkpoint must not bring modules along."""
-    return command in ("fit", "compare", "benchmark") or any(word.startswith(NAME_CODE) for word in arguments)
+def _names_code_here(command: str, arguments: Sequence[str]) -> bool:
+    """Whether the command line, or a yaml that it names, names a module of the current folder.
+
+    Otherwise a folder with data or a checkpoint would bring modules along, in place of such as are not installed.
+    """
+    if command not in ("fit", "compare", "benchmark") and not any(word.startswith(NAME_CODE) for word in arguments):
+        return False
+    option, names, yamls = "", set[str](), list[Path]()
+    for word in arguments:
+        if word.startswith("-"):
+            option, _, word = word.partition("=")
+        if not word:
+            continue
+        if option == "--trust":
+            names.add(word)
+        elif option in FILES or (word.endswith((".yaml", ".yml", ".json")) and not option.startswith("--data.")):
+            yamls.append(Path(word))
+        elif not Path(word).exists():
+            names.update(CLASS_PATH.findall(word))
+    return any(map(_lies_here, names | _named_in(yamls)))
+
+
+def _named_in(yamls: Sequence[Path]) -> set[str]:
+    """What may be class paths in yamls, and in those that they name."""
+    names, waiting, seen = set[str](), list(yamls), set[Path]()
+    while waiting:
+        if (path := waiting.pop()) in seen or not path.is_file():
+            continue
+        seen.add(path)
+        text = re.sub(r"(^|\s)#.*", "", path.read_text(errors="replace"))
+        names.update(CLASS_PATH.findall(text))
+        waiting += [folder / name for name in YAML.findall(text) for folder in (Path(), path.parent)]
+    return names
+
+
+def _lies_here(name: str) -> bool:
+    """Whether a module or package that a name begins with lies in the current folder."""
+    paths = accumulate(name.split("."), lambda path, part: path / part, initial=Path())
+    return any(path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file() for path in [*paths][1:])
 
 
 def _missing(error: ModuleNotFoundError) -> str:

@@ -55,6 +55,25 @@ def refuse_another_model(given: Config, saved: dict[str, Any]) -> None:
         )
 
 
+def refuse_another_size(given: Config, shape: Any) -> None:
+    """Refuse images of another size than the model's before they are decoded, which could fill a disk.
+
+    Args:
+        given: all settings.
+        shape: of what the model is for, (C, H, W) of images.
+
+    Raises:
+        UserError: that names both.
+    """
+    size = arguments(given, "data").get("image_size")
+    sides = [size, size] if isinstance(size, int) else size
+    if sides and isinstance(shape, list | tuple) and list(sides) != list(shape[1:]):
+        raise UserError(
+            f"the checkpoint was trained on images of {' x '.join(map(str, shape[1:]))} pixels, and data.image_size is "
+            f"{size}"
+        )
+
+
 def refuse_other_data(facts: Facts, saved: dict[str, Any]) -> None:
     """Refuse data of another shape or with other labels than the checkpoint's model was trained on.
 

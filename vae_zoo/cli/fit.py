@@ -8,6 +8,7 @@ from vae_zoo.cli.checkpoints import finished_epochs
 from vae_zoo.cli.lightning import ZooCLI, short
 from vae_zoo.cli.process import quiet
 from vae_zoo.errors import UserError
+from vae_zoo.trust import foreign
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -26,7 +27,8 @@ def run(arguments: Sequence[str]) -> None:
         if any(isinstance(logger, TensorBoardLogger) for logger in cli.trainer.loggers):
             cli.say("TensorBoard", f"tensorboard --logdir {short(root)}")
         if last.exists():
-            cli.say("test it", f"vae-zoo test --ckpt_path {short(last)}")
+            own = sorted(foreign([cli.config.as_dict().get(section) for section in ("model", "data", "evaluation")]))
+            cli.say("test it", " ".join(["vae-zoo test --ckpt_path", short(last), *(["--trust", *own] if own else [])]))
 
 
 def _fit(cli: ZooCLI) -> None:

@@ -27,6 +27,7 @@ from vae_zoo.cli.checkpoints import (
     WholeCheckpoints,
     finished_epochs,
     refuse_another_model,
+    refuse_another_size,
     refuse_other_data,
 )
 from vae_zoo.cli.loggers import MetricsCSV, ProgressBar
@@ -134,7 +135,9 @@ class ZooCLI(LightningCLI):
             self.saved = read(checkpoint)
             if not config.get("allow_nonfinite"):
                 refuse_nonfinite(checkpoint, self.saved)
-            refuse_another_model(options.plain(parser, config), self.saved)
+            plain = options.plain(parser, config)
+            refuse_another_model(plain, self.saved)
+            refuse_another_size(plain, self.saved["hyper_parameters"].get("shape"))
         config.ckpt_path = str(checkpoint) if checkpoint else None
         self.resumed = of_checkpoint(checkpoint) if checkpoint else None
         if self.command == "predict":  # several processes would each have a part of the codes

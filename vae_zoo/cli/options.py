@@ -25,7 +25,8 @@ from vae_zoo.cli.trained import ALLOW_NONFINITE, TRUST
 from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
-from vae_zoo.settings import check, explain, given, join_numbers
+from vae_zoo.settings import explain, given, join_numbers
+from vae_zoo.yamls import check
 
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
 SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CALLBACKS, "trainer": Trainer}

@@ -51,6 +51,7 @@ def begin(options: argparse.Namespace) -> tuple[GenerativeModel, Path, int | Non
         UserError: if one of the options cannot be.
     """
     require(1, n=options.n, columns=options.columns)
+    require(0, seed=options.seed)
     if options.out.suffix.lower() in PICTURES - {".png"}:
         raise UserError(f"--out {options.out}: it ends in .png, or in .svg for sketches")
     model, checkpoint = load_trained(options)
@@ -70,7 +71,7 @@ def images(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the first `n` images of the files that are given, or test images of the model's run, and their labels."""
     if options.images is None:
-        data = data_of_run(checkpoint, "say which pictures with --images", options.trust)
+        data = data_of_run(checkpoint, model, "say which pictures with --images", options.trust)
         x, y = next(data.batches("test", n))
         return x, y if label is None else torch.full((len(x),), label)
     if label is None and model.labels:

@@ -7,6 +7,7 @@ import numpy as np
 
 from vae_zoo.cli.lightning import ZooCLI
 from vae_zoo.cli.process import quiet
+from vae_zoo.errors import UserError
 from vae_zoo.writing import whole
 
 
@@ -16,6 +17,8 @@ def run(arguments: Sequence[str]) -> None:
         cli = ZooCLI("predict", arguments)
         with cli.running():
             predictions: Any = cli.trainer.predict(cli.model, datamodule=cli.datamodule, **cli.arguments)
+        if not predictions:
+            raise UserError("there are no images to predict, see trainer.limit_predict_batches")
         path = cli.run_folder.codes_file
         codes = np.concatenate([codes.float().cpu().numpy() for codes in predictions])
         labels = np.concatenate([y.numpy() for _, y in cli.datamodule.predict_dataloader()])

@@ -32,9 +32,10 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch_size", type=int, default=256, help="images at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     require(1, batch_size=options.batch_size)
+    require(0, seed=options.seed)
     require(2, few=min(options.few, default=2))
     model, checkpoint = load_trained(options)
-    data = data_of_run(checkpoint, "a probe needs its data", options.trust)
+    data = data_of_run(checkpoint, model, "a probe needs its data", options.trust)
     if data.facts.labels < 2:
         raise UserError(f"the data have one label, {data.facts.label_names[0]!r}; a probe needs two or more")
     train, test = (_features(model, data, part, options.batch_size) for part in ("train", "test"))

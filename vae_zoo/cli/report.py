@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_zoo.compare.report import write_report
+from vae_zoo.errors import printable
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -23,7 +24,7 @@ def run(arguments: Sequence[str]) -> None:
 def report(folder: Path, base: str | None = None) -> None:
     """Write a report, and say what it says and where it is."""
     verdict, files = write_report(folder, base)
-    print("\n".join(verdict))
+    print(printable("\n".join(verdict)))  # which names models and folders
     for file in files:
         print(f"{file.suffix[1:]:13} {os.path.relpath(file)}")
     print(f"TensorBoard   tensorboard --logdir {shlex.quote(os.path.relpath(folder))}")

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 import vae_zoo
 from vae_zoo.callbacks import Evaluation
 from vae_zoo.checkpoints import read
+from vae_zoo.cli.checkpoints import refuse_another_size
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
@@ -66,21 +67,25 @@ def settings_of(run: Run, trust: Sequence[str]) -> Config:
     kept: Config = {key: config[key] for key in ("seed_everything", "model", "evaluation") if key in config}
     trainer = config.get("trainer") or {}
     kept["trainer"] = {name: trainer[name] for name in OF_TRAINER & trainer.keys() if _is_plain(trainer[name])}
-    kept["data"] = dict(config.get("data") or {})
+    data = config.get("data")
+    kept["data"] = {"class_path": data} if isinstance(data, str) else dict(data or {})
     own = kept["data"].get("init_args") or {}
     kept["data"]["init_args"] = {name: value for name, value in own.items() if name not in ("cache_dir", "workers")}
     return kept
 
 
-def data_of_run(checkpoint: Path, otherwise: str, trust: Sequence[str]) -> DataModule:
+def data_of_run(checkpoint: Path, model: GenerativeModel, otherwise: str, trust: Sequence[str]) -> DataModule:
     """Return the data of the run that a checkpoint belongs to, set up.
 
     Args:
         checkpoint: its file.
+        model: what it holds.
         otherwise: what to do if it lies in no run folder, for the error.
         trust: modules that its config.yaml may name.
     """
-    return read_data(settings_of(run_of(checkpoint, otherwise), trust))
+    settings = settings_of(run_of(checkpoint, otherwise), trust)
+    refuse_another_size(settings, model.hparams.get("shape"))
+    return read_data(settings)
 
 
 def read_data(settings: Config) -> DataModule:

@@ -116,7 +116,7 @@ def _claim(where: str, given: Any, configs: Sequence[str]) -> Claim:
     if isinstance(given, dict) and "order" in given:
         _check_keys(where, given, Ordering)
         order = given["order"]
-        if not isinstance(order, list | tuple) or len(order) < 2 or len({*order}) < len(order):
+        if not isinstance(order, list | tuple) or len(order) < 2 or len({*map(str, order)}) < len(order):
             raise UserError(f"{where}.order: it must be a list of two or more configs, each once, got {order!r}")
         for name in order:
             _check(f"{where}.order", CONFIG, name, configs)

@@ -238,7 +238,7 @@ class Experiment:
         with open(plan.run.log_file, "a") as log:
             print("$ vae-zoo", shlex.join(command), file=log, flush=True)
             return subprocess.Popen(
-                [sys.executable, "-m", "vae_zoo.compare.child", *command],
+                [sys.executable, "-P", "-m", "vae_zoo.compare.child", *command],  # -P: no modules from this folder
                 stdin=subprocess.PIPE,  # whose end tells the child that this process is gone
                 stdout=log,
                 stderr=subprocess.STDOUT,

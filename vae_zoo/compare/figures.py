@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 
 from vae_zoo import settings
 from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, Column, further
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, require_positive
 from vae_zoo.results import Traits
 from vae_zoo.runs import Point, Run, find_runs
 
@@ -130,6 +130,10 @@ def _not_comparable(run: Run, epochs: int) -> str | None:
         return f"its config.yaml is damaged: {error}"
     if run.untested:
         return run.untested
+    try:
+        _kl_share(run)
+    except (ValueError, TypeError, AttributeError) as error:
+        return f"its config.yaml is damaged, its likelihood cannot be: {error}"
     return None if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"
 
 
@@ -201,5 +205,7 @@ def _kl_share(run: Run) -> float | None:
     if kl is None or mse is None or name not in GAUSSIANS:
         return None
     sigma = float((given.get("init_args") or {}).get("sigma", 1.0)) if isinstance(given, dict) else 1.0
+    require_positive(sigma=sigma)
     variance = mse if name == "OptimalGaussian" else sigma**2
-    return 100 * kl / (kl + math.prod(run.tested["shape"]) * mse / (2 * variance))
+    whole = kl + math.prod(run.tested["shape"]) * (mse / (2 * variance) if variance else math.inf)
+    return 100 * kl / whole if whole else None

@@ -5,6 +5,7 @@ for ever; the standard library's client is as good a foundation, and one depende
 """
 
 import http.client
+import io
 import re
 import socket
 import threading
@@ -166,11 +167,19 @@ class _HTTPSHandler(urllib.request.HTTPSHandler):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Goes from https nowhere but to https."""
+    """Goes from https nowhere but to https, and nowhere by FTP. What comes with a redirection is not read."""
+
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
+        fp.close()
+        return super().http_error_302(req, io.BytesIO(), code, msg, headers)
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
     def redirect_request(self, request: urllib.request.Request, *rest: Any) -> urllib.request.Request | None:
         new = super().redirect_request(request, *rest)
-        if new is not None and request.type == "https" != new.type:
+        if new is not None and new.type not in ("https", request.type):
             raise OSError(f"the server leads to {new.full_url}, which is not https")
         return new
 
