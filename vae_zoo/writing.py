@@ -10,7 +10,12 @@ def whole(path: Path) -> Iterator[Path]:
     """Make the folder, and yield another name in it to write under, which becomes `path` at the end.
 
     After an error what was written is removed, and a file that was there before stays as it was.
+
+    Raises:
+        OSError: if a file cannot be there.
     """
+    if not path.name or "\0" in str(path):
+        raise OSError(f"{str(path)!r} is no name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     temporary.unlink(missing_ok=True)  # left by a process that was killed; or a link, which must not be followed

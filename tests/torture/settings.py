@@ -11,7 +11,7 @@ OPTIONS = r"""
 fit: trainer.log_every_n_steps trainer.gradient_clip_val data.workers data.max_unreadable model.beta: NO
 fit: trainer.accumulate_grad_batches trainer.check_val_every_n_epoch trainer.devices: 0+ 1.5
 fit: trainer.val_check_interval: -1 -0.5 nan 5 1000 x
-fit: trainer.precision: 64 16 8 64-true 16-true x -1
+fit: trainer.precision: 64 8 64-true 16-true x -1
 fit: trainer.max_epochs trainer.max_steps: -5 nan x 1.5
 fit: trainer.accelerator trainer.strategy: x gpu fsdp 5
 fit: trainer.limit_train_batches: -1 -0.5 1.5 nan
@@ -37,7 +37,7 @@ sample: seed: x 1180591620717411303424 1.5
 sample: label: x 99
 sample: temperature: -1 x nan
 sample test probe: ckpt_path: nothing.ckpt / NUL /dev/null run
-reconstruct interpolate: images: nothing.png / NUL run/config.yaml /dev/null
+reconstruct interpolate: images: nothing.png NUL run/config.yaml /dev/null
 probe: few draws c max_iter batch_size: 0+
 test predict validate: run_dir: / nothing NUL
 test: evaluation.nll_samples trainer.devices: 0 -1 x

@@ -29,6 +29,7 @@ class EpochPictures(Callback, ABC):
     """
 
     def __init__(self, epochs: Iterable[int], seed: int) -> None:
+        require(0, seed=seed)
         self.epochs, self.seed = set(epochs), seed
         self._written = -1
 

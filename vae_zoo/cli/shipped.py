@@ -24,9 +24,10 @@ def find_config(given: str | Path) -> Path:
     if path.is_file():
         return path
     name = path.relative_to("configs") if path.is_relative_to("configs") else path
-    own = CONFIGS / name.with_suffix(".yaml")
-    if name.suffix in ("", ".yaml") and not name.is_absolute() and own.is_file():
-        return own
+    if name.name and name.suffix in ("", ".yaml") and not name.is_absolute():
+        own = CONFIGS / name.with_suffix(".yaml")
+        if own.is_file():
+            return own
     raise UsageError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(shipped())}")
 
 

@@ -92,7 +92,12 @@ def read_data(settings: Config) -> DataModule:
     """Return the data of a training with these settings, set up."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(DataModule, "data")
-    datamodule = parser.instantiate(parser.parse_object({"data": settings["data"]})).data
+    try:
+        datamodule = parser.instantiate(parser.parse_object({"data": settings["data"]})).data
+    except UserError:
+        raise
+    except Exception as error:  # given just any arguments, classes and jsonargparse itself raise anything
+        raise UserError(f"the data cannot be made of their settings: {' '.join(str(error).split())[:300]}") from error
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule
