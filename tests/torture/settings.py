@@ -23,7 +23,7 @@ fit: data.channels: 0+ 2 4
 fit: data.root: /nonexistent EMPTY NUL /dev/null /dev/zero LONG ~nobody/x
 fit: data.categories: x [x] [1] {}
 fit: model.latent model.samples model.encoder.width model.encoder.depth model.lr images.columns: 0+
-fit: evaluation.nll_samples: 0+
+fit: evaluation.nll_samples: NO
 fit: model.likelihood: x Gaussian( 5 [1] vae_zoo.likelihoods os.system
 fit: model.optimizer evaluation.metrics: x [x] [5] os.system
 fit: images.epochs: x [x] [1.5]
@@ -40,7 +40,8 @@ sample test probe: ckpt_path: nothing.ckpt / NUL /dev/null run
 reconstruct interpolate: images: nothing.png NUL run/config.yaml /dev/null
 probe: few draws c max_iter batch_size: 0+
 test predict validate: run_dir: / nothing NUL
-test: evaluation.nll_samples trainer.devices: 0 -1 x
+test: evaluation.nll_samples: -1 x
+test: trainer.devices: 0 -1 x
 predict: data.batch_size: 0 -1 null
 report: base: x EMPTY NUL
 data-shapes data-sketches: n: 0+
