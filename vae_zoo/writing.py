@@ -14,8 +14,8 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if a file cannot be there.
     """
-    if not path.name or "\0" in str(path):
-        raise OSError(f"{str(path)!r} is no name of a file")
+    if not path.name:
+        raise OSError(f"{path} is a folder, and no file can be written in its place")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     temporary.unlink(missing_ok=True)  # left by a process that was killed; or a link, which must not be followed

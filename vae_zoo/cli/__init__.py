@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = parser.parse_args(given[:1]).command
     try:
+        if wrong := next((word for word in given if "\0" in word), None):
+            raise UsageError(f"{wrong!r} has a NUL in it, which no file, folder or setting has")
         module = importlib.import_module(f"vae_zoo.cli.{command}")
         with importable_from_here() if _names_code_here(command, given) else nullcontext():
             module.run(given[1:])

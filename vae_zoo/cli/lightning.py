@@ -119,6 +119,8 @@ class ZooCLI(LightningCLI):
             self.config = config = options.parse(parser, words)
         if config.seed_everything is not True:
             require(0, seed_everything=config.seed_everything)
+        if config.ckpt_path == "":
+            raise UserError("ckpt_path is empty: give a checkpoint, last or auto")
         given = config.ckpt_path or (None if self.command == "fit" else "last")
         self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
         where = _pattern(self.run_dir) if self.run_dir else RUNS / self._name / "*"

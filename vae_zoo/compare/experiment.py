@@ -82,8 +82,6 @@ class Experiment:
         claims: Any = None,
     ) -> None:
         require(1, epochs=epochs, jobs=jobs)
-        if "\0" in str(out):
-            raise UserError(f"out: {str(out)!r} is no name of a folder")
         if out.exists() and not out.is_dir():
             raise UserError(f"out: {out} is a file, no folder")
         require(0, seeds=min(seeds))

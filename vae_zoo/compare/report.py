@@ -36,7 +36,7 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
     """
     comparison = Comparison.read(folder)
     groups, left_out = read_groups(folder, comparison.configs, base or comparison.base)
-    if base and base not in (names := {group.name for group in groups}):
+    if base is not None and base not in (names := {group.name for group in groups}):
         raise UserError(f"--base {base}: there is no tested run of that name{nearest(base, names)}")
     by_setting = {
         setting: [g for g in groups if g.setting == setting] for setting in dict.fromkeys(g.setting for g in groups)
