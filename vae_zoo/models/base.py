@@ -203,9 +203,13 @@ class GenerativeModel(CheckpointedModule, Door, ABC):
         """Return optimizers with a schedule for each, as Lightning's `configure_optimizers` does."""
         if self.lr_scheduler is None:
             return list(optimizers)
+        try:
+            schedules = [self.lr_scheduler(optimizer) for optimizer in optimizers]
+        except NotImplementedError:  # of the abstract class, which jsonargparse takes where none is named
+            raise UserError("model.lr_scheduler names no schedule; give its class_path, or null") from None
         return [
-            {"optimizer": optimizer, "lr_scheduler": self._schedule(self.lr_scheduler(optimizer))}
-            for optimizer in optimizers
+            {"optimizer": optimizer, "lr_scheduler": self._schedule(schedule)}
+            for optimizer, schedule in zip(optimizers, schedules, strict=True)
         ]
 
     def _schedule(self, scheduler: LRScheduler) -> dict[str, Any]:
