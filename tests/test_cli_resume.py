@@ -99,7 +99,10 @@ def test_a_checkpoint_that_does_not_fit_the_data(run, shapes, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     arguments = ["test", "--ckpt_path", run / "checkpoints" / "last.ckpt", "--data.image_size", "48"]
     assert call(*arguments) == 1
-    assert re.search(r"trained on data of shape \(3, 32, 32\), these have \(3, 48, 48\)", capsys.readouterr().err)
+    assert "trained on images of 32 x 32 pixels, and data.image_size is 48" in capsys.readouterr().err
+    arguments[-2:] = ["--data.channels", "1"]
+    assert call(*arguments) == 1
+    assert re.search(r"trained on data of shape \(3, 32, 32\), these have \(1, 32, 32\)", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

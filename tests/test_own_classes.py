@@ -1,5 +1,7 @@
 """What a user's own class is told, when it cannot be used."""
 
+import sys
+
 import pytest
 
 from tests.conftest import call
@@ -22,6 +24,7 @@ class Plain(nn.Module):
     ],
 )
 def test_why_a_class_cannot_be_used(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "own", raising=False)
     (tmp_path / "own.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("1 / 0")
     monkeypatch.chdir(tmp_path)

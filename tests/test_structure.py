@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "vae_zoo"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From low to high. What stands in one line imports nothing that stands there, or in a line below.
 RANKS = """
-errors writing results
+errors reading writing results
 yamls inputs
 settings
 runs hyperparameters optimizers trace trust

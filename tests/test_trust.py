@@ -228,3 +228,29 @@ def test_a_class_of_ones_own_is_loaded_where_it_is_trusted(shapes, tmp_path, mon
     assert type(vae_zoo.load(checkpoint, trust=["own"]).posterior.encoder).__module__ == "own"
     with pytest.raises(UserError, match="trust=\\['own'\\]"):
         vae_zoo.load(checkpoint, trust=["owner"])
+
+
+@pytest.mark.slow
+def test_files_of_the_folder_are_no_settings(shapes, tmp_path, monkeypatch, capsys):
+    """A folder of data may have files that are called as settings are: vae, cpu, torch.py."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.py").write_text(EVIL)
+    (tmp_path / "vae").write_text(yaml.safe_dump({"model": class_of("evil.Encoder")}))
+    for name in ("cpu", "auto", "Gaussian", "32-true", "torch.optim.Adam"):
+        (tmp_path / name).write_text(yaml.safe_dump(class_of("evil.Encoder")))
+    for name in ("torch.py", "vae_zoo.py"):
+        (tmp_path / name).touch()
+    given = options(data__root=shapes, trainer__max_epochs=1, model__optimizer="torch.optim.Adam")
+    assert call("fit", "--config", "vae", *given, "--model.likelihood", "Gaussian") == 0
+    assert call("test", "--trainer.accelerator", "cpu") == 0
+    assert nothing_ran(tmp_path)
+
+
+def test_links_in_a_run_lead_nowhere(here, capsys):
+    outside = here.parents[2] / "outside"
+    outside.mkdir()
+    (here / "hparams.yaml").unlink()
+    (here / "hparams.yaml").symlink_to(outside / "hparams.yaml")
+    assert call("test") == 1
+    assert "hparams.yaml is a link, and nothing is written to where it leads" in capsys.readouterr().err
+    assert not list(outside.iterdir())

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -22,6 +23,7 @@ from vae_zoo.trust import refuse_arguments, resolve
 
 M = TypeVar("M", bound=LightningModule)
 CHECKSUM = "checksum"
+MORE = 4  # times as many bytes as a checkpoint has may be in it, where some are held at several places
 LARGEST = 1_000_000  # values in a checkpoint, one that is held at several places counted at each
 LONGEST = 10_000  # values in the hyper-parameters
 # What a checkpoint consists of: those parts that all have, and those that one of weights alone lacks.
@@ -67,8 +69,9 @@ def read(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"{path}: there is no such checkpoint file")
     try:
+        size = _stored(Path(path))
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        _check_form(saved)
+        _check_form(saved, size)
         intact = saved[CHECKSUM] == checksum(saved) if CHECKSUM in saved else None
     except Exception as error:  # a file that is no checkpoint can fail in any way
         reason = str(error).strip().split("\n")[0]
@@ -80,10 +83,31 @@ def read(path: str | Path) -> dict[str, Any]:
     return saved
 
 
-def _check_form(saved: Any) -> None:
-    """Raise a ValueError if this is not what a checkpoint holds."""
+def _stored(path: Path) -> int:
+    """The bytes of a file, none of whose parts is compressed: a small one could unpack to more than fits in memory."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as members:
+            kinds = {member.compress_type for member in members.infolist()}
+            unpacked = sum(member.file_size for member in members.infolist())
+        if kinds - {zipfile.ZIP_STORED} or unpacked > size:
+            raise ValueError("its parts are compressed, or overlap")
+    return size
+
+
+def _check_form(saved: Any, size: int) -> None:
+    """Raise a ValueError if this is not what a checkpoint of so many bytes holds."""
     if not isinstance(saved, dict):
         raise ValueError("it holds no parts")
+    left = MORE * size + 2**24
+    for name, leaf in _leaves(saved):
+        if isinstance(leaf, Tensor) and leaf.layout != torch.strided:
+            raise ValueError(f"{name} is no tensor of a kind that models have")
+        if isinstance(leaf, Tensor) and leaf.numel() * leaf.element_size() > leaf.untyped_storage().nbytes():
+            raise ValueError(f"it has a tensor {tuple(leaf.shape)} that is larger than what is stored of it")
+        left -= len(name) + (leaf.nbytes if isinstance(leaf, Tensor) else len(leaf) if isinstance(leaf, str) else 8)
+        if left < 0:
+            raise ValueError("it names the same values too often")
     for tree, most in ((saved, LARGEST), (saved.get("hyper_parameters"), LONGEST)):
         if next(islice(_leaves(tree), most, None), None):
             raise ValueError(f"it has more than {most} values")
@@ -92,6 +116,8 @@ def _check_form(saved: Any) -> None:
             raise ValueError(f"it has no {name}, a {kind.__name__}")
     for name, value in saved["state_dict"].items():
         if not isinstance(value, Tensor) or value.is_complex() or (value.is_floating_point() and value.itemsize < 2):
+            raise ValueError(f"its weight {name} is no tensor of a kind that models have")
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_nested:
             raise ValueError(f"its weight {name} is no tensor of a kind that models have")
     for name, state in saved.get("callbacks", {}).items():
         if not isinstance(state, dict):
@@ -103,9 +129,6 @@ def _check_form(saved: Any) -> None:
             raise ValueError(f"its record of the training has {name} {leaf}")
     if not isinstance(saved["hyper_parameters"].get("_class_path"), str):
         raise ValueError("it does not say of which class it is")
-    for _, leaf in _leaves(saved):  # a small file may claim to hold a tensor that fits no memory
-        if isinstance(leaf, Tensor) and leaf.numel() * leaf.element_size() > leaf.untyped_storage().nbytes():
-            raise ValueError(f"it has a tensor {tuple(leaf.shape)} that is larger than what is stored of it")
 
 
 def refuse_nonfinite(path: str | Path, saved: Mapping[str, Any]) -> None:
@@ -128,12 +151,15 @@ def no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
     Raises:
         ValueError: if it has more, so that a small file cannot fill the memory.
     """
-    left, thread = sum(tensor.numel() for tensor in weights.values()), threading.get_ident()
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in weights.values()}
+    left = sum(storages.values()) // min((tensor.itemsize for tensor in weights.values()), default=1)
+    thread, seen = threading.get_ident(), set[int]()
     tensors = 2 * len(weights) + 100
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         nonlocal left, tensors
-        if threading.get_ident() == thread and not nn.parameter.is_lazy(parameter):
+        if threading.get_ident() == thread and not nn.parameter.is_lazy(parameter) and id(parameter) not in seen:
+            seen.add(id(parameter))
             left, tensors = left - parameter.numel(), tensors - 1
             if left < 0 or tensors < 0:
                 raise ValueError(f"it describes a larger model than the one whose weights it has, see {name}")

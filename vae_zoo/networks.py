@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vae_zoo.errors import UserError, require
 from vae_zoo.inputs import check_images
 
+DEEPEST = 1000  # layers of an MLP: a number that takes no time to refuse
 Shape = tuple[int, ...]  # (C, H, W); of any length, so that `check_shape` says what is wrong with another
 
 
@@ -146,7 +147,8 @@ def check_shape(shape: Shape) -> Shape:
 
 
 def _tanh_layers(inputs: int, outputs: int, width: int, depth: int) -> list[nn.Module]:
-    require(1, inputs=inputs, features=outputs, width=width, depth=depth)
+    require(1, inputs=inputs, features=outputs, width=width)
+    require(1, DEEPEST, depth=depth)
     layers: list[nn.Module] = []
     for before, after in pairwise([inputs, *[width] * depth, outputs]):
         linear = nn.Linear(before, after)
@@ -170,7 +172,8 @@ class Discriminator(Network):
     twice_differentiable = True  # for a gradient penalty
 
     def __init__(self, latent: int, width: int = 512, depth: int = 2) -> None:
-        require(1, latent=latent, width=width, depth=depth)
+        require(1, latent=latent, width=width)
+        require(1, DEEPEST, depth=depth)
         layers: list[nn.Module] = []
         for before, after in pairwise([latent, *[width] * depth]):
             layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vae_zoo import settings
-from vae_zoo.errors import UserError
+from vae_zoo.errors import LARGEST, UserError
+from vae_zoo.reading import read_file
 from vae_zoo.results import NO_FIGURES, Results, damage
 from vae_zoo.writing import whole
 
@@ -66,7 +67,8 @@ class Run:
         """The pictures that are there, by kind and epoch."""
         found: dict[str, dict[int, Path]] = {}
         for path in sorted((self.folder / "images").glob("*.png")):
-            if (named := re.fullmatch(r"(.+)_(\d{4,})", path.stem)) and path.is_file():
+            named = re.fullmatch(r"(.+)_(\d{4,9})", path.stem)
+            if named and path.is_file() and not path.is_symlink():
                 found.setdefault(named[1], {})[int(named[2])] = path
         return found
 
@@ -102,11 +104,9 @@ class Run:
     @cached_property
     def _content(self) -> dict[str, Any] | None:
         """What stands in results.json; None if it is not there, or damaged."""
-        if not self.results_file.is_file():  # a pipe, say, would be read for ever
-            return None
         try:
-            content = json.loads(self.results_file.read_text())
-        except (FileNotFoundError, ValueError, RecursionError):  # the last, of one that is nested without end
+            content = json.loads(read_file(self.results_file, 2**24))
+        except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):  # the last, of one without end
             return None
         return content if isinstance(content, dict) else None
 
@@ -164,7 +164,10 @@ class Run:
             for row in rows:
                 for name in (f"val/{figure}", "timing/train_seconds"):
                     if row.get(name):
-                        found.setdefault(int(row["epoch"]), {})[name] = float(row[name])
+                        epoch, value = int(row["epoch"]), float(row[name])
+                        if not 0 <= epoch < 2**31 or LARGEST < abs(value) < math.inf:
+                            raise ValueError(f"{name} is {row[name][:40]} in epoch {row['epoch'][:40]}")
+                        found.setdefault(epoch, {})[name] = value
         except (KeyError, ValueError) as error:
             raise UserError(f"{self.metrics_file} is damaged: {error}") from error
         measured = (self.results["timing"].get("epoch_seconds") or []) if self.results else []
@@ -194,7 +197,7 @@ class Run:
     def trained_on(self, ids: Iterable[Any]) -> int:
         """Return how many of these images, by their ids, the run was trained on; 0 where it does not say."""
         try:
-            trained = {str(each) for each in json.loads(self.split_file.read_text())["train"]}
+            trained = {str(each) for each in json.loads(read_file(self.split_file))["train"]}
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return 0
         return sum(str(each) in trained for each in ids)
@@ -217,6 +220,17 @@ class Run:
             raise UserError(f"run_dir {self.folder} is a file; give a folder")
         if not self.exists and (foreign := next((path for path, own in self._entries() if not own), None)):
             raise UserError(f"run_dir {self.folder} has {foreign.name} in it, and no run; give another folder")
+
+    def refuse_links(self) -> None:
+        """Refuse links in the run folder through which something would be written elsewhere.
+
+        Raises:
+            UserError: that names one.
+        """
+        folders = self.checkpoint().parent, self.picture("", 0).parent
+        files = (path for path, own in self._entries() if own and path.parent == self.folder)
+        if link := next((path for path in (*folders, *files) if path.is_symlink()), None):
+            raise UserError(f"{link} is a link, and nothing is written to where it leads; remove it")
 
     def remove(self) -> None:
         """Remove the files that a training writes, and the folders that are empty then."""

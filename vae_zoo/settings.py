@@ -15,6 +15,7 @@ import yaml
 from jsonargparse._parameter_resolvers import get_signature_parameters  # what the parser itself goes by; not public
 
 from vae_zoo.errors import UserError
+from vae_zoo.reading import read_file
 from vae_zoo.yamls import KINDS, check
 
 Config = dict[str, Any]
@@ -25,6 +26,7 @@ IMMATERIAL = {
     *("data.cache_dir", "data.workers", "data.resident"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
 }
+LARGEST = 2**18  # bytes of a yaml, which takes seconds to read at that size
 SECTIONS = {"model", "data", "trainer", "images", "evaluation"}  # of a yaml, each a mapping
 
 
@@ -35,7 +37,7 @@ def read(path: Path) -> Config:
         UserError: if there is no such file, or it holds no settings.
     """
     try:
-        text = path.read_text()
+        text = read_file(path, LARGEST).decode()
         check(text, str(path))
         config = yaml.safe_load(text)
     except FileNotFoundError:
@@ -44,7 +46,12 @@ def read(path: Path) -> Config:
         raise UserError(f"the configuration file {path} cannot be read: {error.strerror}") from None
     except UserError:
         raise
-    except (yaml.YAMLError, ValueError) as error:  # such as a date without a day, or bytes that are no text
+    except (
+        yaml.YAMLError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+    ) as error:  # such as a date without a day, or bytes that are no text
         raise UserError(f"{path} is not a configuration file: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a configuration file: it holds no settings")
@@ -187,8 +194,7 @@ def given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
             yield value, read(Path(value))
         elif name.startswith("--"):
             with suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
-                is_file = value.endswith((".yaml", ".yml", ".json")) and Path(value).is_file()
-                check(*((Path(value).read_text(), value) if is_file else (value, name)))
+                check(value, name)
             nested: Any = value
             for key in reversed(name[2:].split(".")):
                 nested = {key: nested}

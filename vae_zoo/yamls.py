@@ -53,7 +53,7 @@ def _check(node: yaml.Node | None, where: str, path: tuple[str, ...], sizes: dic
         if node and node.tag.endswith((":int", ":float", ":bool")):
             try:
                 yaml.constructor.SafeConstructor().construct_object(node)
-            except (LookupError, ValueError):  # such as !!bool perhaps
+            except (LookupError, ValueError, ArithmeticError):  # such as !!bool perhaps
                 kind = KINDS[node.tag.rpartition(":")[2]]
                 raise UserError(f"{_line(where, node)}: {'.'.join(path)} {node.value!r} is not {kind}") from None
         return 1

@@ -169,6 +169,7 @@ class Evaluation(Callback):
         data = data_of(trainer)
         state = _saved_state(trainer)
         seed = state.get("Evaluation", {}).get("seed", self._seed)
+        seed = seed if isinstance(seed, int) else None
         epochs = checked_epochs(state.get("Timing", {}).get("epochs", []))
         samples = [m.samples for m in self.measures if isinstance(m, NLL) and m.estimated and m.name not in reasons]
         return Results(

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.machinery import PathFinder
 from itertools import accumulate
 from pathlib import Path
 
@@ -114,11 +115,21 @@ def _names_code_here(command: str, arguments: Sequence[str]) -> bool:
             continue
         if option == "--trust":
             names.add(word)
-        elif option in FILES or (word.endswith((".yaml", ".yml", ".json")) and not option.startswith("--data.")):
-            yamls.append(Path(word))
+        elif option in FILES:
+            yamls.append(_config(word))
         elif not Path(word).exists():
             names.update(CLASS_PATH.findall(word))
     return any(map(_lies_here, names | _named_in(yamls)))
+
+
+def _config(word: str) -> Path:
+    """The file that a configuration's path or name means."""
+    from vae_zoo.cli.shipped import find_config  # which needs this module
+
+    try:
+        return find_config(word)
+    except UserError:
+        return Path(word)
 
 
 def _named_in(yamls: Sequence[Path]) -> set[str]:
@@ -135,7 +146,10 @@ def _named_in(yamls: Sequence[Path]) -> set[str]:
 
 
 def _lies_here(name: str) -> bool:
-    """Whether a module or package that a name begins with lies in the current folder."""
+    """Whether a module or package that a name begins with lies in the current folder, and is installed nowhere."""
+    first = name.partition(".")[0]
+    if first in sys.stdlib_module_names or PathFinder.find_spec(first):
+        return False
     paths = accumulate(name.split("."), lambda path, part: path / part, initial=Path())
     return any(path.with_name(f"{path.name}.py").is_file() or (path / "__init__.py").is_file() for path in [*paths][1:])
 

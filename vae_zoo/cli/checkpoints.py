@@ -27,13 +27,17 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def trained_labels(saved: dict[str, Any]) -> list[str] | None:
     """Return the names of the labels that a checkpoint was trained with, None if it does not say."""
-    return saved.get("callbacks", {}).get("Evaluation", {}).get("labels")
+    found = saved.get("callbacks", {}).get("Evaluation", {}).get("labels")
+    return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else None
 
 
 def finished_epochs(saved: dict[str, Any]) -> int:
     """Return how many epochs a checkpoint has seen to their end, 0 if it is of weights alone."""
     loop = saved.get("loops", {}).get("fit_loop")
-    return loop["epoch_progress"]["current"]["processed"] if loop else 0
+    try:
+        return int(loop["epoch_progress"]["current"]["processed"]) if loop else 0
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the checkpoint's record of its epochs is damaged ({error}); use another one") from None
 
 
 def refuse_another_model(given: Config, saved: dict[str, Any]) -> None:
@@ -81,10 +85,12 @@ def refuse_other_data(facts: Facts, saved: dict[str, Any]) -> None:
         UserError: that names both.
     """
     hparams = saved["hyper_parameters"]
-    if "shape" in hparams and tuple(hparams["shape"]) != tuple(facts.shape):
+    shape = hparams.get("shape", facts.shape)
+    if not isinstance(shape, list | tuple) or tuple(shape) != tuple(facts.shape):
+        shown = tuple(shape) if isinstance(shape, list | tuple) else shape
         raise UserError(
-            f"the checkpoint was trained on data of shape {tuple(hparams['shape'])}, these have {tuple(facts.shape)}; "
-            "set --data.image_size and --data.channels, or --data.max_length, as they were"
+            f"the checkpoint was trained on data of shape {shown}, these have {tuple(facts.shape)}; set "
+            "--data.image_size and --data.channels, or --data.max_length, as they were"
         )
     if "labels" not in hparams:
         return

@@ -174,6 +174,7 @@ class ZooCLI(LightningCLI):
             Run(self.run_dir).refuse_foreign()
         self.is_new = not self.resumed and not (self.run_dir and self.run_dir.exists())
         self.run_folder = Run(self.run_dir.resolve()) if self.run_dir else self.resumed or new_run(self._name)
+        self.run_folder.refuse_links()
         kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
         callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder), Advice()]
         if not any(isinstance(callback, Guard) for callback in callbacks):

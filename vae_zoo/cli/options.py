@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace, get_loader, set_loader
+from jsonargparse._typehints import ActionTypeHint  # whose reading of files is no option; not public
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -152,6 +153,11 @@ def make_parser(command: str) -> tuple[Parser, list[str]]:
     for fact in FACTS:
         link = attrgetter(fact)
         parser.link_arguments("data.facts", f"model.init_args.{fact}", compute_fn=link, apply_on="instantiate")
+    for action in parser._actions:
+        if isinstance(action, ActionTypeHint):
+            # A value is a value: jsonargparse would open a file of that name, such as one called cpu, and make what
+            # stands in it. A yaml is read where --config says so.
+            action._enable_path = False
     return parser, arguments
 
 

@@ -17,17 +17,21 @@ def shipped() -> list[str]:
 def find_config(given: str | Path) -> Path:
     """Turn a path, or the name of a yaml that comes with the package, into a path: ``vae``, ``configs/vae.yaml``.
 
+    A name without an ending is first that of one which comes with the package; ``./vae`` is a file.
+
     Raises:
         UsageError: if there is neither.
     """
     path = Path(given).expanduser()
-    if path.is_file():
-        return path
     name = path.relative_to("configs") if path.is_relative_to("configs") else path
-    if name.name and name.suffix in ("", ".yaml") and not name.is_absolute():
-        own = CONFIGS / name.with_suffix(".yaml")
-        if own.is_file():
-            return own
+    named = name.name and name.suffix in ("", ".yaml") and not name.is_absolute()
+    own = CONFIGS / name.with_suffix(".yaml") if named else CONFIGS
+    # A file that is called vae, and may have come with somebody's data, is not what `--config vae` means.
+    bare = not path.suffix and not str(given).startswith((".", "~", "/"))
+    if path.is_file() and not (bare and own.is_file()):
+        return path
+    if own.is_file():
+        return own
     raise UsageError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(shipped())}")
 
 

@@ -132,7 +132,7 @@ def _not_comparable(run: Run, epochs: int) -> str | None:
         return run.untested
     try:
         _kl_share(run)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         return f"its config.yaml is damaged, its likelihood cannot be: {error}"
     return None if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"
 

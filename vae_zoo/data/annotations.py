@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from pycocotools.coco import COCO
 
 from vae_zoo.data.arguments import given_path, is_text
-from vae_zoo.data.files import LARGEST, Files, clean_name, read_file
+from vae_zoo.data.files import Files, clean_name
 from vae_zoo.errors import UserError
+from vae_zoo.reading import LARGEST, read_file
 
 
 class _Field(NamedTuple):

@@ -7,7 +7,8 @@ from typing import IO
 
 import numpy as np
 
-from vae_zoo.data.files import read_file, read_member
+from vae_zoo.data.files import read_member
+from vae_zoo.reading import read_file
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -7,10 +7,11 @@ import torch
 
 from vae_zoo.data.arguments import given_path
 from vae_zoo.data.arrays import read_npz
-from vae_zoo.data.files import Files, read_file
+from vae_zoo.data.files import Files
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.module import PUBLISHED, Part
 from vae_zoo.errors import UserError, require
+from vae_zoo.reading import read_file
 
 SIDE = 28
 

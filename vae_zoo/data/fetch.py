@@ -13,7 +13,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -112,7 +113,11 @@ def _copy(response: Any, file: IO[bytes], left: int, url: str) -> int:
     """Write what comes, and return how many bytes did. Raises OSError if they come too slowly."""
     total = recent = 0
     since = time.monotonic()
-    while piece := response.read1(CHUNK):
+    while True:
+        with _hang_up_after(SECONDS, getattr(response, "sock", None)):  # it also reads lengths and what follows a body
+            piece = response.read1(CHUNK)
+        if not piece:
+            break
         file.write(piece)
         total, recent = total + len(piece), recent + len(piece)
         _require_size(url, total, left)
@@ -128,24 +133,34 @@ def _require_size(url: str, size: int, largest: int) -> None:
         raise UserError(f"{url} has more than the {largest} bytes that such a file may have, so it is not kept")
 
 
+@contextmanager
+def _hang_up_after(seconds: float, sock: socket.socket | None) -> Iterator[None]:
+    """End a connection unless what is done with it is done in time: its own timeout begins anew with each byte."""
+    late = threading.Timer(seconds, _hang_up, [sock])
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
+
+
+def _hang_up(sock: socket.socket | None) -> None:
+    with suppress(OSError, AttributeError):
+        sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
+
 class _Impatient:
-    """A connection whose answer must begin in time: a timeout of the socket begins anew with each byte."""
+    """A connection whose answer must begin in time, and knows its socket."""
 
     sock: socket.socket
 
     def getresponse(self) -> http.client.HTTPResponse:
-        late = threading.Timer(SECONDS, self._close)
-        late.start()
-        try:
-            return super().getresponse()  # type: ignore[misc]
-        finally:
-            late.cancel()
-
-    def _close(self) -> None:
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except (OSError, AttributeError):
-            pass
+        sock = self.sock
+        with _hang_up_after(SECONDS, sock):
+            answer = super().getresponse()  # type: ignore[misc]
+        answer.sock = sock
+        return answer
 
 
 class _HTTP(_Impatient, http.client.HTTPConnection):

@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
@@ -10,10 +9,10 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from vae_zoo.errors import UserError
+from vae_zoo.reading import LARGEST, read_file, require_size
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 HIDDEN = (".", "__MACOSX")
-LARGEST = 2**31  # bytes of a file that is read whole: a small zip can unpack to more than fits in memory
 LARGEST_PICTURE = 2**28
 PLAIN = re.compile(r"\w[\w .()+-]*", re.ASCII)  # the names of nearly all pictures, which a pattern tells quickly
 
@@ -38,20 +37,6 @@ def clean_name(name: str) -> str:
     return path.as_posix()
 
 
-def read_file(path: str | Path, largest: int = LARGEST) -> bytes:
-    """Return the content of an ordinary file.
-
-    Raises:
-        OSError: if it is not there, or cannot be read.
-        ValueError: if it is a pipe or a device, which may have no end, or has more than `largest` bytes.
-    """
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("it is not an ordinary file")
-    _require_size(found.st_size, largest)
-    return Path(path).read_bytes()
-
-
 def read_member(archive: zipfile.ZipFile, name: str, largest: int = LARGEST) -> bytes:
     """Return the content of a file in a zip, after its checksum has been compared.
 
@@ -61,7 +46,7 @@ def read_member(archive: zipfile.ZipFile, name: str, largest: int = LARGEST) -> 
         ValueError: if it has more than `largest` bytes.
     """
     member = archive.getinfo(name)
-    _require_size(member.file_size, largest)
+    require_size(member.file_size, largest)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a limit
         raise ValueError(f"it is compressed by method {member.compress_type}; only stored or deflated files are read")
     with archive.open(member) as file:
@@ -69,11 +54,6 @@ def read_member(archive: zipfile.ZipFile, name: str, largest: int = LARGEST) -> 
     if len(content) != member.file_size:
         raise ValueError(f"it ends after {len(content)} of {member.file_size} bytes")
     return content
-
-
-def _require_size(size: int, largest: int) -> None:
-    if size > largest:
-        raise ValueError(f"it has {size} bytes, more than the {largest} that are read")
 
 
 @lru_cache(maxsize=8)

@@ -11,8 +11,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vae_zoo.data.files import LARGEST_PICTURE, Files, read_file
+from vae_zoo.data.files import LARGEST_PICTURE, Files
 from vae_zoo.errors import UserError
+from vae_zoo.reading import read_file
 
 Shape = tuple[int, ...]  # (C, H, W)
 

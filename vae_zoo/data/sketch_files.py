@@ -17,9 +17,10 @@ import numpy as np
 
 from vae_zoo.data.arguments import is_text
 from vae_zoo.data.arrays import numbers, read_header
-from vae_zoo.data.files import read_file, read_member
+from vae_zoo.data.files import read_member
 from vae_zoo.data.module import PUBLISHED, Part
 from vae_zoo.errors import UserError
+from vae_zoo.reading import read_file
 
 MOST_POINTS = 2**28  # of all sketches of a part
 
@@ -175,9 +176,21 @@ class _Reconstruct(_Function):
 
 
 class _Encode(_Function):
-    __slots__ = ()
+    """Encodes no more than a pickle of this size can have in it, though it may name one text many times.
+
+    Args:
+        left: how many characters.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
 
     def __call__(self, text: str, encoding: str = "latin1") -> bytes:
+        self.left -= len(text)
+        if self.left < 0:
+            raise _Refused("more content than the file has")
         return text.encode("latin1")
 
 
@@ -192,11 +205,14 @@ class _Unpickler(pickle._Unpickler):
         ("numpy._core.multiarray", "_reconstruct"): _Reconstruct(),
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Type,
-        ("_codecs", "encode"): _Encode(),
     }
+
+    def __init__(self, file: io.BytesIO, **options: Any) -> None:
+        super().__init__(file, **options)
+        self.known = self.KNOWN | {("_codecs", "encode"): _Encode(file.getbuffer().nbytes)}
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in."""
-        if (module, name) not in self.KNOWN:
+        if (module, name) not in self.known:
             raise _Refused(f"{module}.{name}")
-        return self.KNOWN[module, name]
+        return self.known[module, name]

@@ -211,11 +211,12 @@ class SketchDataModule(DataModule, ABC):
         if not 1e-30 < self.scale < 1e30:
             raise UserError(f"data: the offsets of the training sketches are too small or too large, {self.scale:g}")
         names = sorted({sketch.label for sketches in kept.values() for sketch in sketches})
+        places = {name: place for place, name in enumerate(names)}
         unit = np.array([self.scale, self.scale, 1], np.float32)
         return names, {
             part: SketchDataset(
                 [sketch.rows / unit for sketch in sketches],
-                torch.tensor([names.index(sketch.label) for sketch in sketches], dtype=torch.int64),
+                torch.tensor([places[sketch.label] for sketch in sketches], dtype=torch.int64),
                 [sketch.id for sketch in sketches],
             )
             for part, sketches in kept.items()
