@@ -156,7 +156,8 @@ class ZooCLI(LightningCLI):
             UserError: which jsonargparse wraps in a page of types; or that says what a class made of its arguments.
         """
         try:
-            super().instantiate_classes()
+            with options.values_are_no_files():
+                super().instantiate_classes()
         except Exception as error:  # given just any arguments, classes and jsonargparse itself raise anything
             causes: list[BaseException] = [error]
             while cause := causes[-1].__cause__ or causes[-1].__context__:

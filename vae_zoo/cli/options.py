@@ -4,7 +4,8 @@ import argparse
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -12,8 +13,15 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, DefaultHelpFormatter, Namespace, get_loader, set_loader
-from jsonargparse._typehints import ActionTypeHint  # whose reading of files is no option; not public
+from jsonargparse import (  # _actions and _typehints are not public; what they read is no option
+    ActionConfigFile,
+    DefaultHelpFormatter,
+    Namespace,
+    _actions,
+    _typehints,
+    get_loader,
+    set_loader,
+)
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -153,12 +161,26 @@ def make_parser(command: str) -> tuple[Parser, list[str]]:
     for fact in FACTS:
         link = attrgetter(fact)
         parser.link_arguments("data.facts", f"model.init_args.{fact}", compute_fn=link, apply_on="instantiate")
-    for action in parser._actions:
-        if isinstance(action, ActionTypeHint):
-            # A value is a value: jsonargparse would open a file of that name, such as one called cpu, and make what
-            # stands in it. A yaml is read where --config says so.
-            action._enable_path = False
     return parser, arguments
+
+
+@contextmanager
+def values_are_no_files() -> Iterator[None]:
+    """Let a value be a value: jsonargparse would open a file of that name, called cpu, say, and make what it names.
+
+    A yaml is read where --config says so, and nowhere else.
+    """
+    actions: Any = _actions
+    hints: Any = _typehints.ActionTypeHint
+    read = actions.parse_value_or_config
+    actions.parse_value_or_config = lambda value, enable_path=True, **more: read(value, False, **more)
+    # What each option says of itself stays with it, and is not asked.
+    hints._enable_path = property(lambda self: False, lambda self, given: vars(self).update(_enable_path=given))
+    try:
+        yield
+    finally:
+        actions.parse_value_or_config = read
+        del hints._enable_path
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -173,7 +195,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     except UserError as error:
         raise UsageError(str(error)) from None
     try:
-        return parser.parse_args(words)
+        with values_are_no_files():
+            return parser.parse_args(words)
     except Exception as error:  # to a tree that it does not expect jsonargparse can say anything
         message = " ".join(str(error).split())
         missing = re.search(r'(?:key "([\w.]+)":.*)?arguments are required: ([\w, ]+?)(?= -|$)', message)
