@@ -117,7 +117,7 @@ def _check_form(saved: Any, size: int) -> None:
     for name, value in saved["state_dict"].items():
         if not isinstance(value, Tensor) or value.is_complex() or (value.is_floating_point() and value.itemsize < 2):
             raise ValueError(f"its weight {name} is no tensor of a kind that models have")
-        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_nested:
+        if value.device.type != "cpu" or value.is_quantized or value.is_nested:
             raise ValueError(f"its weight {name} is no tensor of a kind that models have")
     for name, state in saved.get("callbacks", {}).items():
         if not isinstance(state, dict):

@@ -136,18 +136,19 @@ def _require_size(url: str, size: int, largest: int) -> None:
 @contextmanager
 def _hang_up_after(seconds: float, sock: socket.socket | None) -> Iterator[None]:
     """End a connection unless what is done with it is done in time: its own timeout begins anew with each byte."""
-    late = threading.Timer(seconds, _hang_up, [sock])
+
+    def hang_up() -> None:
+        if sock:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    late = threading.Timer(seconds, hang_up)
     late.daemon = True
     late.start()
     try:
         yield
     finally:
         late.cancel()
-
-
-def _hang_up(sock: socket.socket | None) -> None:
-    with suppress(OSError, AttributeError):
-        sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
 
 class _Impatient:
