@@ -61,7 +61,7 @@ def test_the_papers_generator_has_its_channels():
             layer.register_forward_hook(lambda module, given, out: maps.append(tuple(out.shape[1:])))
     model(z)
     assert maps == [(1024, 4, 4), (512, 8, 8), (256, 16, 16), (128, 32, 32), (3, 64, 64)]
-    assert DCGAN().latent == 100
+    assert DCGAN().code_shape == (100,)
 
 
 @pytest.mark.parametrize("shape", [(3, 48, 48), (3, 8, 8), (3, 32, 64), (3, 4, 4)])
@@ -243,7 +243,7 @@ def test_what_it_cannot_do_is_said(shapes, tmp_path, monkeypatch, capsys):
     config = REPOSITORY / "configs" / "dcgan.yaml"
     assert call("fit", "--config", config, *options(data__root=shapes), monkeypatch=monkeypatch) == 0
     assert [path.name for path in tmp_path.glob("runs/dcgan/version_0/checkpoints/*")] == ["last.ckpt"]  # no best
-    for command in ("reconstruct", "interpolate", "predict"):
+    for command in ("reconstruct", "predict"):
         assert call(command, monkeypatch=monkeypatch) == 1
         assert "DCGAN has no encoder" in capsys.readouterr().err
     words = options(data__root=shapes, data__image_size=48)

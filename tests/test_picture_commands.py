@@ -66,7 +66,7 @@ def test_interpolations_of_images_go_from_test_image_to_test_image(runs, monkeyp
         ("sample", "images", ["--out", "a.jpg"], "--out a.jpg: it ends in .png, or in .svg for sketches"),
         ("predict", "sketch_samples", [], "{model} has no encoder, so there are no codes to predict"),
         ("reconstruct", "sketch_samples", [], "{model} has no encoder, so it cannot reconstruct"),
-        ("interpolate", "samples", [], "{model} has no encoder, so it cannot interpolate"),
+        ("interpolate", "sketch_samples", [], "{model} has no codes, so it cannot interpolate"),
         ("interpolate", "labelled", [], "{model} needs the label of what lies between; give it with --label"),
         ("interpolate", "images", ["--columns", "1"], "columns must be at least 2, got 1"),
         ("reconstruct", "sketches", ["--images", "."], "a model of sketches, (31, 5), reads no pictures"),

@@ -24,7 +24,7 @@ distributions
 flows strokes
 rendering
 models
-metrics
+metrics latent
 callbacks
 compare
 cli

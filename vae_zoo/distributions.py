@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, MixtureSameFamily
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Uniform
 
 from vae_zoo.conditional import Conditional, at_least_float32, check_labels, diagonal_normal
 from vae_zoo.errors import UserError, require, require_positive
@@ -43,6 +43,11 @@ class Point(Distribution):
     def mean(self) -> Tensor:
         """The point, (B, D)."""
         return self._point
+
+    @property
+    def variance(self) -> Tensor:
+        """Zeros, (B, D)."""
+        return torch.zeros_like(self._point)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Return the point, (*sample_shape, B, D)."""
@@ -128,6 +133,29 @@ class StandardNormal(Prior):
     def forward(self, y: Tensor | None = None) -> Distribution:
         """Return p(z) with event shape (D,)."""
         return diagonal_normal(self.mean, self.sigma, self.mean.ndim)
+
+
+class UniformNoise(Prior):
+    """p(z) uniform on [-1, 1]^D, the noise of a generator (Radford et al. 2015, section 4).
+
+    Args:
+        latent: D, or the shape of a code of maps.
+        shape: not used.
+        posterior: not used.
+    """
+
+    one: Tensor
+
+    def __init__(self, latent: int | Shape, shape: Shape = (), posterior: Conditional | None = None) -> None:
+        super().__init__()
+        for size in latent if isinstance(latent, (tuple, list)) else [latent]:
+            require(1, latent=size)
+        self.register_buffer("one", torch.ones(latent), persistent=False)
+
+    def forward(self, y: Tensor | None = None) -> Distribution:
+        """Return p(z) with event shape (D,)."""
+        each = Uniform(-self.one, self.one, validate_args=False)
+        return Independent(each, self.one.ndim, validate_args=False)
 
 
 class GaussianMixture(Prior):

@@ -138,6 +138,12 @@ class FlowDistribution(Autoregressive):
         mean = self.base.mean
         return self._push(mean, torch.zeros_like(mean))[0]
 
+    @property
+    def variance(self) -> Tensor:
+        """An estimate from 64 draws, (..., D), since it has no closed form; the last draws are still those before."""
+        start = self.base.sample(torch.Size([64]))
+        return self._push(start, torch.zeros_like(start))[0].var(0)
+
 
 class FlowPosterior(Conditional):
     """q(z|x): a diagonal normal whose draws go through T gated steps, each of which sees the encoder's context h.

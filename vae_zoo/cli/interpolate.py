@@ -1,23 +1,49 @@
-"""``vae-zoo interpolate``: interpolations between pairs of images."""
+"""``vae-zoo interpolate``: what lies between images, or between draws of the prior."""
 
+import json
 from collections.abc import Sequence
 
-from vae_zoo.cli.pictures import add_images, begin, encoder, images, make_parser, write
+import torch
+
+from vae_zoo.cli.pictures import add_images, begin, decoder, images, make_parser, moves, write, write_moving
 from vae_zoo.errors import UserError, require
+from vae_zoo.latent import HOW, between, path, smoothness
+from vae_zoo.models import Autoencoder
+from vae_zoo.writing import whole
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Interpolate, and write the picture."""
-    parser = make_parser("interpolate", "Interpolate between pairs of images.", 8, "pairs of images")
+    """Interpolate, write the picture and how evenly it changes."""
+    parser = make_parser("interpolate", "Interpolate between pairs of images, or along a chain.", 8, "pairs of images")
     add_images(parser)
+    parser.add_argument("--how", choices=HOW, default="spherical", help="the way between codes (default %(default)s)")
+    parser.add_argument("--chain", action="store_true", help="one way through all images, in their order")
     options = parser.parse_args(arguments)
     require(2, columns=options.columns)
-    model, checkpoint, label = begin(options)
-    autoencoder = encoder(model, "interpolate")
+    model, checkpoint, label = begin(options, moving=True)
+    makes = decoder(model, "interpolate")
     if label is None and model.labels:
         raise UserError(f"{type(model).__name__} needs the label of what lies between; give it with --label")
-    x, y = images(options, 2 * options.n, label, model, checkpoint)
-    n = len(x) // 2
-    require(1, **{"the number of pairs of images": n})
-    between = autoencoder.interpolate(x[:n], x[n : 2 * n], None if y is None else y[:n], steps=options.columns)
-    write(between.split(options.columns), options, model)
+    if isinstance(model, Autoencoder):
+        codes = model.encode(*images(options, 2 * options.n, label, model, checkpoint))
+    else:
+        codes = makes.sample_prior(2 * options.n)
+    if options.chain:
+        ways = path(makes, codes, options.columns, options.how)[None]  # 1 S D
+    else:
+        n = len(codes) // 2
+        require(1, **{"the number of pairs of images": n})
+        ways = between(makes, codes[:n], codes[n : 2 * n], options.columns, options.how).transpose(0, 1)  # n S D
+    y = None if label is None else torch.full((ways.shape[0] * ways.shape[1],), label)
+    x = makes.decode(ways.flatten(0, 1), y)
+    rows = x.split(ways.shape[1])
+    pictures = [model.pictures(row) for row in rows]
+    found = [smoothness(row) for row in pictures]
+    if moves(options.out):
+        write_moving([*torch.stack(pictures, 1)], options)
+    else:
+        write(x.split(options.columns), options, model)
+    numbers = options.out.with_suffix(".json")
+    with whole(numbers) as temporary:
+        temporary.write_text(json.dumps({"how": options.how, "longest_over_mean_step": found}, indent=2) + "\n")
+    print(f"wrote {numbers}: the longest step is {sum(found) / len(found):.2f} times the mean one")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import save_image
 
-from vae_zoo.callbacks.pictures import grid
+from vae_zoo.callbacks.pictures import captioned, grid
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
@@ -16,7 +17,10 @@ from vae_zoo.data.files import PICTURES
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
+from vae_zoo.models.decoding import Decoding
 from vae_zoo.writing import whole
+
+MOVING = {".gif", ".webp"}
 
 
 def make_parser(command: str, description: str, n: int = 64, things: str = "images") -> argparse.ArgumentParser:
@@ -44,7 +48,7 @@ def add_temperature(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, help="of sketches: 0 the likeliest lines, 1 the model's own")
 
 
-def begin(options: argparse.Namespace) -> tuple[GenerativeModel, Path, int | None]:
+def begin(options: argparse.Namespace, moving: bool = False) -> tuple[GenerativeModel, Path, int | None]:
     """Seed the noise, and return the model, its checkpoint and the number of the label.
 
     Raises:
@@ -52,17 +56,25 @@ def begin(options: argparse.Namespace) -> tuple[GenerativeModel, Path, int | Non
     """
     require(1, n=options.n, columns=options.columns)
     require(0, seed=options.seed)
-    if options.out.suffix.lower() in PICTURES - {".png"}:
-        raise UserError(f"--out {options.out}: it ends in .png, or in .svg for sketches")
+    if options.out.suffix.lower() in PICTURES - {".png"} - (MOVING if moving else set()):
+        more = f", or in {' or '.join(sorted(MOVING))}, which move" if moving else ""
+        raise UserError(f"--out {options.out}: it ends in .png, or in .svg for sketches{more}")
     model, checkpoint = load_trained(options)
     torch.manual_seed(options.seed)
-    return model, checkpoint, None if options.label is None else _label(options.label, model, checkpoint)
+    return model, checkpoint, label_of(options, model, checkpoint)
 
 
 def encoder(model: GenerativeModel, command: str) -> Autoencoder:
     """Return the model, or refuse one without an encoder."""
     if not isinstance(model, Autoencoder):
         raise UserError(f"{type(model).__name__} has no encoder, so it cannot {command}")
+    return model
+
+
+def decoder(model: GenerativeModel, command: str) -> Decoding:
+    """Return the model, or refuse one without codes."""
+    if not isinstance(model, Decoding):
+        raise UserError(f"{type(model).__name__} has no codes, so it cannot {command}")
     return model
 
 
@@ -91,8 +103,32 @@ def write(rows: Sequence[Tensor], options: argparse.Namespace, model: Generative
     print(f"wrote {options.out}")
 
 
-def _label(given: str, model: GenerativeModel, checkpoint: Path) -> int:
-    """The number of a label that is given by its name or number."""
+def write_captioned(rows: Sequence[tuple[str, Tensor]], out: Path) -> None:
+    """Write rows of pictures with a name before each."""
+    with whole(out) as temporary:
+        save_image(captioned(rows), temporary, format="png")
+    print(f"wrote {out}")
+
+
+def moves(out: Path) -> bool:
+    """Whether a file of this name shows one frame after the other."""
+    return out.suffix.lower() in MOVING
+
+
+def write_moving(frames: Sequence[Tensor], options: argparse.Namespace) -> None:
+    """Write frames of images, (B, C, H, W) each, forwards and backwards, as a ``.webp`` or ``.gif``."""
+    pictures = [to_pil_image(grid(frame.split(options.columns))) for frame in (*frames, *frames[-2:0:-1])]
+    with whole(options.out) as temporary:
+        kind = options.out.suffix[1:].upper()
+        pictures[0].save(temporary, kind, save_all=True, append_images=pictures[1:], duration=120, loop=0)
+    print(f"wrote {options.out}")
+
+
+def label_of(options: argparse.Namespace, model: GenerativeModel, checkpoint: Path) -> int | None:
+    """Return the number of the label that is given by its name or number, None if none is."""
+    given = options.label
+    if given is None:
+        return None
     if not model.labels:
         raise UserError(f"--label {given}: {type(model).__name__} takes no labels")
     numbers = [str(i) for i in range(model.labels)]

@@ -1,7 +1,9 @@
 """Picture files as arrays of one shape: the one place that decodes them, for training as for a notebook."""
 
 import io
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -65,21 +67,51 @@ def read_pictures(
     Raises:
         UserError: if a path does not exist, a picture cannot be read, there is none, or the model has sketches.
     """
+    batches, names = zip(*picture_batches(paths, shape, 64, n), strict=True)
+    return torch.cat(batches), [name for batch in names for name in batch]
+
+
+def picture_batches(
+    paths: str | Path | Sequence[str | Path], shape: Shape, size: int, n: int | None = None
+) -> Iterator[tuple[Tensor, list[str]]]:
+    """Yield pictures as `read_pictures` reads them, in batches (B, C, H, W) of `size`, with their names.
+
+    As many threads as there are cores decode the next two batches while one is being used, so that the memory does not
+    grow with the number of pictures.
+
+    Raises:
+        UserError: as there.
+    """
     if len(shape) != 3:
         raise UserError(f"a model of sketches, {tuple(shape)}, reads no pictures; it needs the sketches of a data set")
     given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    names, images = [], []
-    for name, read in islice(_find(given), n):
+    waiting: deque[tuple[str, Future[np.ndarray]]] = deque()
+    found, none = islice(_find(given), n), True
+    with ThreadPoolExecutor() as pool:
         try:
-            images.append(torch.from_numpy(decode(read(), shape).copy()))
-        except UnidentifiedImageError as error:  # whose message has an address in memory
-            raise UserError(f"{name} is not a picture that can be read") from error
-        except Exception as error:  # a damaged file can make a decoder raise anything
-            raise UserError(f"{name} is not a picture that can be read: {error}") from error
-        names.append(name)
-    if not images:
+            while True:
+                for name, read in islice(found, 3 * size - len(waiting)):
+                    waiting.append((name, pool.submit(_decoded, name, read, shape)))
+                if not waiting:
+                    break
+                batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+                pixels = torch.from_numpy(np.stack([picture.result() for _, picture in batch]))
+                none = False
+                yield to_images(pixels), [name for name, _ in batch]
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if none:
         raise UserError(f"there is no picture in {', '.join(map(str, given)) or 'an empty list of paths'}")
-    return to_images(torch.stack(images)), names
+
+
+def _decoded(name: str, read: Callable[[], bytes], shape: Shape) -> np.ndarray:
+    """A picture's pixels (H, W, C)."""
+    try:
+        return decode(read(), shape)
+    except UnidentifiedImageError as error:  # whose message has an address in memory
+        raise UserError(f"{name} is not a picture that can be read") from error
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise UserError(f"{name} is not a picture that can be read: {error}") from error
 
 
 def _find(paths: Sequence[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -1,13 +1,15 @@
 """The autoencoder (Hinton & Salakhutdinov 2006)."""
 
+import torch
 from torch import Tensor
 
 from vae_zoo.distributions import Gaussian, LikelihoodFactory, PointPosterior, StandardNormal
-from vae_zoo.errors import require, require_positive
+from vae_zoo.errors import require, require_not_negative, require_positive
 from vae_zoo.models.base import JointModel
 from vae_zoo.models.latent import ReconstructionModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
+from vae_zoo.trace import Trace
 
 
 class AE(JointModel, ReconstructionModel):
@@ -17,12 +19,16 @@ class AE(JointModel, ReconstructionModel):
     Its codes follow no prior, and it has no density: `sample` decodes draws of N(0, I) all the same, to show what
     that costs, and there is no `log_prob`.
 
+    With `noise` it is a denoising autoencoder (Vincent et al. 2008): in training the encoder is given x with noise on
+    it, and the decoder is to make x of it.
+
     Args:
         shape: (C, H, W) of the images.
         latent: D, the number of code dimensions.
         encoder: called with (shape, latent), gives the network f.
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
+        noise: standard deviation of the noise on the encoder's input in training, in units of a pixel in [0, 1].
         lr: learning rate, unless the optimizer is given one of its own.
         optimizer: called with the parameters, gives the optimizer; None is Adam.
         lr_scheduler: called with the optimizer, gives its schedule; None is a constant learning rate.
@@ -41,6 +47,7 @@ class AE(JointModel, ReconstructionModel):
         encoder: EncoderFactory = ConvEncoder,
         decoder: DecoderFactory = ConvDecoder,
         likelihood: LikelihoodFactory = Gaussian,
+        noise: float = 0.0,
         lr: float = 1e-3,
         optimizer: OptimizerFactory | None = None,
         lr_scheduler: SchedulerFactory | None = None,
@@ -50,6 +57,8 @@ class AE(JointModel, ReconstructionModel):
         self.save_hyperparameters()
         require(1, latent=latent)
         require_positive(lr=lr)
+        require_not_negative(noise=noise)
+        self.noise = noise
         self.posterior = PointPosterior(encoder(shape, latent))
         self.prior = StandardNormal(latent)
         self.likelihood = likelihood(decoder(latent, shape))
@@ -57,7 +66,10 @@ class AE(JointModel, ReconstructionModel):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return -log p(x | f(x)), averaged over the batch, in nats."""
-        trace = self.trace(*batch)
+        x, y = batch
+        trace = self.trace(x, y)
+        if self.noise:
+            trace = Trace(x, y, self.posterior(x + self.noise * torch.randn_like(x), y), trace.prior, self.likelihood)
         loss = -trace.log_px.mean()
         self.log_training(loss=loss, reconstruction=-loss)
         return loss

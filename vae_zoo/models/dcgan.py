@@ -13,23 +13,25 @@ from torch.optim import Adam
 
 from vae_zoo import objectives
 from vae_zoo.conditional import at_least_float32
+from vae_zoo.distributions import UniformNoise
 from vae_zoo.errors import require, require_positive, require_share
 from vae_zoo.models.adversarial import AlternatingModel, Turn
 from vae_zoo.models.base import Evaluated, ImageModel, WithoutCodes, WithoutDensity, inference
+from vae_zoo.models.decoding import Decoding
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator, Shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
 WON = 0.99  # a discriminator that is so sure for a whole epoch teaches the generator nothing
 
 
-class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
+class DCGAN(ImageModel, AlternatingModel, Decoding, WithoutDensity, WithoutCodes):
     """Deep convolutional GAN (Radford et al. 2015; Goodfellow et al. 2014, section 3).
 
     discriminator:  min -E_x log D(x) - E_z log(1 - D(G(z))),  z uniform on [-1, 1]^latent
     generator:      min -E_z log D(G(z)), the loss that does not saturate
 
-    By turns, first the discriminator, on the same G(z). It has no encoder and no density: it only samples. A run logs
-    D(x) and D(G(z)), and warns after an epoch in which one side has won.
+    By turns, first the discriminator, on the same G(z). It has no encoder and no density; its noise is the code. A run
+    logs D(x) and D(G(z)), and warns after an epoch in which one side has won.
 
     Args:
         shape: (C, H, W) of the images; H = W is a power of two, at least 16.
@@ -72,7 +74,8 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
         require_positive(generator_lr=generator_lr, discriminator_lr=discriminator_lr)
         self.generator = DCGANGenerator(latent, shape, width)
         self.discriminator = DCGANDiscriminator(shape, width)
-        self.latent, self.beta1 = latent, beta1
+        self.prior = UniformNoise(latent)
+        self.beta1 = beta1
         self.generator_lr, self.discriminator_lr = generator_lr, discriminator_lr
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.lr_scheduler, self.lr_interval = lr_scheduler, lr_interval
@@ -92,7 +95,7 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
         x, _ = batch
         optimizers: Any = self.optimizers()
         discrimination, generation = optimizers
-        fake = self._generate(len(x))  # B C H W
+        fake = self._generate(self.prior().rsample(torch.Size([len(x)])))  # B C H W
 
         real_logit, fake_logit = self._logit(x), self._logit(fake.detach())  # B, B
         discriminator_loss = objectives.discriminator_loss(real_logit, fake_logit).mean()
@@ -131,7 +134,7 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
         each batch, which tell it more: D(x) and D(G(z)) are nearer to each other here.
         """
         x, y = self.checked(x, y)
-        real, fake = self._logit(x), self._logit(self._generate(len(x)))  # B, B
+        real, fake = self._logit(x), self._logit(self._generate(self.prior().rsample(torch.Size([len(x)]))))  # B, B
         figures = {
             "discriminator_loss": objectives.discriminator_loss(real, fake),
             "generator_loss": objectives.generator_loss(fake),
@@ -141,11 +144,11 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
         return Evaluated(figures=figures, trace=None)
 
     @inference
-    def sample(self, n: int, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
-        """Draw noise and return its images, (n, C, H, W) in [0, 1]; there are neither labels nor a temperature."""
-        require(1, n=n)
+    def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
+        """Return the images (B, C, H, W) in [0, 1] of noise (B, D); there are neither labels nor a temperature."""
         self.refuse_temperature(temperature)
-        return self._generate(n)
+        z, _ = self.checked_codes(z)
+        return self._generate(z)
 
     @inference
     def features(self, x: Tensor) -> Tensor:
@@ -157,9 +160,8 @@ class DCGAN(ImageModel, AlternatingModel, WithoutDensity, WithoutCodes):
         maps = self.discriminator.feature_maps(2 * x - 1)
         return torch.cat([adaptive_max_pool2d(each, 4).flatten(1) for each in maps], 1)  # B F
 
-    def _generate(self, n: int) -> Tensor:
-        """Draw images (n, C, H, W) in [0, 1]; Tanh's range is mapped to theirs here alone."""
-        z = next(self.parameters()).new_empty(n, self.latent).uniform_(-1, 1)  # n D
+    def _generate(self, z: Tensor) -> Tensor:
+        """The images (B, C, H, W) in [0, 1] of noise (B, D); Tanh's range is mapped to theirs here alone."""
         return (at_least_float32(self.generator(z)) + 1) / 2
 
     def _logit(self, x: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ Autoencoder             encode, decode, reconstruct, interpolate, predict.
     EvidenceModel           of images, trained on the evidence lower bound, with a KL that may be weighted.
 """
 
-import functools
 import math
 from abc import abstractmethod
 
@@ -17,11 +16,11 @@ from torch import Tensor
 
 from vae_zoo import objectives
 from vae_zoo.conditional import Conditional
-from vae_zoo.distributions import InitialisedPrior, Prior
+from vae_zoo.distributions import InitialisedPrior
 from vae_zoo.errors import UserError, require
-from vae_zoo.inputs import check_finite, check_floats
 from vae_zoo.likelihoods import means_of
-from vae_zoo.models.base import Evaluated, GenerativeModel, ImageModel, JointModel, WithoutDensity, inference
+from vae_zoo.models.base import Evaluated, ImageModel, JointModel, WithoutDensity, inference
+from vae_zoo.models.decoding import Decoding
 from vae_zoo.objectives import Figures
 from vae_zoo.results import NO_FIGURES
 from vae_zoo.trace import Trace
@@ -30,26 +29,20 @@ from vae_zoo.trace import Trace
 OWN_FIGURES = {"loss", "elbo", "reconstruction", "kl", "mse", "mse_sampled", "nll"} | NO_FIGURES
 
 
-class Autoencoder(GenerativeModel):
+class Autoencoder(Decoding):
     """A model with codes. Concrete subclasses set the attributes, and say how they are trained.
 
     Codes are vectors of D numbers, (B, D), or maps, (B, C', H', W').
 
     Attributes:
         posterior: q(z|x), a point where the encoder is deterministic.
-        prior: p(z), whose draws `sample` decodes.
         likelihood: p(x|z), whose mean is the reconstruction.
         samples: K, draws of z per image in training and validation.
     """
 
     posterior: Conditional
-    prior: Prior
     likelihood: Conditional
     samples: int = 1
-
-    @abstractmethod
-    def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
-        """Return the images (B, C, H, W) in [0, 1] that stand for codes (B, D)."""
 
     @abstractmethod
     def bounds(self, trace: Trace) -> dict[str, Tensor]:
@@ -87,31 +80,6 @@ class Autoencoder(GenerativeModel):
         return self.posterior(x, y).mean
 
     @inference
-    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw `n` codes (n, D) from the prior p(z)."""
-        require(1, n=n)
-        y = None if y is None else self.checked_labels(y, n)
-        prior = self.prior(y).expand(torch.Size([n]))
-        # Of a normal distribution both draw the same numbers, but sample waits for a GPU to look at sigma.
-        return prior.rsample() if prior.has_rsample else prior.sample()
-
-    @inference
-    def sample(self, n: int, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
-        """Draw codes from the prior and decode them, (n, C, H, W) in [0, 1].
-
-        Args:
-            n: how many.
-            y: labels (n,), for a model that takes them; by default they are drawn uniformly.
-            temperature: for a model that has one; by default 1, the model's own.
-        """
-        require(1, n=n)
-        if self.labels and y is None:
-            y = torch.randint(self.labels, (n,), device=self.device)
-        if temperature is None and self.has_temperature:
-            temperature = 1.0
-        return self.decode(self.sample_prior(n, y), y, temperature=temperature)
-
-    @inference
     def reconstruct(self, x: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
         """Return the images (B, C, H, W) decoded from the centres of `x`; without a temperature nothing is random."""
         return self.decode(self.encode(x, y), y, temperature=temperature)
@@ -135,25 +103,6 @@ class Autoencoder(GenerativeModel):
             raise UserError(f"interpolate needs pairs, as many images b as a, got {len(b)} and {len(a)}")
         codes = spherical(self.encode(a, y), self.encode(b, y), torch.linspace(0, 1, steps, device=self.device))
         return self.decode(codes.transpose(0, 1).flatten(0, 1), None if y is None else y.repeat_interleave(steps))
-
-    def checked_codes(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Return codes from outside, and their labels, as the model computes with them, see `checked`.
-
-        Raises:
-            UserError: if these are no codes of the model's, or labels are missing or none of the model's.
-        """
-        shape = self._code_shape
-        check_floats("codes", z, f"(B, {', '.join(map(str, shape))})", 1 + len(shape))
-        if z.shape[1:] != shape:
-            raise UserError(f"codes must be (B, {', '.join(map(str, shape))}) for this model, got {tuple(z.shape)}")
-        if self.is_outside:
-            check_finite("codes", z)
-        return z.to(next(self.parameters())), self.checked_labels(y, len(z))
-
-    @functools.cached_property
-    def _code_shape(self) -> torch.Size:
-        y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.labels else None
-        return self.prior(y).event_shape
 
     def features(self, x: Tensor) -> Tensor:
         """Return the codes (B, F) of images (B, C, H, W).

@@ -1,0 +1,46 @@
+"""``vae-zoo decode``: a picture for each code of a file."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torchvision.utils import save_image
+
+from vae_zoo.cli.pictures import decoder, label_of
+from vae_zoo.cli.trained import add_checkpoint, load_trained
+from vae_zoo.data.arrays import read_npz
+from vae_zoo.errors import UserError, require
+from vae_zoo.writing import whole
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Decode, and write the pictures."""
+    parser = argparse.ArgumentParser(prog="vae-zoo decode", description="Decode codes.", allow_abbrev=False)
+    parser.add_argument("codes", type=Path, help="an .npz with an array z (N, D), such as vae-zoo encode writes")
+    add_checkpoint(parser)
+    parser.add_argument("--out", type=Path, default=Path("decoded"), help="folder to fill (default %(default)s)")
+    parser.add_argument("--label", help="the label, its name or number, for a model that takes labels")
+    parser.add_argument("--batch_size", type=int, default=256, help="codes at a time (default %(default)s)")
+    options = parser.parse_args(arguments)
+    require(1, batch_size=options.batch_size)
+    model, checkpoint = load_trained(options)
+    makes, label = decoder(model, "decode"), label_of(options, model, checkpoint)
+    if label is None and model.labels:
+        raise UserError(f"{type(model).__name__} needs the label of what the codes are of; give it with --label")
+    try:
+        z = torch.tensor(read_npz(options.codes, "z"))
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(f"{options.codes} has no codes that can be read: {error}") from error
+    if not z.is_floating_point():
+        raise UserError(f"{options.codes}: z must be floats (N, D), got {z.dtype}")
+    files = [options.out / f"{number:06}.png" for number in range(len(z))]
+    if there := next((file for file in files if file.exists()), None):
+        raise UserError(f"{there} is there already; give another --out")
+    for first in range(0, len(z), options.batch_size):
+        part = z[first : first + options.batch_size]
+        x = makes.decode(part, None if label is None else torch.full((len(part),), label))
+        for picture, file in zip(model.pictures(x), files[first : first + len(part)], strict=True):
+            with whole(file) as temporary:
+                save_image(picture, temporary, format="png")
+    print(f"wrote {len(files)} pictures to {options.out}")

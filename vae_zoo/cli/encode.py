@@ -1,0 +1,50 @@
+"""``vae-zoo encode``: the codes of any pictures, to an ``.npz`` or a Parquet file."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from vae_zoo.cli.pictures import encoder, label_of
+from vae_zoo.cli.trained import add_checkpoint, load_trained
+from vae_zoo.data.pictures import picture_batches
+from vae_zoo.errors import UserError, require
+from vae_zoo.latent import encode
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Encode, and write the file."""
+    parser = argparse.ArgumentParser(prog="vae-zoo encode", description="Encode pictures.", allow_abbrev=False)
+    parser.add_argument("paths", type=Path, nargs="+", help="picture files, folders or zips")
+    add_checkpoint(parser)
+    parser.add_argument("--out", type=Path, default=Path("codes.npz"), help=".npz or .parquet (default %(default)s)")
+    parser.add_argument("--errors", action="store_true", help="also the mean squared errors of the reconstructions")
+    parser.add_argument("--label", help="the pictures' label, its name or number, for a model that takes labels")
+    parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
+    options = parser.parse_args(arguments)
+    require(1, batch_size=options.batch_size)
+    model, checkpoint = load_trained(options)
+    autoencoder, label = encoder(model, "encode"), label_of(options, model, checkpoint)
+    if label is None and model.labels:
+        raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
+    names: list[str] = []
+    with Progress(TextColumn("{task.completed} pictures"), TimeElapsedColumn(), transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def batches() -> Iterator[tuple[Tensor, Tensor | None]]:
+            for x, more in picture_batches(options.paths, model.hparams["shape"], options.batch_size):
+                yield x, None if label is None else torch.full((len(x),), label)
+                names.extend(more)
+                progress.update(task, completed=len(names))
+
+        codes = encode(autoencoder, batches(), errors=options.errors)
+    folders = [PurePath(name).parent.name for name in names]
+    replace(codes, name=np.array(names), label=np.array(folders)).write(options.out)
+    print(f"wrote {options.out}: {len(codes)} codes of {' x '.join(map(str, codes.z.shape[1:]))} numbers")
+    if codes.mse is not None:
+        print(f"mean squared error {codes.mse.mean():.5f}, from {codes.mse.min():.5f} to {codes.mse.max():.5f}")

@@ -1,0 +1,22 @@
+"""``vae-zoo manifold``: what a space of two numbers decodes to, as a grid."""
+
+from collections.abc import Sequence
+
+import torch
+
+from vae_zoo.cli.pictures import begin, decoder, make_parser, write
+from vae_zoo.errors import UserError
+from vae_zoo.latent import manifold
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Decode the grid, and write the picture."""
+    parser = make_parser("manifold", "Decode a grid over a code of two numbers.", 20, "images on a side")
+    options = parser.parse_args(arguments)
+    model, _, label = begin(options)
+    makes = decoder(model, "draw a manifold")
+    if label is None and model.labels:
+        raise UserError(f"{type(model).__name__} needs the label of what is decoded; give it with --label")
+    codes = manifold(makes, options.n)
+    rows = [makes.decode(row, None if label is None else torch.full((len(row),), label)) for row in codes]
+    write(rows, options, model)

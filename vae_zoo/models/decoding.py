@@ -1,0 +1,96 @@
+"""What models with a prior and a decoder share, with or without an encoder: a latent space that one can walk in."""
+
+import functools
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent
+
+from vae_zoo.distributions import Prior
+from vae_zoo.errors import UserError, require
+from vae_zoo.inputs import check_finite, check_floats
+from vae_zoo.models.base import GenerativeModel, inference
+
+
+class Decoding(GenerativeModel):
+    """A model that makes x of a code z, whose prior p(z) is known. Concrete subclasses set the attribute.
+
+    Codes are vectors of D numbers, (B, D), or maps, (B, C', H', W').
+
+    Attributes:
+        prior: p(z), whose draws `sample` decodes.
+    """
+
+    prior: Prior
+
+    @abstractmethod
+    def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
+        """Return the images (B, C, H, W) in [0, 1] that stand for codes (B, D)."""
+
+    @inference
+    def sample_prior(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw `n` codes (n, D) from the prior p(z)."""
+        require(1, n=n)
+        y = None if y is None else self.checked_labels(y, n)
+        prior = self.prior(y).expand(torch.Size([n]))
+        # Of a normal distribution both draw the same numbers, but sample waits for a GPU to look at sigma.
+        return prior.rsample() if prior.has_rsample else prior.sample()
+
+    @inference
+    def sample(self, n: int, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
+        """Draw codes from the prior and decode them, (n, C, H, W) in [0, 1].
+
+        Args:
+            n: how many.
+            y: labels (n,), for a model that takes them; by default they are drawn uniformly.
+            temperature: for a model that has one; by default 1, the model's own.
+        """
+        require(1, n=n)
+        if self.labels and y is None:
+            y = torch.randint(self.labels, (n,), device=self.device)
+        if temperature is None and self.has_temperature:
+            temperature = 1.0
+        return self.decode(self.sample_prior(n, y), y, temperature=temperature)
+
+    @inference
+    def cdf(self, z: Tensor) -> Tensor:
+        """Return for each number of codes (B, D) the prior's probability of a smaller one, in [0, 1]."""
+        return self._each().cdf(z)
+
+    @inference
+    def icdf(self, u: Tensor) -> Tensor:
+        """Return the codes (B, D) that have these probabilities: the prior's quantiles."""
+        return self._each().icdf(u)
+
+    def _each(self) -> Independent:
+        """The prior of each number of a code by itself.
+
+        Raises:
+            UserError: if the prior is none of numbers that are independent.
+        """
+        y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.labels else None
+        prior = self.prior(y)
+        if not isinstance(prior, Independent):
+            raise UserError(f"{type(self.prior).__name__} has no quantiles by dimension; StandardNormal has")
+        return prior.base_dist
+
+    def checked_codes(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return codes from outside, and their labels, as the model computes with them, see `checked`.
+
+        Raises:
+            UserError: if these are no codes of the model's, or labels are missing or none of the model's.
+        """
+        shape = self.code_shape
+        check_floats("codes", z, f"(B, {', '.join(map(str, shape))})", 1 + len(shape))
+        if z.shape[1:] != shape:
+            raise UserError(f"codes must be (B, {', '.join(map(str, shape))}) for this model, got {tuple(z.shape)}")
+        if self.is_outside:
+            check_finite("codes", z)
+        return z.to(next(self.parameters())), self.checked_labels(y, len(z))
+
+    @functools.cached_property
+    def code_shape(self) -> torch.Size:
+        """The shape of a code: (D,), or of maps (C', H', W')."""
+        y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.labels else None
+        return self.prior(y).event_shape
