@@ -96,6 +96,19 @@ def test_a_file_that_changed_in_any_way_gives_a_new_cache(tmp_path, change):
     assert changed.pixels.any() == (change == "pixels")
 
 
+def test_a_zip_in_the_place_of_another_is_another_though_its_checksums_are_the_same(tmp_path):
+    """A zip's table of contents says what it likes, so the cache is made anew, and then the picture is damaged."""
+    place, buffer = tmp_path / "pictures.zip", io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), 9, np.uint8)).save(buffer, "BMP")
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr("a.bmp", buffer.getvalue())
+    assert open_cache([(Files(place), ["a.bmp"])], (1, 8, 8), tmp_path / "cache").pixels.max() == 9
+    content = place.read_bytes()
+    place.write_bytes(content.replace(b"\x09" * 16, b"\x07" * 16))
+    os.utime(place, ns=(10**18, 10**18))
+    assert open_cache([(Files(place), ["a.bmp"])], (1, 8, 8), tmp_path / "cache").unreadable
+
+
 def test_a_cache_is_of_its_pictures_whatever_the_parts_and_the_names(tmp_path):
     """The same pictures in the same order are one cache; a name may be no UTF-8."""
     names = ["a.bmp", os.fsdecode(b"\xff.bmp"), "c d.bmp"]

@@ -64,11 +64,11 @@ class Run:
 
     @property
     def pictures(self) -> dict[str, dict[int, Path]]:
-        """The pictures that are there, by kind and epoch."""
+        """The pictures that are there, by kind and epoch; what a link leads to is not the run's."""
         found: dict[str, dict[int, Path]] = {}
         for path in sorted((self.folder / "images").glob("*.png")):
             named = re.fullmatch(r"(.+)_(\d{4,9})", path.stem)
-            if named and path.is_file() and not path.is_symlink():
+            if named and path.is_file() and not path.is_symlink() and not path.parent.is_symlink():
                 found.setdefault(named[1], {})[int(named[2])] = path
         return found
 

@@ -173,12 +173,14 @@ class Files:
         return read_member(self._zip, self._member(place), largest)
 
     def stamps(self, names: Sequence[str]) -> list[str]:
-        """Return of each what changes when the file does: size and times, or the zip's checksum; "" if it is missing.
+        """Return of each what changes when the file does: size and times, in a zip its checksum; "" if it is missing.
 
         Raises:
             UserError: for a name that leads out of the folder.
         """
         archive, found = self._zip, []
+        # A member's checksum is easily kept by who changes it; the zip's own second time is not.
+        changed = self.root.stat().st_ctime_ns
         for place in self.places(names):
             try:
                 if archive is None:
@@ -187,7 +189,7 @@ class Files:
                     found.append(f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}")
                 else:
                     member = archive.getinfo(self._member(place))
-                    found.append(f"{member.file_size}:{member.CRC}")
+                    found.append(f"{member.file_size}:{member.CRC}:{changed}")
             except (OSError, KeyError):
                 found.append("")
         return found
