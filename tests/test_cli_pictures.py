@@ -51,7 +51,7 @@ def test_labels_come_from_the_data(shapes, tmp_path, monkeypatch, capsys):
         (["sample", "--label", 5], "--label 5: the model was trained with the labels "),
         (
             ["reconstruct", "--images", shapes / "images"],
-            "needs the pictures' label; give it with --label",
+            "needs the label of what it encodes or decodes; give it with --label",
         ),
         (
             ["test", "--data.categories", "[star, circle]", "--data.n_train", 10],

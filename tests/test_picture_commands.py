@@ -67,7 +67,7 @@ def test_interpolations_of_images_go_from_test_image_to_test_image(runs, monkeyp
         ("predict", "sketch_samples", [], "{model} has no encoder, so there are no codes to predict"),
         ("reconstruct", "sketch_samples", [], "{model} has no encoder, so it cannot reconstruct"),
         ("interpolate", "sketch_samples", [], "{model} has no codes, so it cannot interpolate"),
-        ("interpolate", "labelled", [], "{model} needs the label of what lies between; give it with --label"),
+        ("interpolate", "labelled", [], "{model} needs the label of what it encodes or decodes; give it with --label"),
         ("interpolate", "images", ["--columns", "1"], "columns must be at least 2, got 1"),
         ("reconstruct", "sketches", ["--images", "."], "a model of sketches, (31, 5), reads no pictures"),
         ("sample", "sketches", ["--temperature", "-1"], "temperature must be at least 0, got -1"),

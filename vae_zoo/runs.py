@@ -18,7 +18,7 @@ from vae_zoo import settings
 from vae_zoo.errors import LARGEST, UserError
 from vae_zoo.reading import read_file
 from vae_zoo.results import NO_FIGURES, Results, damage
-from vae_zoo.writing import whole
+from vae_zoo.writing import write_json
 
 RUNS = Path("runs")
 
@@ -192,7 +192,7 @@ class Run:
                 figures[name], reasons[name] = None, "diverged"
         rest = {name: value for name, value in results.items() if name not in ("model", "traits", "figures", "reasons")}
         content = {"model": results["model"], "traits": results["traits"], **figures, "reasons": reasons, **rest}
-        _write(self.results_file, content)
+        write_json(self.results_file, content)
 
     def trained_on(self, ids: Iterable[Any]) -> int:
         """Return how many of these images, by their ids, the run was trained on; 0 where it does not say."""
@@ -204,11 +204,11 @@ class Run:
 
     def write_split(self, split: Mapping[Any, list[int | str]]) -> None:
         """Write split.json, the images' ids by part."""
-        _write(self.split_file, split, indent=None)
+        write_json(self.split_file, split, indent=None)
 
     def write_probe(self, found: dict[str, Any]) -> None:
         """Write probe.json."""
-        _write(self.probe_file, found)
+        write_json(self.probe_file, found)
 
     def refuse_foreign(self) -> None:
         """Refuse a folder in which a training would write among what is not its own.
@@ -319,8 +319,3 @@ def new_run(model: str) -> Run:
             folder.mkdir(parents=True)
             return Run(folder)
     raise AssertionError
-
-
-def _write(path: Path, content: Mapping[Any, Any], indent: int | None = 2) -> None:
-    with whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")

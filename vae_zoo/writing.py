@@ -1,8 +1,10 @@
 """Files that are written whole: whoever reads one, at whatever instant its writer was killed, finds all of it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -24,3 +26,13 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[Any, Any], indent: int | None = 2) -> None:
+    """Write a JSON file.
+
+    Raises:
+        ValueError: if a number is infinite or not one, for which JSON has no word.
+    """
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent, allow_nan=False) + "\n")

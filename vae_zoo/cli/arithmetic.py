@@ -1,21 +1,19 @@
 """``vae-zoo arithmetic``: put an attribute onto pictures, or calculate A - B + C, and measure what came of it."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vae_zoo.cli.pictures import begin, decoder, make_parser, write_captioned
+from vae_zoo.cli.pictures import begin, decoder, make_parser, write_captioned, write_numbers
 from vae_zoo.data.arrays import read_npz
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError
 from vae_zoo.latent import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.decoding import Decoding
-from vae_zoo.writing import whole
 
 WORDS = "picture files, folders or zips; for a model without an encoder, numbers of samples in the grid of this --seed"
 
@@ -70,8 +68,7 @@ def run(arguments: Sequence[str]) -> None:
         rows = [(f"{name}: {score:.2f}", x) for (name, x), score in zip(rows, scores, strict=True)]
         print(f"the probe tells the groups apart with an accuracy of {probe.accuracy:.2f}; before each row its score")
     write_captioned(rows, options.out)
-    with whole(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n")
+    write_numbers(options.out, found)
 
 
 def _given(options: argparse.Namespace) -> list[tuple[str, list[str]]]:

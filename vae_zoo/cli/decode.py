@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torchvision.utils import save_image
 
-from vae_zoo.cli.pictures import decoder, label_of
+from vae_zoo.cli.pictures import decoder, label_of, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.arrays import read_npz
 from vae_zoo.errors import UserError, require
@@ -26,8 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     require(1, batch_size=options.batch_size)
     model, checkpoint = load_trained(options)
     makes, label = decoder(model, "decode"), label_of(options, model, checkpoint)
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the label of what the codes are of; give it with --label")
+    require_label(model, label)
     try:
         z = torch.tensor(read_npz(options.codes, "z"))
     except Exception as error:  # a damaged file can fail in any way

@@ -1,16 +1,14 @@
 """``vae-zoo denoise``: damaged pictures, what a model makes of them, and the PSNR before and after."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from vae_zoo.cli.pictures import add_images, begin, encoder, images, make_parser, write_captioned
+from vae_zoo.cli.pictures import add_images, begin, encoder, images, make_parser, write_captioned, write_numbers
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError
 from vae_zoo.latent import DAMAGES, psnr, restore
-from vae_zoo.writing import whole
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -37,11 +35,9 @@ def run(arguments: Sequence[str]) -> None:
     before, after, best = (float(psnr(x, each).mean()) for each in (damaged, restored, clean))
     rows = [("picture", x), (f"damaged: {before:.1f} dB", damaged), (f"restored: {after:.1f} dB", restored)]
     write_captioned([*rows, (f"of the whole: {best:.1f} dB", clean)], options.out)
-    numbers = options.out.with_suffix(".json")
     what = "mask" if options.mask else options.damage
     found = {"damage": what, "amount": options.amount, "psnr_before": before, "psnr_after": after, "psnr_clean": best}
-    with whole(numbers) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n")
+    write_numbers(options.out, found)
     print(
         f"PSNR {before:.2f} dB before, {after:.2f} dB after; the reconstruction of the whole picture has {best:.2f} dB"
     )

@@ -10,10 +10,10 @@ import torch
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from vae_zoo.cli.pictures import encoder, label_of
+from vae_zoo.cli.pictures import encoder, label_of, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import require
 from vae_zoo.latent import encode
 
 
@@ -30,8 +30,7 @@ def run(arguments: Sequence[str]) -> None:
     require(1, batch_size=options.batch_size)
     model, checkpoint = load_trained(options)
     autoencoder, label = encoder(model, "encode"), label_of(options, model, checkpoint)
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
+    require_label(model, label)
     names: list[str] = []
     with Progress(TextColumn("{task.completed} pictures"), TimeElapsedColumn(), transient=True) as progress:
         task = progress.add_task("", total=None)

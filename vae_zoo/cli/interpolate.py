@@ -1,15 +1,24 @@
 """``vae-zoo interpolate``: what lies between images, or between draws of the prior."""
 
-import json
 from collections.abc import Sequence
 
 import torch
 
-from vae_zoo.cli.pictures import add_images, begin, decoder, images, make_parser, moves, write, write_moving
-from vae_zoo.errors import UserError, require
+from vae_zoo.cli.pictures import (
+    add_images,
+    begin,
+    decoder,
+    images,
+    make_parser,
+    moves,
+    require_label,
+    write,
+    write_moving,
+    write_numbers,
+)
+from vae_zoo.errors import require
 from vae_zoo.latent import HOW, between, path, smoothness
 from vae_zoo.models import Autoencoder
-from vae_zoo.writing import whole
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -22,8 +31,7 @@ def run(arguments: Sequence[str]) -> None:
     require(2, columns=options.columns)
     model, checkpoint, label = begin(options, moving=True)
     makes = decoder(model, "interpolate")
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the label of what lies between; give it with --label")
+    require_label(model, label)
     if isinstance(model, Autoencoder):
         codes = model.encode(*images(options, 2 * options.n, label, model, checkpoint))
     else:
@@ -43,7 +51,5 @@ def run(arguments: Sequence[str]) -> None:
         write_moving([*torch.stack(pictures, 1)], options)
     else:
         write(x.split(options.columns), options, model)
-    numbers = options.out.with_suffix(".json")
-    with whole(numbers) as temporary:
-        temporary.write_text(json.dumps({"how": options.how, "longest_over_mean_step": found}, indent=2) + "\n")
-    print(f"wrote {numbers}: the longest step is {sum(found) / len(found):.2f} times the mean one")
+    write_numbers(options.out, {"how": options.how, "longest_over_mean_step": found})
+    print(f"the longest step is {sum(found) / len(found):.2f} times the mean one")

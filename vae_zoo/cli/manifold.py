@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vae_zoo.cli.pictures import begin, decoder, make_parser, write
-from vae_zoo.errors import UserError
+from vae_zoo.cli.pictures import begin, decoder, make_parser, require_label, write
 from vae_zoo.latent import manifold
 
 
@@ -15,8 +14,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     model, _, label = begin(options)
     makes = decoder(model, "draw a manifold")
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the label of what is decoded; give it with --label")
+    require_label(model, label)
     codes = manifold(makes, options.n)
     rows = [makes.decode(row, None if label is None else torch.full((len(row),), label)) for row in codes]
     write(rows, options, model)

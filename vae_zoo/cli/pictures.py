@@ -1,8 +1,10 @@
 """What sample, reconstruct and interpolate share: their options, the images they read, the picture they write."""
 
 import argparse
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding
-from vae_zoo.writing import whole
+from vae_zoo.writing import whole, write_json
 
 MOVING = {".gif", ".webp"}
 
@@ -86,8 +88,7 @@ def images(
         data = data_of_run(checkpoint, model, "say which pictures with --images", options.trust)
         x, y = next(data.batches("test", n))
         return x, y if label is None else torch.full((len(x),), label)
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
+    require_label(model, label)
     x, _ = read_pictures(options.images, model.hparams["shape"], n)
     return x, None if label is None else torch.full((len(x),), label)
 
@@ -108,6 +109,20 @@ def write_captioned(rows: Sequence[tuple[str, Tensor]], out: Path) -> None:
     with whole(out) as temporary:
         save_image(captioned(rows), temporary, format="png")
     print(f"wrote {out}")
+
+
+def write_numbers(out: Path, found: Mapping[str, Any]) -> None:
+    """Write what was measured to the JSON file beside a picture; what is infinite or no number is null in it."""
+    write_json(out.with_suffix(".json"), _as_json(found))
+    print(f"wrote {out.with_suffix('.json')}")
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def moves(out: Path) -> bool:
@@ -137,3 +152,9 @@ def label_of(options: argparse.Namespace, model: GenerativeModel, checkpoint: Pa
         if given in known:
             return known.index(given)
     raise UserError(f"--label {given}: the model was trained with the labels {', '.join(names)}, or 0 to {numbers[-1]}")
+
+
+def require_label(model: GenerativeModel, label: int | None) -> None:
+    """Refuse to encode or decode without a label what a model takes labels of."""
+    if label is None and model.labels:
+        raise UserError(f"{type(model).__name__} needs the label of what it encodes or decodes; give it with --label")

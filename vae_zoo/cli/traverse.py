@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from vae_zoo.cli.pictures import add_images, begin, decoder, images, make_parser, write_captioned
-from vae_zoo.errors import UserError, require
+from vae_zoo.cli.pictures import add_images, begin, decoder, images, make_parser, require_label, write_captioned
+from vae_zoo.errors import require
 from vae_zoo.latent import informative, traverse
 from vae_zoo.models import Autoencoder
 
@@ -22,8 +22,7 @@ def run(arguments: Sequence[str]) -> None:
     require(2, columns=options.columns)
     model, checkpoint, label = begin(options)
     makes = decoder(model, "traverse")
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the label of what is decoded; give it with --label")
+    require_label(model, label)
     if isinstance(model, Autoencoder):
         x, y = images(options, MEASURED, label, model, checkpoint)
         told, what = informative(model, [(x, y)])
