@@ -169,6 +169,17 @@ def test_the_commands(run, shapes, tmp_path, monkeypatch, capsys):
         assert 1 < way.n_frames <= 2 * (3 * 4 + 1) - 2  # frames that are alike are one
 
 
+def test_codes_as_parquet_are_those_of_the_npz(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    model = small(VAE)
+    codes = latent.encode(model, [(torch.rand(5, 3, 16, 16), None)], errors=True)
+    codes.write(tmp_path / "codes.parquet")
+    table = parquet.read_table(tmp_path / "codes.parquet").to_pydict()
+    np.testing.assert_array_equal(np.array(table["z"], np.float32), codes.z)
+    np.testing.assert_array_equal(np.array(table["mse"], np.float32), codes.mse)
+    assert table["name"] == [""] * 5
+
+
 @pytest.mark.slow
 def test_a_generator_walks_from_noise_to_noise(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
