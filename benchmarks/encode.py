@@ -19,6 +19,7 @@ import vae_zoo
 from vae_zoo.data.files import Files
 from vae_zoo.data.pictures import picture_batches
 from vae_zoo.latent import encode
+from vae_zoo.models import Autoencoder
 
 SIZE = 256
 PEAK = """
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     model = vae_zoo.load(options.checkpoint)
+    assert isinstance(model, Autoencoder)
     shape = model.hparams["shape"]
     with tempfile.TemporaryDirectory() as folder:
         few, many = (_taken(options.pictures, n, Path(folder) / str(n)) for n in (options.n // 5, options.n))
