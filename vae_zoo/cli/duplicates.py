@@ -13,7 +13,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from vae_zoo.cli.pictures import with_texts, write_captioned
 from vae_zoo.data.pictures import picture_batches
 from vae_zoo.errors import UserError, require
-from vae_zoo.latent.duplicates import AGREEMENT, BITS, SHAPE, duplicates
+from vae_zoo.latent.duplicates import AGREEMENT, BITS, SHAPE, find_duplicates
 from vae_zoo.writing import whole
 
 SHOWN, WIDEST = 12, 12  # groups in the PNG, and pictures of each
@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
         "--bits", type=int, default=BITS, help="of 128 in which hashes may differ; 0 for millions (default %(default)s)"
     )
     parser.add_argument(
-        "--agreement", type=float, default=AGREEMENT, help="least correlation of the pixels (default %(default)s)"
+        "--agreement", type=float, default=AGREEMENT, help="least correlation of fine structure (default %(default)s)"
     )
     parser.add_argument("--mirrored", action="store_true", help="also what is alike when it is mirrored")
     parser.add_argument("--seed", type=int, default=0, help="of the autoencoder that hashes (default %(default)s)")
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> None:
                 progress.update(task, completed=len(names))
         file.flush()
         pictures = torch.from_numpy(np.memmap(file, np.uint8, "r+", shape=(len(names), *SHAPE)))
-        found = duplicates(pictures, options.bits, options.agreement, options.mirrored, options.seed)
+        found = find_duplicates(pictures, options.bits, options.agreement, options.mirrored, options.seed)
         numbers = {
             "pictures": len(names),
             "bits": options.bits,

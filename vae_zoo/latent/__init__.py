@@ -2,7 +2,7 @@
 
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode
-from vae_zoo.latent.duplicates import PictureHash, duplicates
+from vae_zoo.latent.duplicates import PictureHash, find_duplicates
 from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
@@ -20,7 +20,7 @@ __all__ = [
     "analogy",
     "around",
     "between",
-    "duplicates",
+    "find_duplicates",
     "encode",
     "informative",
     "manifold",
