@@ -165,10 +165,10 @@ def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:
     width = 8 + max(int(FONT.getlength(name)) for name, _ in rows)
     widest = max(len(images) for _, images in rows)
     grids = [(name, grid([images], widest)) for name, images in rows]
-    return torch.cat([torch.cat([_caption(name, width, row.shape[-2]), row], -1) for name, row in grids], -2)
+    return torch.cat([torch.cat([caption(name, width, row.shape[-2]), row], -1) for name, row in grids], -2)
 
 
-def _caption(text: str, width: int, height: int) -> Tensor:
+def caption(text: str, width: int, height: int) -> Tensor:
     """A white field (3, height, width) with black text."""
     field = Image.new("RGB", (width, height), "white")
     ImageDraw.Draw(field).text((4, height // 2), text, "black", FONT, anchor="lm")

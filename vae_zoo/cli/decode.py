@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torchvision.utils import save_image
 
+from vae_zoo.cli.codes import read_codes
 from vae_zoo.cli.pictures import decoder, label_of, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
-from vae_zoo.data.arrays import read_npz
 from vae_zoo.errors import UserError, require
 from vae_zoo.writing import whole
 
@@ -27,12 +27,7 @@ def run(arguments: Sequence[str]) -> None:
     model, checkpoint = load_trained(options)
     makes, label = decoder(model, "decode"), label_of(options, model, checkpoint)
     require_label(model, label)
-    try:
-        z = torch.tensor(read_npz(options.codes, "z"))
-    except Exception as error:  # a damaged file can fail in any way
-        raise UserError(f"{options.codes} has no codes that can be read: {error}") from error
-    if not z.is_floating_point():
-        raise UserError(f"{options.codes}: z must be floats (N, D), got {z.dtype}")
+    z, _ = read_codes(options.codes, model)
     files = [options.out / f"{number:06}.png" for number in range(len(z))]
     if there := next((file for file in files if file.exists()), None):
         raise UserError(f"{there} is there already; give another --out")

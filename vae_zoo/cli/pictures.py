@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import save_image
 
-from vae_zoo.callbacks.pictures import captioned, grid
+from vae_zoo.callbacks.pictures import caption, captioned, grid
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
@@ -23,6 +23,7 @@ from vae_zoo.models.decoding import Decoding
 from vae_zoo.writing import whole, write_json
 
 MOVING = {".gif", ".webp"}
+WIDE_ENOUGH = 48  # pixels, for a text of six digits below a picture
 
 
 def make_parser(command: str, description: str, n: int = 64, things: str = "images") -> argparse.ArgumentParser:
@@ -158,3 +159,11 @@ def require_label(model: GenerativeModel, label: int | None) -> None:
     """Refuse to encode or decode without a label what a model takes labels of."""
     if label is None and model.labels:
         raise UserError(f"{type(model).__name__} needs the label of what it encodes or decodes; give it with --label")
+
+
+def with_texts(x: Tensor, texts: Sequence[str]) -> Tensor:
+    """Return images (B, C, H, W) with a text below each, (B, 3, H', W'); small ones are enlarged until it fits."""
+    scale = -(-WIDE_ENOUGH // x.shape[-1])
+    large = x.expand(-1, 3, -1, -1).repeat_interleave(scale, -2).repeat_interleave(scale, -1).cpu()
+    below = torch.stack([caption(text, large.shape[-1], 16) for text in texts])
+    return torch.cat([large, below], -2)

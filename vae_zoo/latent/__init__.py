@@ -2,6 +2,8 @@
 
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode
+from vae_zoo.latent.duplicates import PictureHash, find_duplicates
+from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.traversal import informative, manifold, traverse
@@ -12,12 +14,18 @@ __all__ = [
     "AttributeProbe",
     "AttributeVector",
     "Codes",
+    "Memorised",
+    "Nearest",
+    "PictureHash",
     "analogy",
     "around",
     "between",
+    "find_duplicates",
     "encode",
     "informative",
     "manifold",
+    "memorised",
+    "nearest",
     "path",
     "psnr",
     "relabel",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from vae_zoo.checkpoints import checksum
 from vae_zoo.errors import UserError
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.base import inference
@@ -25,6 +26,7 @@ class Codes:
         name: (N,) of the items, such as their files.
         label: (N,) names; empty where there is none.
         mse: (N,) mean squared errors of the reconstructions, in squared pixel units; None if they were not asked for.
+        weights: the checksum of the weights that made them, by which a command tells codes of another model.
     """
 
     z: np.ndarray
@@ -32,6 +34,7 @@ class Codes:
     name: np.ndarray
     label: np.ndarray
     mse: np.ndarray | None = None
+    weights: str = ""
 
     def __len__(self) -> int:
         return len(self.z)
@@ -48,13 +51,13 @@ class Codes:
         columns = {field: value for field in FIELDS if (value := getattr(self, field)) is not None}
         if path.suffix == ".npz":
             with whole(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **columns)
+                np.savez(file, **columns, weights=np.array(self.weights))
             return
         from pyarrow import parquet, table  # an extra, vae_zoo[parquet]
 
         flat = {name: value if value.ndim == 1 else [*value.reshape(len(value), -1)] for name, value in columns.items()}
         with whole(path) as temporary:
-            parquet.write_table(table(flat), temporary)
+            parquet.write_table(table(flat).replace_schema_metadata({"weights": self.weights}), temporary)
 
 
 @inference
@@ -81,4 +84,7 @@ def encode(model: Autoencoder, batches: Iterable[tuple[Tensor, Tensor | None]], 
     if not z:
         raise UserError("there is nothing to encode")
     none = np.full(sum(map(len, z)), "")
-    return Codes(np.concatenate(z), np.concatenate(spread), none, none, np.concatenate(mse) if errors else None)
+    weights = checksum(model.state_dict())
+    return Codes(
+        np.concatenate(z), np.concatenate(spread), none, none, np.concatenate(mse) if errors else None, weights
+    )

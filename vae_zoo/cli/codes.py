@@ -1,0 +1,37 @@
+"""Files of codes, as ``vae-zoo encode`` writes them: read without trusting what they say."""
+
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vae_zoo.checkpoints import checksum
+from vae_zoo.data.arrays import read_npz
+from vae_zoo.errors import UserError
+from vae_zoo.models import GenerativeModel
+
+
+def read_codes(path: Path, model: GenerativeModel) -> tuple[Tensor, list[str]]:
+    """Return the codes (N, D), or maps, of an ``.npz``, and the names of what they are of; none if it has no names.
+
+    Args:
+        path: the file.
+        model: whose codes they are to be.
+
+    Raises:
+        UserError: if they cannot be read, or the file says that other weights than the model's made them.
+    """
+    try:
+        z = torch.tensor(read_npz(path, "z"))
+        with zipfile.ZipFile(path) as members:
+            held = {name.removesuffix(".npy") for name in members.namelist()}
+        names = read_npz(path, "name").tolist() if "name" in held else []
+        weights = read_npz(path, "weights").tolist() if "weights" in held else ""
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(f"{path} has no codes that can be read: {error}") from error
+    if not z.is_floating_point():
+        raise UserError(f"{path}: z must be floats (N, D), got {z.dtype}")
+    if weights and weights != checksum(model.state_dict()):
+        raise UserError(f"{path}: these codes were made by other weights than those of this {type(model).__name__}")
+    return z, names

@@ -1,0 +1,69 @@
+"""``vae-zoo memorised``: samples, the training pictures nearest to them, and how near these usually are."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.utils import save_image
+
+from vae_zoo.callbacks.pictures import grid, pairs
+from vae_zoo.cli.pictures import begin, make_parser, with_texts
+from vae_zoo.cli.trained import data_of_run
+from vae_zoo.data.module import Part
+from vae_zoo.errors import UserError, require
+from vae_zoo.latent import memorised
+from vae_zoo.writing import whole
+
+SHOWN = 4  # rows of samples in the PNG; the figures are of all
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Compare, and write the picture and the numbers."""
+    parser = make_parser("memorised", "Compare samples with the nearest training pictures.", 256, "samples")
+    parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
+    options = parser.parse_args(arguments)
+    require(1, batch_size=options.batch_size)
+    if options.out.suffix != ".png":
+        raise UserError(f"--out {options.out}: it ends in .png")
+    model, checkpoint, label = begin(options)
+    if not model.pixels:
+        raise UserError(f"{type(model).__name__} makes sketches, between which there is no distance in pixels")
+    data = data_of_run(checkpoint, model, "its training pictures are needed", options.trust)
+    sizes = [min(options.batch_size, options.n - first) for first in range(0, options.n, options.batch_size)]
+    labels = (None if label is None else torch.full((size,), label) for size in sizes)
+    samples = torch.cat([model.sample(size, y) for size, y in zip(sizes, labels, strict=True)])
+
+    def pictures(part: Part) -> Iterator[Tensor]:
+        return (x for x, _ in data.batches(part, options.batch_size))
+
+    found = memorised(samples, lambda: pictures("train"), pictures("test"))
+    order = found.ratio.argsort(stable=True)
+    first = order[: SHOWN * options.columns]
+    nearest, _ = data.on_after_batch_transfer(data.parts["train"].__getitems__(found.row[first].tolist()), 0)
+    above = with_texts(samples[first], ["sample"] * len(first))
+    below = with_texts(nearest, [f"{ratio:.3g}" for ratio in found.ratio[first].tolist()])
+    with whole(options.out) as temporary:
+        save_image(grid(pairs(above, below, options.columns)), temporary, format="png")
+    print(f"wrote {options.out}, the most memorised first: a sample above its nearest training picture, and the ratio")
+    ratio = float(found.ratio.median())
+    names = data.split["train"]
+    numbers = {
+        "model": type(model).__name__,
+        "samples": len(samples),
+        "usual_distance": found.usual,
+        "median_ratio": ratio,
+        "nearer_to_training": found.share,
+        "chance": found.chance,
+        "nearest": [
+            {"sample": sample, "training": names[found.row[sample]], "ratio": float(found.ratio[sample])}
+            for sample in order.tolist()
+        ],
+    }
+    with whole(options.out.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(numbers, indent=2) + "\n")
+    print(
+        f"the median distance to the nearest training picture is {ratio:.3f} of that of test pictures\n"
+        f"{found.share:.1%} of the samples are nearer to a training than to any test picture; of {found.chance:.1%} "
+        "one expects that if nothing is memorised"
+    )
