@@ -2,6 +2,19 @@
 
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode
+from vae_zoo.latent.maps import (
+    PROJECTIONS,
+    Projection,
+    coverage,
+    draw_map,
+    label_accuracy,
+    mass_levels,
+    placed,
+    project,
+    projected_prior,
+    strays,
+)
+from vae_zoo.latent.neighbours import nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.traversal import informative, manifold, traverse
@@ -9,19 +22,30 @@ from vae_zoo.latent.traversal import informative, manifold, traverse
 __all__ = [
     "DAMAGES",
     "HOW",
+    "PROJECTIONS",
     "AttributeProbe",
     "AttributeVector",
     "Codes",
+    "Projection",
     "analogy",
     "around",
     "between",
+    "coverage",
+    "draw_map",
     "encode",
     "informative",
+    "label_accuracy",
     "manifold",
+    "mass_levels",
+    "nearest",
     "path",
+    "placed",
+    "project",
+    "projected_prior",
     "psnr",
     "relabel",
     "restore",
     "smoothness",
+    "strays",
     "traverse",
 ]
