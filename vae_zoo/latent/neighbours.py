@@ -58,7 +58,7 @@ class Nearest:
         numbers = torch.arange(self.size, self.size + len(batch), device=squares.device).expand(len(squares), -1)
         # Stable, and in 32 bits, in which equal distances are equal: of these the one that was shown first is nearer.
         both = torch.cat([self._distances, squares.sqrt().float().double()], 1)
-        order = both.argsort(1, stable=True)[:, : self.k]
+        order = both.argsort(dim=1, stable=True)[:, : self.k]
         self._distances = both.gather(1, order)
         self.indices = torch.cat([self.indices, numbers], 1).gather(1, order)
         self.size += len(batch)
