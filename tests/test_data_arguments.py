@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vae_zoo.data import BinarizedMNIST, COCODataModule, COCOSketches, DynamicMNIST, FreyFaces, Sketches
+from vae_zoo.data import MNIST, BinarizedMNIST, COCODataModule, COCOSketches, DynamicMNIST, FreyFaces, Sketches
 from vae_zoo.data.generated_sketches import generate_sketches
 from vae_zoo.data.shapes import generate_shapes
 from vae_zoo.errors import UserError
@@ -14,6 +14,7 @@ COUNTS = {
     Sketches: ("batch_size", "seed"),
     BinarizedMNIST: ("batch_size",),
     DynamicMNIST: ("n_val", "batch_size", "seed"),
+    MNIST: ("n_val", "batch_size", "seed"),
     FreyFaces: ("block", "test_blocks", "val_blocks", "batch_size", "seed"),
 }
 MAY_BE_NONE = {

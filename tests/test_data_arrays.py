@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 
 from tests.data_sets import module
-from vae_zoo.data import BinarizedMNIST, DynamicMNIST, FreyFaces, Sketches
+from vae_zoo.data import MNIST, BinarizedMNIST, FreyFaces, Sketches
 from vae_zoo.data.pictures import decode
 from vae_zoo.errors import UserError
 
 pytest_plugins = ["tests.data_fixtures"]
 READERS = {
     "binarized.npz": (BinarizedMNIST, ["train", "valid", "test"]),
-    "dynamic.npz": (DynamicMNIST, ["train_images", "train_labels", "test_images", "test_labels"]),
+    "mnist.npz": (MNIST, ["train_images", "train_labels", "test_images", "test_labels"]),
     "sketches.npz": (Sketches, ["train", "valid", "test"]),
     "frey.npy": (FreyFaces, []),
 }

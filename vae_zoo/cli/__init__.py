@@ -25,6 +25,7 @@ COMMANDS = {
     "traverse": "change one number of a code at a time, a row each, in a PNG",
     "manifold": "decode a grid over a code of two numbers, in a PNG",
     "arithmetic": "put an attribute onto pictures, or calculate A - B + C, and measure the effect",
+    "map": "show where models put pictures, coloured by label, beside the prior, in a PNG",
     "relabel": "decode pictures under every label, for a model that takes labels",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",
     "encode": "write the codes of any pictures to an .npz or a Parquet file",

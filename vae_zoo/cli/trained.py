@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,30 @@ ALLOW_NONFINITE = "use weights that are infinite or not a number, of a training 
 OF_TRAINER = {"accelerator", "precision", "deterministic", "benchmark", "enable_progress_bar", "enable_model_summary"}
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which model, and what its files may name."""
-    parser.add_argument("--ckpt_path", default="last", help="a checkpoint, or last: the newest run's (default)")
+def add_checkpoint(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add the options that say which model, or which ones, and what their files may name."""
+    which = "a checkpoint, or last: the newest run's (default)"
+    if several:
+        parser.add_argument("--ckpt_path", nargs="+", default=["last"], help=f"{which}; or several")
+    else:
+        parser.add_argument("--ckpt_path", default="last", help=which)
     parser.add_argument("--trust", nargs="+", default=[], metavar="MODULE", help=TRUST)
     parser.add_argument("--allow_nonfinite", action="store_true", help=ALLOW_NONFINITE)
 
 
 def load_trained(options: argparse.Namespace) -> tuple[GenerativeModel, Path]:
     """Return the model that ``--ckpt_path`` names, and its file."""
-    checkpoint = find_checkpoint(options.ckpt_path)
+    return _load(options.ckpt_path, options)
+
+
+def load_each(options: argparse.Namespace) -> Iterator[tuple[GenerativeModel, Path]]:
+    """Yield the models that ``--ckpt_path`` names, one at a time, and their files."""
+    for given in options.ckpt_path:
+        yield _load(given, options)
+
+
+def _load(given: str, options: argparse.Namespace) -> tuple[GenerativeModel, Path]:
+    checkpoint = find_checkpoint(given)
     return vae_zoo.load(checkpoint, trust=options.trust, allow_nonfinite=options.allow_nonfinite), checkpoint
 
 

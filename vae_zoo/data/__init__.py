@@ -6,6 +6,7 @@ from vae_zoo.data.coco_sketches import COCOSketches
 from vae_zoo.data.dynamic_mnist import DynamicMNIST
 from vae_zoo.data.frey_faces import FreyFaces
 from vae_zoo.data.images import ImageDataModule, ImageDataset
+from vae_zoo.data.mnist import MNIST
 from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.data.sketches import Sketches
 
@@ -19,5 +20,6 @@ __all__ = [
     "FreyFaces",
     "ImageDataModule",
     "ImageDataset",
+    "MNIST",
     "Sketches",
 ]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,12 +129,18 @@ class DataModule(LightningDataModule, ABC):
         there = device.type == "cpu" == batch[0].device.type
         return batch if there else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
-    def batches(self, part: Part, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield a part, in order and without augmentation, in batches (x, y) as a model gets them."""
+    def batches(self, part: Part, size: int, rows: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a part, in order and without augmentation, in batches (x, y) as a model gets them.
+
+        Args:
+            part: which.
+            size: of a batch; the last one may be smaller.
+            rows: which of its items; by default all.
+        """
         items = self.parts[part]
-        for begin in range(0, len(items), size):
-            rows = list(range(begin, min(begin + size, len(items))))
-            yield self.on_after_batch_transfer(items.__getitems__(rows), 0)
+        chosen = range(len(items)) if rows is None else rows
+        for begin in range(0, len(chosen), size):
+            yield self.on_after_batch_transfer(items.__getitems__(list(chosen[begin : begin + size])), 0)
 
     def share(self, part: Part) -> Sampler | None:
         """Return what this process measures, in order; None where it is alone, or Lightning's share will do.

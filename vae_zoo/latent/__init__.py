@@ -3,33 +3,55 @@
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode
 from vae_zoo.latent.duplicates import PictureHash, find_duplicates
+from vae_zoo.latent.maps import (
+    PROJECTIONS,
+    Projection,
+    coverage,
+    draw_map,
+    label_accuracy,
+    mass_levels,
+    placed,
+    project,
+    projected_prior,
+    strays,
+)
 from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.traversal import informative, manifold, traverse
 
 __all__ = [
-    "DAMAGES",
-    "HOW",
     "AttributeProbe",
     "AttributeVector",
     "Codes",
+    "DAMAGES",
+    "HOW",
     "Memorised",
     "Nearest",
+    "PROJECTIONS",
     "PictureHash",
+    "Projection",
     "analogy",
     "around",
     "between",
-    "find_duplicates",
+    "coverage",
+    "draw_map",
     "encode",
+    "find_duplicates",
     "informative",
+    "label_accuracy",
     "manifold",
+    "mass_levels",
     "memorised",
     "nearest",
     "path",
+    "placed",
+    "project",
+    "projected_prior",
     "psnr",
     "relabel",
     "restore",
     "smoothness",
+    "strays",
     "traverse",
 ]
