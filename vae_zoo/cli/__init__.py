@@ -27,6 +27,7 @@ COMMANDS = {
     "arithmetic": "put an attribute onto pictures, or calculate A - B + C, and measure the effect",
     "relabel": "decode pictures under every label, for a model that takes labels",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",
+    "anomalies": "rank pictures by how unusual they are for a model, with a threshold and heat maps",
     "encode": "write the codes of any pictures to an .npz or a Parquet file",
     "decode": "write a picture for each code of an .npz",
     "probe": "measure how well a linear classifier predicts labels from a model's features",

@@ -1,5 +1,6 @@
 """What one does with the codes of a trained model: functions of a model and tensors, without a Trainer."""
 
+from vae_zoo.latent.anomalies import Anomalies, CodeDistance, detection, heat_map, threshold
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode
 from vae_zoo.latent.paths import HOW, between, path, smoothness
@@ -9,13 +10,17 @@ from vae_zoo.latent.traversal import informative, manifold, traverse
 __all__ = [
     "DAMAGES",
     "HOW",
+    "Anomalies",
     "AttributeProbe",
     "AttributeVector",
+    "CodeDistance",
     "Codes",
     "analogy",
     "around",
     "between",
+    "detection",
     "encode",
+    "heat_map",
     "informative",
     "manifold",
     "path",
@@ -23,5 +28,6 @@ __all__ = [
     "relabel",
     "restore",
     "smoothness",
+    "threshold",
     "traverse",
 ]
