@@ -180,10 +180,12 @@ def test_what_the_scores_refuse():
         latent.Anomalies(model, [])
     with pytest.raises(UserError, match="built for images of shape"):
         found.scores(torch.rand(3, 1, 32, 32))
+    diverged = small(VAE)
     with torch.no_grad():
-        model.posterior.encoder.one.fill_(math.inf)
-    with pytest.raises(UserError, match="gives scores that are not finite"):
-        found.scores(torch.rand(3, 1, 64, 64))
+        for weights in diverged.likelihood.parameters():
+            weights.fill_(math.nan)
+    with pytest.raises(UserError, match="VAE gives scores that are not finite"):
+        latent.Anomalies(diverged, [(torch.rand(5, 3, 16, 16), None)])
 
 
 @pytest.fixture
