@@ -175,6 +175,13 @@ SIZES = {  # of a notebook, and what makes it quick
         "--epochs 6": "--epochs 2",
         "width 16": "width 4",
     },
+    "anomalies": {
+        'Path("shapes"), 1500': 'Path("shapes"), 140',
+        "n_train=1600": "n_train=100",
+        "n_val=400": "n_val=40",
+        "n_test=200": "n_test=40",
+        "max_epochs=20": "max_epochs=2",
+    },
 }
 
 

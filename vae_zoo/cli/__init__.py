@@ -28,6 +28,7 @@ COMMANDS = {
     "map": "show where models put pictures, coloured by label, beside the prior, in a PNG",
     "relabel": "decode pictures under every label, for a model that takes labels",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",
+    "anomalies": "rank pictures by how unusual they are for a model, with a threshold and heat maps",
     "encode": "write the codes of any pictures to an .npz or a Parquet file",
     "decode": "write a picture for each code of an .npz",
     "neighbours": "show the nearest to pictures by code and in pixels, side by side, in a PNG",

@@ -84,7 +84,7 @@ def picture_batches(
     """
     if len(shape) != 3:
         raise UserError(f"a model of sketches, {tuple(shape)}, reads no pictures; it needs the sketches of a data set")
-    given = [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    given = _given(paths)
     waiting: deque[tuple[str, Future[np.ndarray]]] = deque()
     found, none = islice(_find(given), n), True
     with ThreadPoolExecutor() as pool:
@@ -102,6 +102,19 @@ def picture_batches(
             pool.shutdown(cancel_futures=True)
     if none:
         raise UserError(f"there is no picture in {', '.join(map(str, given)) or 'an empty list of paths'}")
+
+
+def picture_names(paths: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the names of the pictures that `picture_batches` would yield, none of which is opened.
+
+    Raises:
+        UserError: if a path does not exist.
+    """
+    return [name for name, _ in _find(_given(paths))]
+
+
+def _given(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
 def _decoded(name: str, read: Callable[[], bytes], shape: Shape) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What one does with the codes of a trained model: functions of a model and tensors, without a Trainer."""
 
+from vae_zoo.latent.anomalies import Anomalies, CodeDistance, detection, heat_map, threshold
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode
 from vae_zoo.latent.duplicates import PictureHash, find_duplicates
@@ -21,8 +22,10 @@ from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.traversal import informative, manifold, traverse
 
 __all__ = [
+    "Anomalies",
     "AttributeProbe",
     "AttributeVector",
+    "CodeDistance",
     "Codes",
     "DAMAGES",
     "HOW",
@@ -35,9 +38,11 @@ __all__ = [
     "around",
     "between",
     "coverage",
+    "detection",
     "draw_map",
     "encode",
     "find_duplicates",
+    "heat_map",
     "informative",
     "label_accuracy",
     "manifold",
@@ -53,5 +58,6 @@ __all__ = [
     "restore",
     "smoothness",
     "strays",
+    "threshold",
     "traverse",
 ]
