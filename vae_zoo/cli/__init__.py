@@ -27,6 +27,8 @@ COMMANDS = {
     "arithmetic": "put an attribute onto pictures, or calculate A - B + C, and measure the effect",
     "relabel": "decode pictures under every label, for a model that takes labels",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",
+    "filters": "show what units of an encoder or a discriminator respond to, beside untrained ones",
+    "erase": "remove the filters of a decoder that draw what is marked in some pictures",
     "encode": "write the codes of any pictures to an .npz or a Parquet file",
     "decode": "write a picture for each code of an .npz",
     "probe": "measure how well a linear classifier predicts labels from a model's features",
