@@ -109,7 +109,8 @@ def test_masks_of_real_pictures(tmp_path):
         assert size == (image["height"], image["width"])
         blobs = np.asarray(Image.fromarray(rng.random((6, 8))).resize(size[::-1], Image.Resampling.BICUBIC)) > 0.5
         for shape in ((3, 32, 32), (1, 48, 16)):
-            of_picture = decode(encoded((blobs * 255).astype(np.uint8)[..., None], "PNG"), (1, *shape[1:]))[..., 0]
+            grey = (blobs * 255).astype(np.uint8)[..., None].repeat(3, 2)
+            of_picture = decode(encoded(grey, "PNG"), (1, *shape[1:]))[..., 0]
             assert (decode_mask(blobs, shape) == (of_picture >= 128)).all()
     whole = [dict(each, segmentation=box(0, 0, *sizes(instances, each))) for each in instances["annotations"]]
     (tmp_path / "whole.json").write_text(json.dumps(instances | {"annotations": whole}))

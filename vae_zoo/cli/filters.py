@@ -86,5 +86,7 @@ def _shown(model: TwoSided, found: Strongest, row: int, layer: str, unit: int) -
     """A unit's images, and what in each of them activates it, grey where nothing does."""
     x, y = found.images[row], None if found.labels is None else found.labels[row]
     gradient = guided_backpropagation(model, x, layer, unit, y).cpu()
-    largest = gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-30)
-    return torch.cat([x, 0.5 + gradient / (2 * largest)])
+    large = (
+        gradient.abs().flatten(1).quantile(0.99, 1).clamp(min=1e-30).view(-1, 1, 1, 1)
+    )  # a few pixels are far larger
+    return torch.cat([x, (0.5 + gradient / (2 * large)).clamp(0, 1)])
