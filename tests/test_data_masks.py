@@ -26,7 +26,9 @@ def coco(folder, segmentation, size=(40, 60), said=None, turned=False):
     height, width = said or size
     entry = {"id": 1, "file_name": "a.jpg", "height": height, "width": width}
     things = [{"id": 5, "image_id": 1, "category_id": 3, "area": 9, "segmentation": segmentation}]
-    content = {"images": [entry], "annotations": things, "categories": [{"id": 3, "name": "thing"}]}
+    things.append(things[0] | {"id": 6, "category_id": 4, "segmentation": box(0, 0, *size[::-1])})  # of the rest
+    categories = [{"id": 3, "name": "thing"}, {"id": 4, "name": "rest"}]
+    content = {"images": [entry], "annotations": things, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(content))
     return folder
 
