@@ -29,6 +29,8 @@ COMMANDS = {
     "relabel": "decode pictures under every label, for a model that takes labels",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",
     "anomalies": "rank pictures by how unusual they are for a model, with a threshold and heat maps",
+    "filters": "show what units of an encoder or a discriminator respond to, beside untrained ones",
+    "erase": "remove the filters of a decoder that draw what is marked in some pictures",
     "encode": "write the codes of any pictures to an .npz or a Parquet file",
     "decode": "write a picture for each code of an .npz",
     "neighbours": "show the nearest to pictures by code and in pixels, side by side, in a PNG",

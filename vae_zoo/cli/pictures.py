@@ -19,7 +19,7 @@ from vae_zoo.data.files import PICTURES
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
-from vae_zoo.models.decoding import Decoding
+from vae_zoo.models.decoding import Decoding, TwoSided
 from vae_zoo.writing import whole, write_json
 
 MOVING = {".gif", ".webp"}
@@ -71,6 +71,13 @@ def encoder(model: GenerativeModel, command: str) -> Autoencoder:
     """Return the model, or refuse one without an encoder."""
     if not isinstance(model, Autoencoder):
         raise UserError(f"{type(model).__name__} has no encoder, so it cannot {command}")
+    return model
+
+
+def two_sided(model: GenerativeModel, command: str) -> TwoSided:
+    """Return the model, or refuse one whose networks do not see or draw images."""
+    if not isinstance(model, TwoSided):
+        raise UserError(f"{type(model).__name__} has no networks that see and draw pixels, so it cannot {command}")
     return model
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vae_zoo.data.files import LARGEST_PICTURE, Files
@@ -44,9 +44,38 @@ def decode(content: bytes, shape: Shape) -> np.ndarray:
         ImageOps.exif_transpose(image, in_place=True)
         # Pillow copies even what is upright and of this mode, which took a tenth of the time of a photo.
         upright = image if image.mode == MODES[channels] else image.convert(MODES[channels])
-        # Cropping and resizing in one step: a picture of 1 x 10000 is never blown up.
-        covering = ImageOps.fit(upright, (width, height), Image.Resampling.BICUBIC)
-    return np.asarray(covering).reshape(height, width, channels)
+        return _covering(upright, shape)
+
+
+def decode_mask(mask: np.ndarray, shape: Shape) -> np.ndarray:
+    """Scale and crop a mask as `decode` does the picture that it is of.
+
+    Args:
+        mask: (h, w) bool, of the size of the upright picture.
+        shape: (C, H, W) that the picture is decoded to.
+
+    Returns:
+        (H, W) bool, true where half of a pixel or more is.
+    """
+    return _covering(Image.fromarray(mask.astype(np.uint8) * 255), (1, *shape[1:]))[..., 0] >= 128
+
+
+def upright_size(content: bytes) -> tuple[int, int]:
+    """Return the height and the width that a picture has when it is upright.
+
+    Raises:
+        OSError, ValueError, SyntaxError: as Pillow does, for what is no picture.
+    """
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _covering(image: Image.Image, shape: Shape) -> np.ndarray:
+    """The pixels (H, W, C) of the centre of a picture, scaled to cover them."""
+    channels, height, width = shape
+    # Cropping and resizing in one step: a picture of 1 x 10000 is never blown up.
+    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)).reshape(height, width, channels)
 
 
 def to_images(pixels: Tensor) -> Tensor:
@@ -91,7 +120,7 @@ def picture_batches(
         try:
             while True:
                 for name, read in islice(found, 3 * size - len(waiting)):
-                    waiting.append((name, pool.submit(_decoded, name, read, shape)))
+                    waiting.append((name, pool.submit(decoded, name, read, shape)))
                 if not waiting:
                     break
                 batch = [waiting.popleft() for _ in range(min(size, len(waiting)))]
@@ -117,8 +146,12 @@ def _given(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     return [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]
 
 
-def _decoded(name: str, read: Callable[[], bytes], shape: Shape) -> np.ndarray:
-    """A picture's pixels (H, W, C)."""
+def decoded(name: str, read: Callable[[], bytes], shape: Shape) -> np.ndarray:
+    """Return a picture's pixels (H, W, C), see `decode`.
+
+    Raises:
+        UserError: that names it, if it cannot be read.
+    """
     try:
         return decode(read(), shape)
     except UnidentifiedImageError as error:  # whose message has an address in memory

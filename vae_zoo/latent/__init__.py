@@ -4,6 +4,17 @@ from vae_zoo.latent.anomalies import Anomalies, CodeDistance, detection, heat_ma
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode
 from vae_zoo.latent.duplicates import PictureHash, find_duplicates
+from vae_zoo.latent.erasing import Drawers, change, choose, without
+from vae_zoo.latent.filters import (
+    Strongest,
+    activations,
+    convolution,
+    convolutions,
+    guided_backpropagation,
+    highest,
+    strongest,
+    untrained,
+)
 from vae_zoo.latent.maps import (
     PROJECTIONS,
     Projection,
@@ -28,21 +39,30 @@ __all__ = [
     "CodeDistance",
     "Codes",
     "DAMAGES",
+    "Drawers",
     "HOW",
     "Memorised",
     "Nearest",
     "PROJECTIONS",
     "PictureHash",
     "Projection",
+    "Strongest",
+    "activations",
     "analogy",
     "around",
     "between",
+    "change",
+    "choose",
+    "convolution",
+    "convolutions",
     "coverage",
     "detection",
     "draw_map",
     "encode",
     "find_duplicates",
+    "guided_backpropagation",
     "heat_map",
+    "highest",
     "informative",
     "label_accuracy",
     "manifold",
@@ -58,6 +78,9 @@ __all__ = [
     "restore",
     "smoothness",
     "strays",
+    "strongest",
     "threshold",
     "traverse",
+    "untrained",
+    "without",
 ]

@@ -16,15 +16,15 @@ from vae_zoo.conditional import at_least_float32
 from vae_zoo.distributions import UniformNoise
 from vae_zoo.errors import require, require_positive, require_share
 from vae_zoo.models.adversarial import AlternatingModel, Turn
-from vae_zoo.models.base import Evaluated, ImageModel, WithoutCodes, WithoutDensity, inference
-from vae_zoo.models.decoding import Decoding
+from vae_zoo.models.base import Evaluated, WithoutCodes, WithoutDensity, inference
+from vae_zoo.models.decoding import TwoSided
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator, Shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
 WON = 0.99  # a discriminator that is so sure for a whole epoch teaches the generator nothing
 
 
-class DCGAN(ImageModel, AlternatingModel, Decoding, WithoutDensity, WithoutCodes):
+class DCGAN(TwoSided, AlternatingModel, WithoutDensity, WithoutCodes):
     """Deep convolutional GAN (Radford et al. 2015; Goodfellow et al. 2014, section 3).
 
     discriminator:  min -E_x log D(x) - E_z log(1 - D(G(z))),  z uniform on [-1, 1]^latent
@@ -159,6 +159,20 @@ class DCGAN(ImageModel, AlternatingModel, Decoding, WithoutDensity, WithoutCodes
         x, _ = self.checked(x)
         maps = self.discriminator.feature_maps(2 * x - 1)
         return torch.cat([adaptive_max_pool2d(each, 4).flatten(1) for each in maps], 1)  # B F
+
+    @property
+    def sees(self) -> nn.Module:
+        """The discriminator."""
+        return self.discriminator
+
+    @property
+    def draws(self) -> nn.Module:
+        """The generator."""
+        return self.generator
+
+    def see(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Judge images (B, C, H, W)."""
+        self._logit(x)
 
     def _generate(self, z: Tensor) -> Tensor:
         """The images (B, C, H, W) in [0, 1] of noise (B, D); Tanh's range is mapped to theirs here alone."""

@@ -4,13 +4,13 @@ import functools
 from abc import abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Independent
 
 from vae_zoo.distributions import Prior
 from vae_zoo.errors import UserError, require
 from vae_zoo.inputs import check_finite, check_floats
-from vae_zoo.models.base import GenerativeModel, inference
+from vae_zoo.models.base import GenerativeModel, ImageModel, inference
 
 
 class Decoding(GenerativeModel):
@@ -94,3 +94,21 @@ class Decoding(GenerativeModel):
         """The shape of a code: (D,), or of maps (C', H', W')."""
         y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.labels else None
         return self.prior(y).event_shape
+
+
+class TwoSided(ImageModel, Decoding):
+    """A model of images with a network that sees them and one that draws them: one may look at the filters of both."""
+
+    @property
+    @abstractmethod
+    def sees(self) -> nn.Module:
+        """The network that is given images: an encoder, or a discriminator."""
+
+    @property
+    @abstractmethod
+    def draws(self) -> nn.Module:
+        """The network that `decode` makes images by: a decoder, or a generator."""
+
+    @abstractmethod
+    def see(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Run the network that sees on images (B, C, H, W) in [0, 1], with gradients, for hooks in it."""

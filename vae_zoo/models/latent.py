@@ -12,15 +12,15 @@ from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae_zoo import objectives
 from vae_zoo.conditional import Conditional
 from vae_zoo.distributions import InitialisedPrior
 from vae_zoo.errors import UserError, require
 from vae_zoo.likelihoods import means_of
-from vae_zoo.models.base import Evaluated, ImageModel, JointModel, WithoutDensity, inference
-from vae_zoo.models.decoding import Decoding
+from vae_zoo.models.base import Evaluated, JointModel, WithoutDensity, inference
+from vae_zoo.models.decoding import Decoding, TwoSided
 from vae_zoo.objectives import Figures
 from vae_zoo.results import NO_FIGURES
 from vae_zoo.trace import Trace
@@ -124,8 +124,22 @@ class Autoencoder(Decoding):
         return self.encode(x, y)
 
 
-class ImageAutoencoder(ImageModel, Autoencoder):
+class ImageAutoencoder(TwoSided, Autoencoder):
     """An autoencoder of images."""
+
+    @property
+    def sees(self) -> nn.Module:
+        """The posterior, which owns the encoder."""
+        return self.posterior
+
+    @property
+    def draws(self) -> nn.Module:
+        """The likelihood, which owns the decoder."""
+        return self.likelihood
+
+    def see(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Encode images (B, C, H, W)."""
+        self.posterior(x, y)
 
     @inference
     def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
