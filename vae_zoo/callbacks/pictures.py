@@ -168,6 +168,16 @@ def captioned(rows: Sequence[tuple[str, Tensor]]) -> Tensor:
     return torch.cat([torch.cat([_caption(name, width, row.shape[-2]), row], -1) for name, row in grids], -2)
 
 
+def numbered(rows: Sequence[Tensor]) -> list[Tensor]:
+    """Return rows of images, (B, C, H, W) each, with the number of each below it, (B, 3, H + 14, W) on the CPU."""
+    found, first = [], 0
+    for row in rows:
+        below = torch.stack([_caption(str(first + i), row.shape[-1], 14) for i in range(len(row))])  # B 3 14 W
+        found.append(torch.cat([row.expand(-1, 3, -1, -1).cpu(), below], -2))
+        first += len(row)
+    return found
+
+
 def _caption(text: str, width: int, height: int) -> Tensor:
     """A white field (3, height, width) with black text."""
     field = Image.new("RGB", (width, height), "white")

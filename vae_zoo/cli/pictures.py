@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import save_image
 
-from vae_zoo.callbacks.pictures import captioned, grid
+from vae_zoo.callbacks.pictures import captioned, grid, numbered
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
@@ -92,14 +92,15 @@ def images(
     return x, None if label is None else torch.full((len(x),), label)
 
 
-def write(rows: Sequence[Tensor], options: argparse.Namespace, model: GenerativeModel) -> None:
-    """Write rows of what the model makes to the file that the options name."""
+def write(rows: Sequence[Tensor], options: argparse.Namespace, model: GenerativeModel, numbers: bool = False) -> None:
+    """Write rows of what the model makes to the file that the options name, with numbers below them or without."""
     svg = options.out.suffix == ".svg" and model.svg(rows)
     with whole(options.out) as temporary:
         if svg:
             temporary.write_text(svg)
         else:
-            save_image(grid([model.pictures(row) for row in rows]), temporary, format="png")
+            pictures = [model.pictures(row) for row in rows]
+            save_image(grid(numbered(pictures) if numbers else pictures), temporary, format="png")
     print(f"wrote {options.out}")
 
 

@@ -1,6 +1,6 @@
 """What one does with the codes of a trained model: functions of a model and tensors, without a Trainer."""
 
-from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
+from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around, weights_of
 from vae_zoo.latent.codes import Codes, encode
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
@@ -24,4 +24,5 @@ __all__ = [
     "restore",
     "smoothness",
     "traverse",
+    "weights_of",
 ]
