@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Mapping, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,18 @@ def images(
     return x, None if label is None else torch.full((len(x),), label)
 
 
-def write(rows: Sequence[Tensor], options: argparse.Namespace, model: GenerativeModel) -> None:
-    """Write rows of what the model makes to the file that the options name."""
+def write(rows: Sequence[Tensor], options: argparse.Namespace, model: GenerativeModel, numbers: bool = False) -> None:
+    """Write rows of what the model makes to the file that the options name, with numbers below them or without."""
     svg = options.out.suffix == ".svg" and model.svg(rows)
     with whole(options.out) as temporary:
         if svg:
             temporary.write_text(svg)
         else:
-            save_image(grid([model.pictures(row) for row in rows]), temporary, format="png")
+            pictures = [model.pictures(row) for row in rows]
+            if numbers:
+                names = map(str, count())
+                pictures = [with_texts(row, [*islice(names, len(row))]) for row in pictures]
+            save_image(grid(pictures), temporary, format="png")
     print(f"wrote {options.out}")
 
 

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from vae_zoo.checkpoints import checksum
 from vae_zoo.errors import UserError, require, require_not_negative
 from vae_zoo.models import GenerativeModel
 from vae_zoo.writing import whole
@@ -44,6 +42,25 @@ class AttributeVector:
                 raise UserError(f"an attribute needs {FEWEST} pictures {what} it or more, got {len(codes)}")
         return AttributeVector(with_it.mean(0) - without_it.mean(0), name)
 
+    @staticmethod
+    def of(model: GenerativeModel, vector: Tensor, name: str, weights: str) -> "AttributeVector":
+        """Return a vector that was kept.
+
+        Args:
+            model: whose codes it is added to.
+            vector: (D,), or maps.
+            name: what the attribute is called.
+            weights: the checksum of the weights that it was made with, see `weights_of`.
+
+        Raises:
+            UserError: if it was made with other weights, by which its numbers mean something else, or is not finite.
+        """
+        if weights != weights_of(model):
+            raise UserError(f"the vector was made with other weights than this {type(model).__name__}'s; make it anew")
+        if not vector.is_floating_point() or not vector.isfinite().all():
+            raise UserError("the vector must be of finite floats")
+        return AttributeVector(vector, name)
+
     def added(self, z: Tensor, strengths: Sequence[float]) -> Tensor:
         """Return z + s vector for each strength s: (B, D) -> (S, B, D)."""
         if self.vector.shape != z.shape[1:]:
@@ -51,12 +68,23 @@ class AttributeVector:
         s = torch.tensor(strengths, dtype=z.dtype, device=z.device).view(-1, *[1] * z.ndim)
         return z + s * self.vector.to(z)
 
-    def write(self, path: Path) -> None:
-        """Write an ``.npz`` with the arrays vector and name."""
+    def random(self, generator: torch.Generator | None = None) -> "AttributeVector":
+        """Return a direction drawn uniformly, as long as this one: what it changes, any change of a code does."""
+        drawn = torch.randn(self.vector.shape, generator=generator, dtype=self.vector.dtype).to(self.vector)
+        return AttributeVector(drawn * (self.vector.norm() / drawn.norm()), "random")
+
+    def write(self, path: Path, model: GenerativeModel) -> None:
+        """Write an ``.npz`` with the arrays vector, name and weights, the checksum of the model's."""
         if path.suffix != ".npz":
             raise UserError(f"{path}: a vector is written to an .npz")
+        weights = np.array(weights_of(model))
         with whole(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, vector=self.vector.cpu().numpy(), name=np.array(self.name))
+            np.savez(file, vector=self.vector.cpu().numpy(), name=np.array(self.name), weights=weights)
+
+
+def weights_of(model: GenerativeModel) -> str:
+    """Return the SHA-256 of a model's weights: the codes of a model with others mean something else."""
+    return checksum(model.state_dict())
 
 
 def analogy(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -83,31 +111,37 @@ def around(z: Tensor, n: int = 9, noise: float = 0.25, generator: torch.Generato
 class AttributeProbe:
     """A logistic regression that tells pictures with an attribute from those without it, by a model's features.
 
+    It has seen the pictures that it is fitted to: measure a change on others.
+
     Args:
-        model: whose features these are: its codes, or the maps of its discriminator.
-        with_it: pictures (N, C, H, W) with the attribute.
-        without_it: pictures without it.
+        with_it: features (N, F) of pictures with the attribute, as ``model.features`` gives them.
+        without_it: features (M, F) of pictures without it; both groups weigh the same, however large they are.
 
     Attributes:
-        accuracy: in five-fold cross-validation, or in as many folds as the smaller group has pictures; what chance
-            gives is the share of the larger group.
+        accuracy: the mean of the shares of both groups that it tells, in five-fold cross-validation, or in as many
+            folds as the smaller group has pictures. Chance gives 1/2.
+
+    Raises:
+        UserError: if a group has fewer than two pictures.
     """
 
-    def __init__(self, model: GenerativeModel, with_it: Tensor, without_it: Tensor) -> None:
+    def __init__(self, with_it: Tensor, without_it: Tensor) -> None:
+        from sklearn.linear_model import LogisticRegression  # here, since it takes a second that others need not wait
         from sklearn.model_selection import StratifiedKFold, cross_val_score
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
-        self.model = model
-        x = np.concatenate([self._features(with_it), self._features(without_it)])
+        fewer = min(len(with_it), len(without_it))
+        if fewer < 2:
+            raise UserError(f"a probe needs two pictures or more of each group, got {fewer}")
+        x = torch.cat([with_it, without_it]).float().cpu().numpy()
         y = np.repeat([1, 0], [len(with_it), len(without_it)])
         self._classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
-        folds = StratifiedKFold(min(5, len(with_it), len(without_it)), shuffle=True, random_state=0)
-        self.accuracy = float(cross_val_score(self._classifier, x, y, cv=folds).mean())
+        folds = StratifiedKFold(min(5, fewer), shuffle=True, random_state=0)
+        found = cross_val_score(self._classifier, x, y, cv=folds, scoring="balanced_accuracy")
+        self.accuracy = float(found.mean())
         self._classifier.fit(x, y)
 
-    def score(self, x: Tensor) -> np.ndarray:
-        """Return the probability of the attribute (B,) that it sees in pictures (B, C, H, W)."""
-        return self._classifier.predict_proba(self._features(x))[:, 1]
-
-    def _features(self, x: Tensor) -> np.ndarray:
-        with torch.no_grad():
-            return torch.cat([self.model.features(part).float().cpu() for part in x.split(256)]).numpy()
+    def score(self, features: Tensor) -> np.ndarray:
+        """Return the probability of the attribute (B,) that it sees in features (B, F)."""
+        return self._classifier.predict_proba(features.float().cpu().numpy())[:, 1]
