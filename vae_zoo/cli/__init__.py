@@ -26,6 +26,7 @@ COMMANDS = {
     "manifold": "decode a grid over a code of two numbers, in a PNG",
     "arithmetic": "put an attribute onto pictures, or calculate A - B + C, and measure the effect",
     "relabel": "decode pictures under every label, for a model that takes labels",
+    "complete": "draw endings to the first strokes of test sketches, at several temperatures",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",
     "encode": "write the codes of any pictures to an .npz or a Parquet file",
     "decode": "write a picture for each code of an .npz",

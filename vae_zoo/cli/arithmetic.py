@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from vae_zoo.cli.pictures import begin, decoder, make_parser, write_captioned
+from vae_zoo.cli.sketches import chosen
+from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.arrays import read_npz
+from vae_zoo.data.module import DataModule
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError
 from vae_zoo.latent import AttributeProbe, AttributeVector, analogy, around
@@ -17,13 +20,16 @@ from vae_zoo.models import Autoencoder
 from vae_zoo.models.decoding import Decoding
 from vae_zoo.writing import whole
 
-WORDS = "picture files, folders or zips; for a model without an encoder, numbers of samples in the grid of this --seed"
+WORDS = "picture files, folders or zips; numbers of samples in the grid of this --seed for a model without an encoder"
+OF_SKETCHES = "for a model of sketches numbers of test sketches, or names of labels"
 
 
 def run(arguments: Sequence[str]) -> None:
     """Calculate, write the picture and the numbers."""
     parser = make_parser("arithmetic", "Calculate with codes: an attribute, or A - B + C.", 8, "pictures to change")
-    parser.add_argument("--with", nargs="+", metavar="PATH", dest="with_it", help=f"with the attribute, or A: {WORDS}")
+    parser.add_argument(
+        "--with", nargs="+", metavar="PATH", dest="with_it", help=f"with the attribute, or A: {WORDS}; {OF_SKETCHES}"
+    )
     parser.add_argument("--without", nargs="+", metavar="PATH", help="without the attribute, or B; likewise")
     parser.add_argument("--plus", nargs="+", metavar="PATH", help="C, for A - B + C; likewise")
     parser.add_argument("--images", nargs="+", metavar="PATH", help="pictures to change (default: those without)")
@@ -40,17 +46,23 @@ def run(arguments: Sequence[str]) -> None:
     if model.labels:
         raise UserError(f"{type(model).__name__} is given the label, which its codes then do not tell; use relabel")
     makes = decoder(model, "calculate")
-    groups = {name: _pictures(makes, paths, options) for name, paths in _given(options)}
+    data = (
+        None
+        if model.pixels
+        else data_of_run(checkpoint, model, "the test sketches are those of its run", options.trust)
+    )
+    groups = {name: _pictures(makes, paths, options, data) for name, paths in _given(options)}
     codes = {name: z for name, (z, _) in groups.items()}
     found: dict = {"model": type(model).__name__, "pictures": {name: len(z) for name, z in codes.items()}}
     rows: list[tuple[str, Tensor]] = []
     if options.plus:
         z = analogy(codes["with"], codes["without"], codes["plus"])
         x = {name: pictures for name, (_, pictures) in groups.items()}
-        pixels = (x["with"].mean(0) - x["without"].mean(0) + x["plus"].mean(0)).clamp(0, 1)[None]
         made = makes.decode(around(z, 9, options.noise))
         rows += [(name, pictures[: options.n]) for name, pictures in x.items()]
-        rows += [("A - B + C", made), ("in pixels", pixels)]
+        rows += [("A - B + C", made)]
+        if model.pixels:
+            rows += [("in pixels", (x["with"].mean(0) - x["without"].mean(0) + x["plus"].mean(0)).clamp(0, 1)[None])]
     else:
         vector = _vector(options, codes)
         kept = codes.get("images", codes.get("without"))
@@ -69,7 +81,7 @@ def run(arguments: Sequence[str]) -> None:
         found |= {"probe_accuracy": probe.accuracy, "scores": scores}
         rows = [(f"{name}: {score:.2f}", x) for (name, x), score in zip(rows, scores, strict=True)]
         print(f"the probe tells the groups apart with an accuracy of {probe.accuracy:.2f}; before each row its score")
-    write_captioned(rows, options.out)
+    write_captioned([(name, model.pictures(x)) for name, x in rows], options.out)
     with whole(options.out.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(found, indent=2) + "\n")
 
@@ -79,8 +91,13 @@ def _given(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     return [(name, paths) for name, paths in named.items() if paths]
 
 
-def _pictures(makes: Decoding, words: Sequence[str], options: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Codes and pictures of a group: of files, or of samples by their numbers in a grid."""
+def _pictures(
+    makes: Decoding, words: Sequence[str], options: argparse.Namespace, data: DataModule | None
+) -> tuple[Tensor, Tensor]:
+    """Codes and pictures of a group: of files, of test sketches, or of samples by their numbers in a grid."""
+    if data and isinstance(makes, Autoencoder):
+        x, _ = chosen(words, data)
+        return torch.cat([makes.encode(part) for part in x.split(256)]), x
     if isinstance(makes, Autoencoder):
         x, _ = read_pictures([Path(word) for word in words], makes.hparams["shape"])
         return makes.encode(x), x

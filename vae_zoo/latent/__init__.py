@@ -4,6 +4,7 @@ from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, 
 from vae_zoo.latent.codes import Codes, encode
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
+from vae_zoo.latent.sketches import Endings, endings, surprise
 from vae_zoo.latent.traversal import informative, manifold, traverse
 
 __all__ = [
@@ -12,10 +13,12 @@ __all__ = [
     "AttributeProbe",
     "AttributeVector",
     "Codes",
+    "Endings",
     "analogy",
     "around",
     "between",
     "encode",
+    "endings",
     "informative",
     "manifold",
     "path",
@@ -23,5 +26,6 @@ __all__ = [
     "relabel",
     "restore",
     "smoothness",
+    "surprise",
     "traverse",
 ]
