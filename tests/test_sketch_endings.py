@@ -30,7 +30,7 @@ def model_that_goes_on(cls, **changes):
     model = small(cls, **changes).double()
     with torch.no_grad():
         model.likelihood.linear.weight.mul_(3)  # what comes next depends on what came before
-        model.likelihood.linear.bias[-1] -= 3
+        model.likelihood.linear.bias[-1] -= 1.5
     return model
 
 
@@ -91,7 +91,7 @@ def test_beginnings_stay_to_the_bit_and_endings_end(cls):
             assert (one[lengths(one) :] == one.new_tensor(END)).all()
     assert (made[..., 2:].sum(-1) == 1).all() and torch.equal(made[..., 2:], made[..., 2:].round())
     without_noise = model.complete(x, lines=1, n=3, temperature=0.0)
-    assert torch.equal(without_noise[:, :1].expand_as(without_noise), without_noise)
+    torch.testing.assert_close(without_noise[:, :1].expand_as(without_noise), without_noise)
 
 
 @both
@@ -158,9 +158,11 @@ def test_rows_of_endings_share_their_noise_and_leave_the_callers_alone():
     expected = torch.rand(3)
     torch.manual_seed(7)
     a, b, c = endings(model, x[0], [0.5, 0.5, 1.0], 6, lines=1, seed=3)
-    assert torch.equal(a.sketches, b.sketches) and not torch.equal(a.sketches[:, :9], c.sketches[:, :9])
+    other = endings(model, x[0], [0.5], 6, lines=1, seed=4)[0]
+    first = [each.sketches[:, each.begun] for each in (a, b, c, other)]  # the first point after the beginning
+    assert torch.equal(a.sketches, b.sketches)
+    assert not torch.equal(first[0], first[2]) and not torch.equal(first[0], first[3])
     assert torch.equal(torch.rand(3), expected)
-    assert not torch.equal(endings(model, x[0], [0.5], 6, lines=1, seed=4)[0].sketches[:, :9], a.sketches[:, :9])
     assert a.begun == lengths(beginning(x, lines=1)) and a.sketches.shape[0] == 6 == len(a.nats)
 
 
@@ -220,17 +222,17 @@ def test_the_command_draws_a_row_for_each_temperature(name, runs, monkeypatch, c
     for sketch in found["sketches"]:
         assert sketch["points_of_beginning"] == 2 and sketch["label"] in ("circle", "star", "zigzag")
         assert [row["temperature"] for row in sketch["endings"]] == [0, 0.5]
-        assert all(0 <= row["ended"] <= 1 and row["points"] <= 28 for row in sketch["endings"])
+        assert all(0 <= row["ended"] <= 1 and row["points"] <= 29 for row in sketch["endings"])
     assert Image.open("complete.png").height == 6 * (96 + 4)
     assert call(*words, "--temperatures", 0, 0.5, "--out", "complete.svg") == 0
     paths = list(ElementTree.parse("complete.svg").getroot().iter("{http://www.w3.org/2000/svg}path"))
     assert len(paths) == 2 * 2 * (1 + 4 + 4)
-    model, (x, _) = vae_zoo.load(checkpoint(name)), test_set(runs)
+    model, (x, _) = vae_zoo.load(checkpoint(name)), of_test(runs)
     own = float(surprise(model, x[3:4], 2))
     assert found["sketches"][1]["nats_per_step"] == pytest.approx(own, rel=1e-4)
 
 
-def test_set(runs):
+def of_test(runs):
     """The test sketches of the fixture's runs."""
     from vae_zoo.cli.trained import data_of_run
 
@@ -267,7 +269,7 @@ def test_set(runs):
         ("denoise", "sketches", ["--images", "."], "a model of sketches, (31, 5), reads no pictures"),
         ("encode", "sketches", ["."], "a model of sketches, (31, 5), reads no pictures"),
         ("relabel", "sketches", [], "takes no labels; CVAE does"),
-        ("traverse", "sketches", ["--out", "a.svg"], "--out a.svg: "),
+        ("traverse", "sketches", ["--out", "a.svg"], "--out a.svg: rows with names are written to a .png"),
         ("manifold", "sketches", [], "a manifold is drawn of a code of 2 numbers"),
     ],
 )
@@ -288,12 +290,12 @@ def test_codes_of_sketches_are_calculated_with(runs, monkeypatch, capsys):
     words = ["arithmetic", "--ckpt_path", checkpoint("sketches"), "--with", "circle", "--without", "star"]
     assert call(*words, "--plus", "zigzag", "--n", 3) == 0
     found = json.loads(Path("arithmetic.json").read_text())
-    _, y = test_set(runs)
+    _, y = of_test(runs)
     counts = torch.bincount(y).tolist()  # circle, star, zigzag
     assert [found["pictures"][name] for name in ("with", "without", "plus")] == counts
     assert Image.open("arithmetic.png").height == 4 * 68
     assert call(*words, "--images", 0, 1, "--strengths", 0, 1, "--save", "v.npz") == 0
-    model, (x, y) = vae_zoo.load(checkpoint("sketches")), test_set(runs)
+    model, (x, y) = vae_zoo.load(checkpoint("sketches")), of_test(runs)
     z = model.encode(x)
     truth = z[y == 0].mean(0) - z[y == 1].mean(0)
     np.testing.assert_allclose(np.load("v.npz")["vector"], truth.numpy(), atol=1e-5)
