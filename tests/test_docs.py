@@ -167,6 +167,7 @@ SIZES = {  # of a notebook, and what makes it quick
         "n_train=1200, n_test=200, n_val=100": "n_train=100, n_test=20, n_val=20",
         "max_epochs=20": "max_epochs=2",
     },
+    "sketches": {"epochs = 30": "epochs = 2"},
     "compare": {
         "pictures, 700": "pictures, 140",
         "--data.n_train 500 --data.n_test 100 --data.n_val 100": "--data.n_train 100 --data.n_test 20 --data.n_val 20",

@@ -29,6 +29,31 @@ def lengths(x: Tensor) -> Tensor:
     return (x[..., 4] < 0.5).sum(-1)
 
 
+def beginning(x: Tensor, *, points: int | None = None, lines: int | None = None) -> Tensor:
+    """Return the first points of sketches (B, T, 5), or their first lines: sketches (B, T', 5) that end there.
+
+    A line goes to where the pen is lifted, or to the sketch's end. Without either number it is all of a sketch.
+
+    Raises:
+        UserError: if both numbers are given, or a sketch has fewer points or lines.
+    """
+    if points is not None and lines is not None:
+        raise UserError(f"a beginning is of {points} points or of {lines} lines, not of both")
+    asked, what = (points, "points") if lines is None else (lines, "lines")
+    if asked is None:
+        return x
+    require(1, **{what: asked})
+    steps, n = torch.arange(x.shape[1], device=x.device), lengths(x)[:, None]  # T, B 1
+    counted = steps < n if lines is None else (x[..., 3] > 0.5) | (steps == n - 1)  # B T
+    there = counted.sum(-1)
+    if len(short := (there < asked).nonzero()):
+        first = int(short[0])
+        raise UserError(f"{what} {asked}: sketch {first} of {len(x)} is over after {int(there[first])} {what}")
+    kept = 1 + (counted.cumsum(-1) < asked).sum(-1, keepdim=True)  # B 1
+    x = x[:, : int(kept.max()) + 1]  # B T' 5
+    return torch.where((steps[: x.shape[1]] < kept)[..., None], x, x.new_tensor(END))
+
+
 def longest(shape: Shape) -> int:
     """Return N_max of the shape (N_max, 5) of sketches, or raise a UserError if it is something else."""
     if not isinstance(shape, (tuple, list)) or len(shape) != 2 or shape[1] != ROW:
@@ -226,20 +251,33 @@ class StrokeDecoder(Conditional):
         log_sigma = log_sigma.clamp(-LARGEST_LOG_SIGMA, LARGEST_LOG_SIGMA).unflatten(-1, (m, 2))
         return Points(weight, mean.unflatten(-1, (m, 2)), log_sigma, r.clamp(-LARGEST_R, LARGEST_R), pen), state
 
-    def sample(self, z: Tensor, temperature: float = 1.0) -> Tensor:
+    def sample(self, z: Tensor, temperature: float = 1.0, begun: Tensor | None = None) -> Tensor:
         """Sample a sketch for each code (N, D): (N, T, 5), T what the longest needs (Ha & Eck 2017, eq. 8).
 
         Args:
             z: the codes.
             temperature: 1 samples from p(x|z), 0 takes what is likeliest at each point.
+            begun: sketches (N, T', 5), whose points are the first ones of what is sampled. Noise is drawn for them,
+                too, so that under one seed a sample goes on from any beginning of its own to itself.
+
+        Raises:
+            UserError: if the temperature is negative, or a beginning as long as a sketch can be.
         """
         require_not_negative(temperature=temperature)
         end, row = z.new_tensor(END), z.new_tensor(START).expand(len(z), ROW)
+        begun = row[:, None][:, :0] if begun is None else begun
+        n = lengths(begun)[:, None]  # N 1
+        if begun.shape[1] and (most := int(n.max())) >= self.longest:
+            raise UserError(
+                f"a beginning of {most} points has no ending: the model's sketches have {self.longest} at most"
+            )
         over = torch.zeros(len(z), 1, dtype=torch.bool, device=z.device)
         state, rows = self.first_state(z), []
-        for _ in range(self.longest):
+        for step in range(self.longest):
             points, state = self.points(row[:, None], z, state)
             row = Points(*(part.squeeze(1) for part in points)).sample(temperature).to(z.dtype)
+            if step < begun.shape[1]:
+                row = torch.where(step < n, begun[:, step], row)
             over = over | (row[:, 4:] > 0)
             row = torch.where(over, end, row)
             rows.append(row)
@@ -266,6 +304,10 @@ class SketchDistribution(Distribution):
         What comes after a sketch's end has probability one. (For their loss Ha & Eck, eq. 9, let the network pay for
         predicting the end state over and over, up to N_max.)
         """
+        return self.log_prob_steps(value).sum(-1)
+
+    def log_prob_steps(self, value: Tensor) -> Tensor:
+        """Return log p(x_i | x_1 ... x_{i-1}, z), (..., T), of the rows of sketches (B, T, 5)."""
         check_sketches(value)
         x = value.expand(*self.batch_shape, *value.shape[1:]).flatten(0, -3)  # N T 5
         z = self._z.flatten(0, -2)  # N D
@@ -275,4 +317,4 @@ class SketchDistribution(Distribution):
         points, _ = self._decoder.points(last, z, self._decoder.first_state(z))
         steps, n = torch.arange(x.shape[1], device=x.device), lengths(x)[:, None]  # T, N 1
         log_p = points.log_prob_offset(x[..., :2]) * (steps < n) + points.log_prob_pen(x[..., 2:]) * (steps <= n)
-        return log_p.sum(-1).unflatten(0, self.batch_shape)
+        return log_p.unflatten(0, self.batch_shape)

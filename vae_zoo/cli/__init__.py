@@ -27,6 +27,7 @@ COMMANDS = {
     "arithmetic": "put an attribute onto pictures, or calculate A - B + C, and measure the effect",
     "map": "show where models put pictures, coloured by label, beside the prior, in a PNG",
     "relabel": "decode pictures under every label, for a model that takes labels",
+    "complete": "draw endings to the first strokes of test sketches, at several temperatures",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",
     "anomalies": "rank pictures by how unusual they are for a model, with a threshold and heat maps",
     "filters": "show what units of an encoder or a discriminator respond to, beside untrained ones",

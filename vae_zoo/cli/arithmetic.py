@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.cli.pictures import begin, decoder, make_parser, write_captioned, write_numbers
+from vae_zoo.cli.sketches import chosen
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.arrays import read_npz
 from vae_zoo.data.module import DataModule, Part
@@ -19,7 +20,10 @@ from vae_zoo.latent.arithmetic import FEWEST
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding
 
-WORDS = "picture files, folders or zips; for a model without an encoder, numbers of samples, see --grid"
+WORDS = (
+    "picture files, folders or zips; for a model without an encoder, numbers of samples, see --grid; for a model of "
+    "sketches, numbers of test sketches, or names of labels"
+)
 BATCH = 256  # pictures at a time
 RANDOM = 10  # directions that an attribute's is compared with
 
@@ -67,8 +71,6 @@ def run(arguments: Sequence[str]) -> None:
     if model.labels:
         raise UserError(f"{type(model).__name__} is given the label, which its codes then do not tell; use relabel")
     makes = decoder(model, "calculate")
-    if not model.pixels:
-        raise UserError(f"{type(model).__name__} makes sketches, and this calculates with pictures")
     groups = {name: _gather(makes, name, pairs, options.n) for name, pairs in _sources(makes, checkpoint, options)}
     found: dict[str, Any] = {"model": type(model).__name__}
     calculate = _analogy if options.plus else _attribute
@@ -141,7 +143,9 @@ def _analogy(
     """The three groups, what A - B + C decodes to with noise around it, and the same of pixels."""
     a, b, c = (groups[name] for name in ("with", "without", "plus"))
     made = makes.decode(around(analogy(a.z, b.z, c.z), 9, options.noise))
-    results = {"C": c.shown, "A - B + C": made, "in pixels": (a.mean - b.mean + c.mean).clamp(0, 1)[None]}
+    results = {"C": c.shown, "A - B + C": made}
+    if makes.pixels:  # a sum of sketches is no sketch
+        results["in pixels"] = (a.mean - b.mean + c.mean).clamp(0, 1)[None]
     probe = AttributeProbe(a.features, b.features)
     scores = {name: _score(makes, probe, x) for name, x in results.items()}
     found |= {"pictures": {name: len(group.z) for name, group in groups.items()}, "noise": options.noise}
@@ -165,12 +169,23 @@ def _score(model: GenerativeModel, probe: AttributeProbe, x: Tensor) -> float:
 
 def _sources(makes: Decoding, checkpoint: Path, options: argparse.Namespace) -> Iterator[tuple[str, Batches]]:
     """The groups that the options name, one after the other, and where their pictures come from."""
-    words = {"with": options.with_it, "without": options.without, "plus": options.plus, "images": options.images}
-    given = {name: paths for name, paths in words.items() if paths}
+    named = {"with": options.with_it, "without": options.without, "plus": options.plus, "images": options.images}
+    given = {name: paths for name, paths in named.items() if paths}
     if not isinstance(makes, Autoencoder):
         if options.category:
             raise UserError(f"{type(makes).__name__} has no encoder, so the pictures of a --category have no codes")
         yield from _of_grid(makes, given, options)
+        return
+    if not makes.pixels:
+        if options.category:
+            raise UserError(
+                "--category: of sketches, name the labels, or numbers of test sketches, --with and --without"
+            )
+        data = data_of_run(checkpoint, makes, "the test sketches are those of its run", options.trust)
+        for name, words in given.items():
+            x, _ = chosen(words, data)
+            x = x[: options.n] if name == "images" else x
+            yield name, ((makes.encode(part), part) for part in x.split(BATCH))
         return
     if options.category:
         data = data_of_run(

@@ -118,7 +118,9 @@ def write(rows: Sequence[Tensor], options: argparse.Namespace, model: Generative
 
 
 def write_captioned(rows: Sequence[tuple[str, Tensor]], out: Path) -> None:
-    """Write rows of pictures with a name before each."""
+    """Write rows of pictures with a name before each, as a PNG."""
+    if out.suffix.lower() == ".svg":
+        raise UserError(f"--out {out}: rows with names are written to a .png")
     with whole(out) as temporary:
         save_image(captioned(rows), temporary, format="png")
     print(f"wrote {out}")

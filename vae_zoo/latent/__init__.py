@@ -30,6 +30,7 @@ from vae_zoo.latent.maps import (
 from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
+from vae_zoo.latent.sketches import Endings, endings, surprise
 from vae_zoo.latent.traversal import informative, manifold, traverse
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Codes",
     "DAMAGES",
     "Drawers",
+    "Endings",
     "HOW",
     "Memorised",
     "Nearest",
@@ -59,6 +61,7 @@ __all__ = [
     "detection",
     "draw_map",
     "encode",
+    "endings",
     "find_duplicates",
     "guided_backpropagation",
     "heat_map",
@@ -79,6 +82,7 @@ __all__ = [
     "smoothness",
     "strays",
     "strongest",
+    "surprise",
     "threshold",
     "traverse",
     "untrained",

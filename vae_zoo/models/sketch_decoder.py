@@ -83,8 +83,12 @@ class SketchDecoder(SketchModel, JointModel, WithoutCodes):
         require(1, n=n)
         return self.likelihood.sample(self._no_code(n), 1.0 if temperature is None else temperature)
 
+    def codes_of(self, x: Tensor) -> Tensor:
+        """Return codes of no numbers, (B, 0)."""
+        return self._no_code(len(x))
+
     def _log_prob(self, x: Tensor) -> Tensor:
-        return self.likelihood(self._no_code(len(x))).log_prob(x)
+        return self.likelihood(self.codes_of(x)).log_prob(x)
 
     def _no_code(self, n: int) -> Tensor:
         return next(self.parameters()).new_empty(n, 0)

@@ -100,3 +100,7 @@ class SketchRNN(SketchModel, LatentVariableModel):
         """
         z, y = self.checked_codes(z, y)
         return self.likelihood.sample(z, 0.0 if temperature is None else temperature)
+
+    def codes_of(self, x: Tensor) -> Tensor:
+        """Return the posterior's centres (B, D) of sketches (B, T, 5)."""
+        return self.encode(x)
