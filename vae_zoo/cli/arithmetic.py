@@ -178,9 +178,7 @@ def _sources(makes: Decoding, checkpoint: Path, options: argparse.Namespace) -> 
         return
     if not makes.pixels:
         if options.category:
-            raise UserError(
-                "--category: of sketches, name the labels, or numbers of test sketches, --with and --without"
-            )
+            raise UserError("--category is of pictures; of sketches, name labels or numbers --with and --without")
         data = data_of_run(checkpoint, makes, "the test sketches are those of its run", options.trust)
         for name, words in given.items():
             x, _ = chosen(words, data)
@@ -252,7 +250,7 @@ def _number(makes: Decoding, word: str, grid: int) -> int:
 
 def _gather(makes: Decoding, name: str, batches: Batches, n: int) -> Group:
     """Go through a group, a batch at a time."""
-    codes, features, shown = [], [], []
+    codes, features, shown = list[Tensor](), list[Tensor](), list[Tensor]()
     total = torch.zeros(())
     for z, x in batches:
         codes.append(z)
