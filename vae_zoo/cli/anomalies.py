@@ -32,8 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     autoencoder = encoder(model, "find anomalies")
     if label is None and model.labels:
         raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
-    if options.abnormal:  # before what takes minutes
-        _check_folders(options.abnormal, picture_names(options.paths))
+    _check_folders(options.abnormal, picture_names(options.paths))  # before what takes minutes
     names: list[str] = []
     parts: list[dict[str, np.ndarray]] = []
     shown = torch.empty(0, *model.hparams["shape"])  # the most unusual so far: no other picture is kept
@@ -143,8 +142,10 @@ def _folders(names: Sequence[str]) -> list[str]:
     return [PurePath(name).parent.name for name in names]
 
 
-def _check_folders(abnormal: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse names of no folder, and of all folders."""
+def _check_folders(abnormal: Sequence[str] | None, names: Sequence[str]) -> None:
+    """Refuse names of no folder, and those of all."""
+    if not abnormal:
+        return
     folders = sorted(set(_folders(names)))
     if unknown := next((name for name in abnormal if name not in folders), None):
         raise UserError(

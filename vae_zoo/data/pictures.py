@@ -130,20 +130,28 @@ def picture_batches(
         finally:
             pool.shutdown(cancel_futures=True)
     if none:
-        raise UserError(f"there is no picture in {', '.join(map(str, given)) or 'an empty list of paths'}")
+        raise _no_picture(given)
 
 
 def picture_names(paths: str | Path | Sequence[str | Path]) -> list[str]:
     """Return the names of the pictures that `picture_batches` would yield, none of which is opened.
 
     Raises:
-        UserError: if a path does not exist.
+        UserError: if a path does not exist, or there is no picture.
     """
-    return [name for name, _ in _find(_given(paths))]
+    given = _given(paths)
+    names = [name for name, _ in _find(given)]
+    if not names:
+        raise _no_picture(given)
+    return names
 
 
 def _given(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     return [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]
+
+
+def _no_picture(given: Sequence[Path]) -> UserError:
+    return UserError(f"there is no picture in {', '.join(map(str, given)) or 'an empty list of paths'}")
 
 
 def decoded(name: str, read: Callable[[], bytes], shape: Shape) -> np.ndarray:
