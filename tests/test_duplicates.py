@@ -53,6 +53,7 @@ def test_agreement_knows_the_same_picture_brighter_and_not_another():
     assert (agreement(x, flat) == 0).all() and (agreement(flat, flat) == 0).all()
 
 
+@pytest.mark.slow
 def test_planted_copies_are_found_and_nothing_else(briefly):
     x = pictures(300)
     noisy = (x[:20] + 6 * torch.randn(20, 3, 32, 32)).clamp(0, 255).to(torch.uint8)
