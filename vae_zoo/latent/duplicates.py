@@ -15,7 +15,7 @@ from vae_zoo.errors import UserError, require, require_share
 
 SHAPE = (3, 32, 32)
 CODE = 128  # bits
-STEPS, BATCH = 400, 128  # of the training, as long for a million pictures as for a thousand
+STEPS, BATCH = 250, 128  # of the training, as long for a million pictures as for a thousand
 NOISE, DROP_PIXELS, DROP_CODE = 0.1, 0.2, 0.5  # without the last the bits are nearly all on, and tell little apart
 BITS, AGREEMENT = 20, 0.6
 BLOCK = 4096  # pictures, or pairs, at a time
