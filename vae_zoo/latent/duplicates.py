@@ -104,7 +104,9 @@ def agreement(a: Tensor, b: Tensor) -> Tensor:
     their deviation there (Jarrett et al. 2009, section 2). The pixels themselves correlate as well for meadows below
     different skies, and without the division a frame around pictures is all that counts. A flat picture has 0.
     """
-    return F.cosine_similarity(_fine(a), _fine(b))
+    return F.cosine_similarity(
+        _fine(a), _fine(b), eps=1.0
+    )  # lengths are 55 at most, and of rounding errors far below 1
 
 
 def _fine(pictures: Tensor) -> Tensor:
