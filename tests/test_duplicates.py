@@ -50,7 +50,7 @@ def test_agreement_knows_the_same_picture_brighter_and_not_another():
     brighter = (0.7 * x + 40).round().to(torch.uint8)
     assert agreement(x, brighter).min() > 0.99 and agreement(x, x.roll(1, 0)).abs().max() < 0.6
     flat = torch.full_like(x, 9)
-    assert (agreement(x, flat) == 0).all() and (agreement(flat, flat) == 0).all()
+    assert agreement(x, flat).abs().max() < 1e-3 and agreement(flat, flat).abs().max() < 1e-3
 
 
 @pytest.mark.slow
