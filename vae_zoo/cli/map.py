@@ -102,7 +102,7 @@ def _panel(model: Autoencoder, data: DataModule, options: argparse.Namespace) ->
         "axes": projection.axes,
         "active": int((centres.reshape(len(y), -1).var(0) > ACTIVE).sum()),
         "coverage": maps.coverage(prior_draws, draws),
-        "label_accuracy": maps.label_accuracy(centres, y.numpy()) if several else None,
+        "label_accuracy": maps.label_accuracy(draws, y.numpy()) if several else None,
         "chance": float(frequent) if several else None,
     }
     if model.pixels:
