@@ -73,6 +73,7 @@ def quick(words):
     elif words[0] in ("fit", "benchmark"):
         given = yaml.safe_load(find_config(words[words.index("--config") + 1]).read_text())
         known = ["batch_size"] if "--data" in words else given["data"]["init_args"]
+        known = [*known, *["n_val"][: words.count("MNIST")]]
         sizes = {key: size for key, size in sizes.items() if not key.startswith("data.") or key[5:] in known}
     else:
         return words
@@ -168,6 +169,11 @@ SIZES = {  # of a notebook, and what makes it quick
         "max_epochs=20": "max_epochs=2",
     },
     "sketches": {"epochs = 30": "epochs = 2"},
+    "latent_space": {
+        'Path("shapes"), 1500': 'Path("shapes"), 140',
+        "n_train=1000, n_test=400, n_val=100": "n_train=100, n_test=20, n_val=20",
+        "max_epochs=50": "max_epochs=2",
+    },
     "compare": {
         "pictures, 700": "pictures, 140",
         "--data.n_train 500 --data.n_test 100 --data.n_val 100": "--data.n_train 100 --data.n_test 20 --data.n_val 20",

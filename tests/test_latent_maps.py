@@ -227,7 +227,7 @@ def test_the_command(runs, tmp_path, monkeypatch, capsys):
     assert call("map", "--ckpt_path", *several, "--n", 15, "--samples", 12, "--out", out) == 0
     assert out.read_bytes() == before and json.loads((tmp_path / "map.json").read_text()) == content
     words = ["--ckpt_path", several[0], "--n", 15, "--samples", 12, "--out", out]
-    assert call("map", *words, "--part", "train", "--draws", "--names", "mine") == 0
+    assert call("map", *words, "--part", "train", "--draws", "--names", "mine", "--trust", "tests.zoo") == 0
     (content,) = json.loads((tmp_path / "map.json").read_text())
     assert content["name"] == "mine" and content["part"] == "train"
 

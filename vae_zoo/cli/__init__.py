@@ -134,7 +134,7 @@ def _names_code_here(command: str, arguments: Sequence[str]) -> bool:
             yamls.append(_config(word))
         elif not Path(word).exists():
             names.update(CLASS_PATH.findall(word))
-    return any(map(_lies_here, names | _named_in(yamls)))
+    return any(_lies_here(name) for name in names | _named_in(yamls))  # here `map` is a command, once it is imported
 
 
 def _config(word: str) -> Path:

@@ -102,7 +102,7 @@ def _panel(model: Autoencoder, data: DataModule, options: argparse.Namespace) ->
         "axes": projection.axes,
         "active": int((centres.reshape(len(y), -1).var(0) > ACTIVE).sum()),
         "coverage": maps.coverage(prior_draws, draws),
-        "label_accuracy": maps.label_accuracy(centres, y.numpy()) if several else None,
+        "label_accuracy": maps.label_accuracy(draws, y.numpy()) if several else None,
         "chance": float(frequent) if several else None,
     }
     if model.pixels:
@@ -117,7 +117,8 @@ def _panel(model: Autoencoder, data: DataModule, options: argparse.Namespace) ->
 
 
 def _said(figures: dict[str, Any]) -> str:
-    found = [f"{figures['coverage']:.0%} of the prior covered"]
+    found = [f"{figures['active']} of {figures['numbers']} numbers active"]
+    found.append(f"{figures['coverage']:.0%} of the prior covered")
     if figures["label_accuracy"] is not None:
         found.append(f"label by neighbours {figures['label_accuracy']:.0%} (chance {figures['chance']:.0%})")
     if figures["strays"] is not None:

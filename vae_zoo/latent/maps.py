@@ -148,7 +148,8 @@ def label_accuracy(codes: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     A model whose codes tell nothing of the label gives the share of the most frequent label, or less.
 
     Args:
-        codes: (N, D), or maps.
+        codes: (N, D), or maps: draws of the posteriors, since neighbours do not tell that centres are nearer to each
+            other than a posterior is wide, as those of a collapsed model are.
         labels: (N,) whole numbers.
         k: neighbours that vote; of equal numbers of votes the smaller label wins.
 
