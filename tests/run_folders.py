@@ -96,7 +96,7 @@ def made_run(
             **results,
         }
     )
-    run.write_split({"train": [1, 2], "test": [3]})
+    run.write_split({"train": [1, 2], "test": [3]}, "abc", 1.0)
     with open(run.metrics_file, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", "step", "timing/train_seconds", "train/loss", "val/mse"])

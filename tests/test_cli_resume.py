@@ -67,7 +67,7 @@ def test_a_run_folder_of_ones_own(shapes, tmp_path, monkeypatch, capsys):
     assert Path("mine/7/metrics.csv").is_file() and Path("mine/7/images/samples_0002.png").is_file()
     assert not Path("runs").exists()
     assert call("fit", "--config", CONFIG, *words) == 1
-    assert "run_dir mine/7 has a run in it; give --ckpt_path auto" in capsys.readouterr().err
+    assert "mine/7 has a run in it, see its checkpoints/last.ckpt; give --ckpt_path auto" in capsys.readouterr().err
     # The config.yaml of a run is for other folders, too; a test finds the run in its folder.
     assert yaml.safe_load(Path("mine/7/config.yaml").read_text())["run_dir"] is None
     assert call("test", "--run_dir", "mine/7") == 0
@@ -167,6 +167,8 @@ def test_a_test_on_images_that_were_trained_on_is_told(run, monkeypatch, capsys)
     monkeypatch.chdir(run.parents[2])
     assert call("test") == 0 and "trained on" not in capsys.readouterr().err
     split = json.loads((run / "split.json").read_text())
-    (run / "split.json").write_text(json.dumps(split | {"train": split["train"] + split["test"][:3]}))
+    (run / "split.json").write_text(
+        json.dumps(split | {"train": split["train"] + split["test"][:3], "sha256": "0" * 64})
+    )
     assert call("test") == 0
     assert f"3 of {len(split['test'])} test images have the ids of images that the run was" in capsys.readouterr().err

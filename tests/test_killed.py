@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import call, config_that, options_for
 from tests.forking import Forked
-from vae_zoo.runs import Run, read_rows
+from vae_zoo.curves import read_rows
+from vae_zoo.runs import Run
 
 pytestmark = pytest.mark.slow
 MODEL = config_that(automatic_optimization=True, monitor="val/loss", encodes=True, density=False)

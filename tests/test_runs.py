@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.run_folders import change_results, made_run
-from vae_zoo import runs
+from vae_zoo import curves, runs
 from vae_zoo.errors import UserError
 from vae_zoo.runs import Run, find_checkpoint, find_runs, new_run, newest_checkpoint, of_checkpoint
 
@@ -141,7 +141,7 @@ def test_a_line_that_was_cut_off_is_no_line(tmp_path):
     before = run.curve()
     with open(run.metrics_file, "ab") as file:
         file.write(b"6,96,,,0.0")  # of 0.024
-    assert runs.read_rows(run.metrics_file)[-1]["epoch"] == "5" and Run(run.folder).curve() == before
+    assert curves.read_rows(run.metrics_file)[-1]["epoch"] == "5" and Run(run.folder).curve() == before
 
 
 @pytest.mark.parametrize("damage", [b"\x00\xff\xfe", b"x", b'"'])

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From low to high. What stands in one line imports nothing that stands there, or in a line below.
 RANKS = """
 errors reading writing results
-yamls inputs
+yamls inputs curves
 settings
 runs hyperparameters optimizers trace trust
 networks objectives checkpoints

@@ -1,7 +1,5 @@
 """The run folder, ``runs/<model>/version_N``: what its files are called, and their reading and writing."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -10,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from glob import glob
-from itertools import accumulate, count
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from vae_zoo import settings
-from vae_zoo.errors import LARGEST, UserError
+from vae_zoo.curves import Point, read_curve
+from vae_zoo.errors import UserError
 from vae_zoo.reading import read_file
 from vae_zoo.results import NO_FIGURES, Results, damage
 from vae_zoo.writing import write_json
@@ -23,20 +22,12 @@ from vae_zoo.writing import write_json
 RUNS = Path("runs")
 
 
-class Point(NamedTuple):
-    """One epoch of a training: a validation figure and the seconds of training so far, nan where not measured."""
-
-    epoch: int
-    value: float
-    seconds: float
-
-
 class Run:
     """A run folder. It may be unfinished, or not there at all; settings and results are read once.
 
     Attributes:
         config_file: all settings of the training.
-        split_file: the images' ids by part.
+        split_file: the images' ids by part, and their hash.
         metrics_file: what was logged in training.
         results_file: the figures of the test.
         codes_file: the codes of the test images.
@@ -53,6 +44,12 @@ class Run:
         self.codes_file = folder / "codes.npz"
         self.probe_file = folder / "probe.json"
         self.log_file = folder / "log.txt"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.folder.resolve() == other.folder.resolve()
+
+    def __hash__(self) -> int:
+        return hash(self.folder.resolve())
 
     def checkpoint(self, which: Literal["last", "best"] = "last") -> Path:
         """Return the file of the last checkpoint, or of the best one."""
@@ -158,25 +155,8 @@ class Run:
         Raises:
             UserError: if metrics.csv is damaged.
         """
-        found: dict[int, dict[str, float]] = {}
-        rows = read_rows(self.metrics_file)
-        try:
-            for row in rows:
-                for name in (f"val/{figure}", "timing/train_seconds"):
-                    if row.get(name):
-                        epoch, value = int(row["epoch"]), float(row[name])
-                        if not 0 <= epoch < 2**31 or LARGEST < abs(value) < math.inf:
-                            raise ValueError(f"{name} is {row[name][:40]} in epoch {row['epoch'][:40]}")
-                        found.setdefault(epoch, {})[name] = value
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{self.metrics_file} is damaged: {error}") from error
-        measured = (self.results["timing"].get("epoch_seconds") or []) if self.results else []
-        for epoch, seconds in enumerate(accumulate(measured)):
-            found.setdefault(epoch, {})["timing/train_seconds"] = seconds
-        return [
-            Point(epoch + 1, at.get(f"val/{figure}", math.nan), at.get("timing/train_seconds", math.nan))
-            for epoch, at in sorted(found.items())
-        ]
+        measured = self.results["timing"].get("epoch_seconds") if self.results else None
+        return read_curve(self.metrics_file, figure, measured or [])
 
     def write_results(self, results: Results) -> None:
         """Write results.json. A figure that is no finite number is None there, and the reason is that it diverged.
@@ -194,17 +174,24 @@ class Run:
         content = {"model": results["model"], "traits": results["traits"], **figures, "reasons": reasons, **rest}
         write_json(self.results_file, content)
 
+    @cached_property
+    def split(self) -> dict[str, Any]:
+        """What stands in split.json; nothing where it is missing or damaged."""
+        try:
+            content = json.loads(read_file(self.split_file))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def trained_on(self, ids: Iterable[Any]) -> int:
         """Return how many of these images, by their ids, the run was trained on; 0 where it does not say."""
-        try:
-            trained = {str(each) for each in json.loads(read_file(self.split_file))["train"]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return 0
-        return sum(str(each) in trained for each in ids)
+        trained = self.split.get("train")
+        known = {str(each) for each in trained} if isinstance(trained, list) else set()
+        return sum(str(each) in known for each in ids)
 
-    def write_split(self, split: Mapping[Any, list[int | str]]) -> None:
-        """Write split.json, the images' ids by part."""
-        write_json(self.split_file, split, indent=None)
+    def write_split(self, split: Mapping[Any, list[int | str]], sha256: str, scale: float) -> None:
+        """Write split.json: the images' ids by part, their hash, and what their values were divided by."""
+        write_json(self.split_file, {**split, "sha256": sha256, "scale": scale}, indent=None)
 
     def write_probe(self, found: dict[str, Any]) -> None:
         """Write probe.json."""
@@ -251,25 +238,36 @@ class Run:
                 if path not in folders:  # one that was not finished has another name
                     yield path, bool(re.fullmatch(rf"\.?({name})(\.partial)?", path.name)) and not path.is_dir()
 
-    def forget_results(self) -> None:
-        """Remove results.json, which is an earlier checkpoint's when training goes on."""
-        self.results_file.unlink(missing_ok=True)
+    def forget_results(self, epoch: int = 0) -> None:
+        """Remove what was made of another checkpoint when training goes on: figures, codes, pictures of later epochs.
 
+        Args:
+            epoch: after which it goes on.
+        """
+        for path in (self.results_file, self.probe_file, self.codes_file):
+            path.unlink(missing_ok=True)
+        for path, own in [*self._entries()]:
+            drawn = re.search(r"_(\d{4,})\.(png|svg)", path.name)
+            if own and drawn and path.parent == self.picture("", 0).parent and int(drawn[1]) > epoch:
+                path.unlink()
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the lines of a metrics.csv, without such as were cut off while they were written.
+    def refuse_trained(self, anew: bool) -> None:
+        """Refuse to begin a training in a folder in which another one has left something.
 
-    Raises:
-        UserError: if the file is no table.
-    """
-    if not path.is_file():
-        return []
-    content = path.read_bytes()
-    ended = content[: content.rfind(b"\n") + 1].decode(errors="replace")  # a line without its end may lack digits
-    try:
-        return [row for row in csv.DictReader(io.StringIO(ended, "")) if None not in row and None not in row.values()]
-    except csv.Error as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+        Args:
+            anew: whether what a training left that was cut off in its first epoch may be replaced.
+
+        Raises:
+            UserError: if it has.
+        """
+        left = [self.results_file, self.probe_file, self.codes_file, self.checkpoint("last")]
+        left += [] if anew else [self.checkpoint("best")]
+        found = next((path.relative_to(self.folder) for path in left if path.exists()), None)
+        if found or (self.epoch and not anew):
+            raise UserError(
+                f"run_dir {self.folder} has a run in it, see its {found or self.metrics_file.name}; give --ckpt_path "
+                "auto to resume it, or another folder"
+            )
 
 
 def find_runs(folder: Path) -> list[Run]:

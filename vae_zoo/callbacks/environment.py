@@ -19,15 +19,24 @@ def global_seed() -> int | None:
 
 def environment(trainer: Trainer) -> dict[str, Any]:
     """Return versions, device, threads and precision."""
-    device = trainer.strategy.root_device
     return {
         "python": platform.python_version(),
         **{package: version(package) for package in ("vae_zoo", "torch", "torchvision", "lightning")},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": _device(trainer),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "precision": str(trainer.precision),
     }
+
+
+def machine(trainer: Trainer) -> str:
+    """Return what determines how fast a training is: the device, and the threads."""
+    return f"{_device(trainer)} ({torch.get_num_threads()} threads)"
+
+
+def _device(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
 
 
 def _processor() -> str:

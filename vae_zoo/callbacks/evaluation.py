@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
-from torchmetrics import CatMetric
+from torchmetrics import CatMetric, SumMetric
 
 from vae_zoo import checkpoints
 from vae_zoo.callbacks import charts
@@ -74,10 +75,13 @@ class Evaluation(Callback):
         self._seed = global_seed()
         data = data_of(trainer)
         self._labels = list(data.facts.label_names) if data else None
+        if (run := run_of(trainer)) and data:
+            run.write_split(data.split, data.split_sha256, data.scale)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove what was made of an earlier checkpoint, if training goes on."""
         if run := run_of(trainer):
-            run.forget_results()  # of an earlier checkpoint, if training goes on
-            if data:
-                run.write_split(data.split)
+            run.forget_results(trainer.current_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seed of the training, and the names of its labels."""
@@ -95,6 +99,7 @@ class Evaluation(Callback):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, measures: list[Measure]) -> None:
         self._active, self._further, self._projector = measures, {}, charts.Projector(trainer)
+        self._items = SumMetric().to(pl_module.device)
         for metric in (*measures, self._kl):
             metric.reset()
             metric.to(pl_module.device)
@@ -108,14 +113,16 @@ class Evaluation(Callback):
         self._update(model_of(pl_module), batch, outputs)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Measure a batch, and the figures that no measure covers."""
         x, y = batch
         self._shape = tuple(x.shape[1:])
+        self._items.update(len(x))
         for name in outputs["figures"]:  # in their order, which is that of all processes, and a set's is not
             if name not in self._covered | self._further.keys():
                 self._further[name] = ModelFigure(name).to(pl_module.device)
+                self._further[name].missing += batch_idx  # batches before this one did not have it
         for measure in self._further.values():
             measure.update(model_of(pl_module), x, y, outputs)
         self._update(model_of(pl_module), batch, outputs)
@@ -150,8 +157,14 @@ class Evaluation(Callback):
         new = {name: value for name, value in logged.items() if name not in trainer.callback_metrics}
         pl_module.log_dict(new, sync_dist=True)
         self._log_kl(trainer)
+        items, data = int(self._items.compute()), data_of(trainer)
         run = run_of(trainer)
         if run is None:
+            return
+        if data and items < len(data.parts["test"]):
+            rank_zero_warn(
+                f"{items} of {len(data.parts['test'])} test images were measured, so results.json was not written"
+            )
             return
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -171,6 +184,7 @@ class Evaluation(Callback):
         seed = state.get("Evaluation", {}).get("seed", self._seed)
         seed = seed if isinstance(seed, int) else None
         epochs = checked_epochs(state.get("Timing", {}).get("epochs", []))
+        machines = state.get("Timing", {}).get("machines", [])
         samples = [m.samples for m in self.measures if isinstance(m, NLL) and m.estimated and m.name not in reasons]
         return Results(
             model=type(model).__name__,
@@ -184,7 +198,7 @@ class Evaluation(Callback):
             seed=seed if seed is not None else global_seed(),
             split_sha256=data.split_sha256 if data else None,
             timing={**summarise(epochs), "epoch_seconds": [epoch["seconds"] for epoch in epochs]},
-            environment=environment(trainer),
+            environment=environment(trainer) | {"trained_on": " and ".join(map(str, machines))},
             git_revision=git_revision(),
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from vae_zoo.callbacks.environment import machine
 from vae_zoo.errors import UserError
 
 FIGURES = ("seconds_per_epoch", "images_per_second", "data_wait_share", "peak_memory_mb", "train_seconds")
@@ -33,8 +34,13 @@ class Timing(Callback):
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
+        self.machines: list[str] = []
         self._begin = self._step_end = self._pause = self._waited = self._paused = self._peak = 0.0
         self._images = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the machine; a training that went on elsewhere has several."""
+        self.machines = sorted({*self.machines, machine(trainer)})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -80,12 +86,13 @@ class Timing(Callback):
             logger.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the measured epochs, plain numbers."""
-        return {"epochs": self.epochs}
+        """Return the measured epochs, plain numbers, and the machines."""
+        return {"epochs": self.epochs, "machines": self.machines}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on after the epochs measured before a resume."""
         self.epochs = checked_epochs(state_dict["epochs"])
+        self.machines = [str(each) for each in state_dict.get("machines", [])]
 
 
 def checked_epochs(epochs: Any) -> list[dict[str, float]]:

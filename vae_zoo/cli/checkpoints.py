@@ -1,15 +1,25 @@
 """Checkpoints: written whole, and checked against the command line and the data that they are used with."""
 
+import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_warn
 
 from vae_zoo.checkpoints import read
-from vae_zoo.data.module import Facts
+from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.errors import UserError
-from vae_zoo.settings import Config, arguments, class_name, differences
+from vae_zoo.runs import Run, of_checkpoint
+from vae_zoo.settings import FILES, Config, arguments, class_name, conditions, differences
 from vae_zoo.writing import whole
+
+# Of a Trainer's settings, those that a training's result depends on.
+HOW = {
+    *("trainer.precision", "trainer.devices", "trainer.num_nodes", "trainer.accumulate_grad_batches"),
+    *("trainer.gradient_clip_val", "trainer.gradient_clip_algorithm", "trainer.limit_train_batches"),
+}
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -57,6 +67,95 @@ def refuse_another_model(given: Config, saved: dict[str, Any]) -> None:
         raise UserError(
             f"{path} is {ours!r} here, but {theirs!r} in the checkpoint; leave it out, or train a new model"
         )
+
+
+def refuse_other_settings(given: Config, run: Run) -> None:
+    """Refuse to go on with other data settings, or another way to train, than a run began with.
+
+    It would be one run under two settings, and be compared as if it had been under the last.
+
+    Args:
+        given: the settings of the command line.
+        run: that goes on.
+
+    Raises:
+        UserError: that names the first one that differs.
+    """
+    before: Config = {}
+    with suppress(UserError):  # a config.yaml that is damaged says nothing
+        before = run.config
+    ours, theirs = (
+        {name: value for name, value in conditions(each, whole=True).items() if name.startswith("data") or name in HOW}
+        | {"seed_everything": each.get("seed_everything")}
+        for each in (given, before)
+    )
+    for name, here, there in differences(ours, theirs) if before else ():
+        if name not in FILES:
+            raise UserError(
+                f"{name} is {here!r} here, and the run in {run.folder} was begun with {there!r}; leave it as it was, "
+                "or give a --run_dir of its own"
+            )
+
+
+def refuse_to_replace(target: Run, checkpoint: Path, trains: bool) -> None:
+    """Refuse to write what is of a checkpoint over what is of another run, or of a later state of the same one.
+
+    Args:
+        target: the run to write to.
+        checkpoint: that a training goes on from, or that is measured.
+        trains: whether it is a training.
+
+    Raises:
+        UserError: that says what would be lost.
+    """
+    last = target.checkpoint()
+    if of_checkpoint(checkpoint) != target:
+        if trains:
+            target.refuse_trained(anew=False)
+        elif target.exists:
+            raise UserError(f"run_dir {target.folder} has another run in it, whose results would be replaced")
+    elif trains and last.exists() and checkpoint.resolve() != last.resolve():
+        raise UserError(
+            f"{checkpoint} is another state of the run than its {last.name}, which would be replaced; give a --run_dir "
+            "of its own to go on from there"
+        )
+
+
+def check_data(data: DataModule, saved: dict[str, Any], run: Run | None, goes_on: bool = False) -> None:
+    """Refuse data that a checkpoint's model cannot be used with, and tell where they are not those of its training.
+
+    Args:
+        data: set up.
+        saved: what the checkpoint holds.
+        run: that it belongs to, if any.
+        goes_on: whether the training goes on, which it does with the same data alone.
+
+    Raises:
+        UserError: if they have another shape, other labels or another scale, or a training would go on with others.
+    """
+    refuse_other_data(data.facts, saved)
+    told = run.split if run else {}
+    scale = told.get("scale")
+    if isinstance(scale, float) and not math.isclose(scale, data.scale, rel_tol=1e-6):
+        raise UserError(
+            f"the training data's offsets were divided by {scale:.6g}, and these would be by {data.scale:.6g}: their "
+            "training sketches are not those of the training"
+        )
+    if run is None or not data.split or told.get("sha256") == data.split_sha256:
+        return
+    if goes_on and "sha256" in told:
+        raise UserError(
+            "the data, or their split, are not those that the run was trained on; go on with these in a --run_dir of "
+            "their own"
+        )
+    tests = data.split["test"]
+    if again := run.trained_on(tests):
+        rank_zero_warn(
+            f"{again} of {len(tests)} test images have the ids of images that the run was trained on: the data, or "
+            "their split, are no longer those of the training"
+        )
+    elif "sha256" in told:
+        rank_zero_warn("the data, or their split, are not those that the run was trained on")
 
 
 def refuse_another_size(given: Config, shape: Any) -> None:

@@ -25,10 +25,12 @@ from vae_zoo.checkpoints import read, refuse_nonfinite
 from vae_zoo.cli import UsageError, is_out_of_memory, limits, options
 from vae_zoo.cli.checkpoints import (
     WholeCheckpoints,
+    check_data,
     finished_epochs,
     refuse_another_model,
     refuse_another_size,
-    refuse_other_data,
+    refuse_other_settings,
+    refuse_to_replace,
 )
 from vae_zoo.cli.loggers import MetricsCSV, ProgressBar
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
@@ -85,6 +87,7 @@ class ZooCLI(LightningCLI):
     Attributes:
         run_folder: the run.
         saved: the checkpoint that is resumed or evaluated; empty if there is none.
+        goes_on: whether a training goes on in its own folder.
         arguments: of the Trainer's method, but for model and data.
     """
 
@@ -128,20 +131,24 @@ class ZooCLI(LightningCLI):
             checkpoint = newest_checkpoint(where)
         else:
             checkpoint = find_checkpoint(given, where) if given else None
-        if self.command == "fit" and self.run_dir and not checkpoint and Run(self.run_dir).checkpoint().exists():
-            raise UserError(
-                f"run_dir {self.run_dir} has a run in it; give --ckpt_path auto to resume it, or another folder"
-            )
+        self.resumed = of_checkpoint(checkpoint) if checkpoint else None
+        target = Run(self.run_dir.resolve()) if self.run_dir else self.resumed
+        self.goes_on = self.command == "fit" and target is not None and target == self.resumed
+        if self.command == "fit" and target and not checkpoint:
+            target.refuse_trained(anew=given == "auto")
         self.saved: dict[str, Any] = {}
         if checkpoint:
+            if target:
+                refuse_to_replace(target, checkpoint, self.command == "fit")
             self.saved = read(checkpoint)
             if not config.get("allow_nonfinite"):
                 refuse_nonfinite(checkpoint, self.saved)
             plain = options.plain(parser, config)
             refuse_another_model(plain, self.saved)
             refuse_another_size(plain, self.saved["hyper_parameters"].get("shape"))
+            if self.goes_on and self.resumed:
+                refuse_other_settings(plain, self.resumed)
         config.ckpt_path = str(checkpoint) if checkpoint else None
-        self.resumed = of_checkpoint(checkpoint) if checkpoint else None
         if self.command == "predict":  # several processes would each have a part of the codes
             config.trainer.devices, config.trainer.num_nodes, config.trainer.strategy = 1, 1, "auto"
 
@@ -204,13 +211,7 @@ class ZooCLI(LightningCLI):
     def after_instantiate_classes(self) -> None:
         """Refuse a checkpoint that does not fit the data; compile the training step, if asked to."""
         if self.saved:
-            refuse_other_data(self.datamodule.facts, self.saved)
-        tests = [] if self.command == "fit" or not self.resumed else self.datamodule.split["test"]
-        if self.resumed and (again := self.resumed.trained_on(tests)):
-            rank_zero_warn(
-                f"{again} of {len(tests)} test images have the ids of images that the run was trained on: the data, or "
-                "their split, are no longer those of the training"
-            )
+            check_data(self.datamodule, self.saved, self.resumed, self.goes_on)
         if not self.datamodule.facts.ragged:
             keep_freed_memory()
         if self.config.compile:

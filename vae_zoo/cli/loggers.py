@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from vae_zoo.runs import read_rows
+from vae_zoo.curves import read_rows
 from vae_zoo.writing import whole
 
 

@@ -11,7 +11,8 @@ from jsonargparse import ArgumentParser
 import vae_zoo
 from vae_zoo.callbacks import Evaluation
 from vae_zoo.checkpoints import read
-from vae_zoo.cli.checkpoints import refuse_another_size
+from vae_zoo.cli.checkpoints import check_data, refuse_another_size
+from vae_zoo.cli.process import quiet
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
@@ -97,9 +98,13 @@ def data_of_run(checkpoint: Path, model: GenerativeModel, otherwise: str, trust:
         otherwise: what to do if it lies in no run folder, for the error.
         trust: modules that its config.yaml may name.
     """
-    settings = settings_of(run_of(checkpoint, otherwise), trust)
+    run = run_of(checkpoint, otherwise)
+    settings = settings_of(run, trust)
     refuse_another_size(settings, model.hparams.get("shape"))
-    return read_data(settings)
+    with quiet():
+        data = read_data(settings)
+        check_data(data, read(checkpoint), run)
+    return data
 
 
 def read_data(settings: Config) -> DataModule:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vae_zoo.compare.figures import Group
-from vae_zoo.runs import Point
+from vae_zoo.curves import Point
 
 INK = "#010203"  # stands for the colour of the page's text
 STYLE: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}

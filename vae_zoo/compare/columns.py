@@ -41,6 +41,7 @@ KNOWN = {column.key: column for column in COLUMNS}
 
 COST = ("seconds_per_epoch", "relative_time", "images_per_second", "peak_memory_mb")
 MACHINE = (*COST, "time_to_base")  # only comparable on one machine
+ESTIMATED = ("nll", "bits_per_dim")  # from below, the better the more importance samples
 DENSITIES = ("elbo", "nll", "bits_per_dim")  # of images given the label they are other ones than of images
 
 

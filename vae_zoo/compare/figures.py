@@ -7,11 +7,11 @@ from statistics import fmean, stdev
 
 from vae_zoo import settings
 from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, Column, further
+from vae_zoo.curves import Point
 from vae_zoo.errors import UserError, require_positive
 from vae_zoo.results import Traits
-from vae_zoo.runs import Point, Run, find_runs
+from vae_zoo.runs import Run, find_runs
 
-FILES = ("data.root", "data.annotations", "data.test_annotations", "data.image_dir")  # may move; the split tells
 SECTIONS = ("model", "data", "trainer", "evaluation")  # of a config.yaml, which a report shows
 GAUSSIANS = ("Gaussian", "OptimalGaussian")  # likelihoods whose variance is known without the model
 
@@ -150,7 +150,7 @@ def refuse_differences(runs: Sequence[Run]) -> None:
             ours, theirs = (settings.conditions(each.config, whole, likelihood=whole) for each in (other, run))
             found = list(settings.differences(ours, theirs))
             if other.tested["split_sha256"]:
-                found = [difference for difference in found if difference[0] not in FILES]
+                found = [difference for difference in found if difference[0] not in settings.FILES]
             if other.tested["split_sha256"] != run.tested["split_sha256"]:
                 found.append(("split_sha256", other.tested["split_sha256"], run.tested["split_sha256"]))
             for name, here, there in found:

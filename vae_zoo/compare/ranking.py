@@ -4,11 +4,11 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean, variance
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from scipy.stats import t as student
 
-from vae_zoo.compare.columns import COST, DENSITIES, MACHINE, Column
+from vae_zoo.compare.columns import COST, DENSITIES, ESTIMATED, MACHINE, Column
 from vae_zoo.compare.figures import Group
 
 SIGNIFICANT = 0.05  # the p below which two models are told apart, and the level of a one-sided bound
@@ -131,10 +131,12 @@ class Ranking:
 def rank(groups: Sequence[Group], column: Column) -> Ranking:
     """Rank the models of one setting that can be ranked by a figure.
 
-    Not by time or memory on several machines; not conditional densities, which are other ones; nor a model whose
-    codes are free of a prior, but by its cost.
+    Not by time or memory on several machines; not by bounds of different numbers of importance samples; not
+    conditional densities, which are other ones; nor a model whose codes are free of a prior, but by its cost.
     """
     if column.key in MACHINE and len(machines(groups)) > 1:
+        return Ranking([], column)
+    if column.key in ESTIMATED and len(importance_samples(groups)) > 1:
         return Ranking([], column)
     if column.key not in COST:
         groups = [group for group in groups if group.traits["regularised"]]
@@ -146,7 +148,17 @@ def is_other_density(group: Group, column: Column) -> bool:
     return column.key in DENSITIES and group.traits["conditional"]
 
 
+def importance_samples(groups: Sequence[Group]) -> list[int]:
+    """Return the numbers of importance samples that NLLs were estimated with; exact ones are of none."""
+    return sorted({n for group in groups for run in group.runs if (n := run.tested["nll_samples"])})
+
+
 def machines(groups: Sequence[Group]) -> list[str]:
-    """Return the machines that the runs are from."""
+    """Return the machines that the runs were trained on."""
     environments = [run.tested["environment"] for group in groups for run in group.runs]
-    return sorted({f"{each.get('device')} ({each.get('threads')} threads)" for each in environments})
+    return sorted({str(each.get("trained_on") or _tested_on(each)) for each in environments})
+
+
+def _tested_on(environment: Mapping[str, Any]) -> str:
+    """The machine of a test: results of an earlier version do not say which one the training ran on."""
+    return f"{environment.get('device')} ({environment.get('threads')} threads)"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from vae_zoo.compare.columns import KNOWN
 from vae_zoo.compare.figures import Group
-from vae_zoo.compare.ranking import Ranking, machines, rank
+from vae_zoo.compare.ranking import Ranking, importance_samples, machines, rank
 
 TASKS = {
     "mse": "reconstructs best",
@@ -24,6 +24,8 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
         yield "With one seed per model, differences may be chance: models are listed, and none is called the best."
     if len(there := machines(groups)) > 1:
         yield f"Time and memory are not ranked: the runs are from different machines, {' and '.join(there)}."
+    if len(draws := importance_samples(groups)) > 1:
+        yield f"NLLs are not ranked: they were estimated with {' and '.join(map(str, draws))} importance samples."
     for key, task in TASKS.items():
         ranking = rank(groups, KNOWN[key])
         if len(ranking.groups) > 1:
@@ -31,7 +33,8 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
     for group in groups:
         if not group.complete("mse") and group.values("mse"):
             yield f"{group.label} is not ranked by its MSE, which not all of its seeds have: some diverged."
-    floors = [group for group in groups if not group.traits["regularised"] and group.values("mse")]
+    free = [group for group in groups if not group.traits["regularised"]]
+    floors = [group for group in free if group.values("mse") and group.mean("mse") > 0]
     if floors:
         floor = min(floors, key=lambda group: group.mean("mse"))
         away = [
@@ -71,5 +74,7 @@ def _ahead(ranking: Ranking) -> str:
     ours, theirs = best.mean(key), second.mean(key)
     if ours == theirs:
         return f", level with {second.label}"
-    less = f"{100 * (1 - ours / theirs):.2g} %" if key in IN_PERCENT else f"{theirs - ours:{ranking.column.format}}"
-    return f", by {less} over {second.label}"
+    if key in IN_PERCENT and min(ours, theirs) > 0:
+        share = 100 * (1 - ours / theirs)
+        return f", by {share:{'.2g' if share < 10 else '.0f'}} % over {second.label}"
+    return f", by {theirs - ours:{ranking.column.format}} over {second.label}"

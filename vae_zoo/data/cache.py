@@ -50,10 +50,12 @@ class Cache(NamedTuple):
     Attributes:
         pixels: (N, H, W, C) uint8, memory-mapped; the rows of unreadable pictures are zero.
         unreadable: by row number, why a picture could not be read.
+        checksum: of all pixels.
     """
 
     pixels: np.ndarray
     unreadable: dict[int, str]
+    checksum: int
 
 
 class _Decoder(Dataset):
@@ -161,7 +163,8 @@ def _open(path: Path, shape: Shape) -> Cache:
             time.sleep(TICK / 1e9)
         with suppress(OSError), whole(note) as temporary:  # without it, the next start compares again
             temporary.write_text(json.dumps(stamp))
-    return Cache(pixels, {int(row): reason for row, reason in report["unreadable"].items()})
+    unreadable = {int(row): reason for row, reason in report["unreadable"].items()}
+    return Cache(pixels, unreadable, zlib.crc32(json.dumps(report["checksums"]).encode()))
 
 
 def _noted(note: Path) -> list[int] | None:

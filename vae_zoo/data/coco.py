@@ -148,7 +148,7 @@ class COCODataModule(ImageDataModule):
             if len(members) and not len(rows):
                 raise UserError(f"none of the {len(members)} {part} pictures in {self.root} can be read")
             labels = torch.tensor([numbers[label] for label in readable.labels], dtype=torch.int64)
-            parts[part] = ImageDataset(cache.pixels, labels, rows, readable.ids.tolist())
+            parts[part] = ImageDataset(cache.pixels, labels, rows, readable.ids.tolist(), cache.checksum)
         return names, parts
 
     def _check_unreadable(self, cache: Cache, paths: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Batches of images from an array of bytes: what all data modules of images share."""
 
+import zlib
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,18 +23,32 @@ class ImageDataset(Dataset):
         labels: (n,) int64, one for each chosen row, on the device of the pixels.
         rows: (n,) the rows of `pixels` that make up this set.
         ids: (n,) of the images; by default the rows.
+        checksum: of the pixels, where it is known; else it is computed if it is asked for.
     """
 
     def __init__(
-        self, pixels: np.ndarray | Tensor, labels: Tensor, rows: np.ndarray, ids: Sequence[int | str] | None = None
+        self,
+        pixels: np.ndarray | Tensor,
+        labels: Tensor,
+        rows: np.ndarray,
+        ids: Sequence[int | str] | None = None,
+        checksum: int | None = None,
     ) -> None:
         # A row whose bytes lie apart is fetched ten times as slowly; what is in order or in a file is not copied.
         self.pixels = pixels if isinstance(pixels, Tensor | np.memmap) else np.ascontiguousarray(pixels)
         self.labels, self.rows = labels, rows
         self.ids: Sequence[int | str] = rows.tolist() if ids is None else ids
+        self._checksum = checksum
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def checksums(self) -> list[int]:
+        """Return checksums of the pixels, of which rows are chosen, and of their labels."""
+        pixels = self._checksum
+        if pixels is None:
+            pixels = _crc32(self.pixels)
+        return [pixels, _crc32(self.rows), _crc32(self.labels)]
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         x, y = self.__getitems__([index])
@@ -49,6 +64,11 @@ class ImageDataset(Dataset):
             return self.pixels[both[0]], self.labels[both[1]]
         # By NumPy, to which a list of indices costs a fifth of what it costs torch.
         return torch.from_numpy(self.pixels[rows]), torch.from_numpy(self.labels.numpy()[indices])
+
+
+def _crc32(array: np.ndarray | Tensor) -> int:
+    own = array.cpu().numpy() if isinstance(array, Tensor) else array
+    return zlib.crc32(np.ascontiguousarray(own).data)
 
 
 class AugmentedDataset(Dataset):
@@ -118,6 +138,10 @@ class ImageDataModule(DataModule, ABC):
     augment: Sequence[Transform] = ()
     redrawn: Callable[[ImageDataset, DistributedSampler], Dataset] | None = None
     parts: dict[Part, ImageDataset]
+
+    def content(self, parts: Mapping[Part, ImageDataset]) -> list[list[int]]:
+        """Return checksums of the images and their labels, part by part."""
+        return [items.checksums() for _, items in sorted(parts.items())]
 
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor] | tuple[Tensor, Tensor, list[int]], dataloader_idx: int

@@ -54,12 +54,14 @@ class DataModule(LightningDataModule, ABC):
         labels: the names that y indexes, once set up.
         parts: the items of "train", "val" and "test", once set up.
         split: their ids, once set up.
+        scale: a figure of the training set that all items are divided by, once set up; 1 where there is none.
         ragged: whether the x of two batches differ in shape.
         val_on_test: whether the validation set is the test set.
     """
 
     ragged: bool = False
     val_on_test: bool = False
+    scale: float = 1.0
     batch_size: int
 
     def __init__(self) -> None:
@@ -87,6 +89,7 @@ class DataModule(LightningDataModule, ABC):
             return
         self.labels, parts = self.read()
         self.split = {part: list(items.ids) for part, items in parts.items()}
+        self._content = self.content(parts)
         self.parts = {**parts, "val": parts["test"]} if self.val_on_test else {**parts}
 
     @property
@@ -98,10 +101,17 @@ class DataModule(LightningDataModule, ABC):
         names = tuple(self.labels)
         return Facts(self.shape, len(names), names, len(self.split["train"]), self.ragged, self.val_on_test)
 
+    def content(self, parts: Mapping[Part, Any]) -> Any:
+        """Return checksums of the items as they are trained on, by which two sets with the same ids are told apart."""
+
     @property
     def split_sha256(self) -> str:
-        """A hash of `split`, equal for equal splits on any machine."""
-        return hashlib.sha256(json.dumps(self.split, sort_keys=True).encode()).hexdigest()
+        """A hash of `split`, the labels and the items' content: equal if, and only if, two runs had the same data.
+
+        Where another version of a library decodes a picture a little differently, its pixels are not the same.
+        """
+        content = {"split": self.split, "labels": self.labels, "content": self._content}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def train_dataloader(self) -> DataLoader:
         """All of the training set, in an order that follows from the global seed and the epoch alone.

@@ -2,8 +2,10 @@
 
 import math
 import warnings
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import chain, cycle, islice
 from pathlib import Path
 
@@ -156,7 +158,6 @@ class SketchDataModule(DataModule, ABC):
     """
 
     ragged = True
-    scale: float
     parts: dict[Part, SketchDataset]
 
     def __init__(
@@ -221,6 +222,14 @@ class SketchDataModule(DataModule, ABC):
             )
             for part, sketches in kept.items()
         }
+
+    def content(self, parts: Mapping[Part, SketchDataset]) -> list[list[int]]:
+        """Return checksums of the sketches and their labels, part by part."""
+        found = []
+        for _, items in sorted(parts.items()):
+            rows = reduce(lambda crc, sketch: zlib.crc32(np.ascontiguousarray(sketch).data, crc), items.sketches, 0)
+            found.append([rows, zlib.crc32(items.labels.numpy().data)])
+        return found
 
     def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:
         """Batches of about one length."""

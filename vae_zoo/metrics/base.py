@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
 
@@ -91,6 +92,11 @@ class ImageFigure(Measure):
             self.reason = found
             self.missing += len(x)
             return
+        if found.shape != (len(x),):
+            raise UserError(
+                f"{type(self).__name__}.values must return a figure of each of {len(x)} images, ({len(x)},), got "
+                f"{tuple(found.shape)}"
+            )
         evaluated["figures"][self.name] = found
         self.total += found.mean() * len(x)
         self.images += len(x)
