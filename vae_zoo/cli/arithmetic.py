@@ -180,7 +180,10 @@ def _sources(makes: Decoding, checkpoint: Path, options: argparse.Namespace) -> 
             checkpoint, makes, "a --category is one of its data; give --with and --without", options.trust
         )
         if options.category not in data.labels:
-            raise UserError(f"--category {options.category}: the run's data have the labels {', '.join(data.labels)}")
+            known = ", ".join(data.labels[:30]) + (
+                f" and {len(data.labels) - 30} more" if len(data.labels) > 30 else ""
+            )
+            raise UserError(f"--category {options.category}: the run's data have the labels {known}")
         label = data.labels.index(options.category)
         yield "with", _labelled(makes, data, "train", label, True)
         yield "without", _labelled(makes, data, "train", label, False)
