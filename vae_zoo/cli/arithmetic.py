@@ -243,12 +243,14 @@ def _number(makes: Decoding, word: str, grid: int) -> int:
 
 def _gather(makes: Decoding, name: str, batches: Batches, n: int) -> Group:
     """Go through a group, a batch at a time."""
-    codes, features, shown = [], [], []
+    codes: list[Tensor] = []
+    features: list[Tensor] = []
+    shown: list[Tensor] = []
     total = torch.zeros(())
     for z, x in batches:
         codes.append(z)
         features.append(makes.features(x))
-        shown.append(x[: max(0, n - sum(map(len, shown)))])
+        shown.append(x[: max(0, n - sum(len(each) for each in shown))])
         total = total + x.sum(0)
     if not codes:
         raise UserError(f"there is no picture {'to change' if name == 'images' else name + ' the attribute'}")
