@@ -163,6 +163,8 @@ def test_all_keys_of_results_are_explained():
 
 
 SIZES = {  # of a notebook, and what makes it quick
+    "arithmetic": {"max_epochs=12": "max_epochs=1"},
+    "why_more_samples": {"STEPS, SEEDS, DRAWS = 400, 2, 2000": "STEPS, SEEDS, DRAWS = 400, 1, 1000"},
     "tour": {
         'Path("shapes"), 1500': 'Path("shapes"), 140',
         "n_train=1200, n_test=200, n_val=100": "n_train=100, n_test=20, n_val=20",

@@ -190,7 +190,10 @@ def _sources(makes: Decoding, checkpoint: Path, options: argparse.Namespace) -> 
             checkpoint, makes, "a --category is one of its data; give --with and --without", options.trust
         )
         if options.category not in data.labels:
-            raise UserError(f"--category {options.category}: the run's data have the labels {', '.join(data.labels)}")
+            known = ", ".join(data.labels[:30]) + (
+                f" and {len(data.labels) - 30} more" if len(data.labels) > 30 else ""
+            )
+            raise UserError(f"--category {options.category}: the run's data have the labels {known}")
         label = data.labels.index(options.category)
         yield "with", _labelled(makes, data, "train", label, True)
         yield "without", _labelled(makes, data, "train", label, False)
@@ -255,7 +258,7 @@ def _gather(makes: Decoding, name: str, batches: Batches, n: int) -> Group:
     for z, x in batches:
         codes.append(z)
         features.append(makes.features(x))
-        shown.append(x[: max(0, n - sum(map(len, shown)))])
+        shown.append(x[: max(0, n - sum(len(each) for each in shown))])
         total = total + x.sum(0)
     if not codes:
         raise UserError(f"there is no picture {'to change' if name == 'images' else name + ' the attribute'}")
