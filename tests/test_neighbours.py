@@ -28,7 +28,7 @@ def test_the_nearest_are_those_of_scikit_learn(size):
 
 
 def test_of_equal_distances_the_first_is_nearest_and_a_copy_has_distance_zero():
-    x = 100 + torch.rand(50, 12)  # far from the origin, where |q|^2 - 2 q s + |s|^2 loses digits
+    x = 9 + torch.randn(50, 3072).exp()  # so that |q|^2 - 2 q s + |s|^2 rounds
     distances, rows = nearest(x[:6], torch.cat([x, x[:6], x[:6]]).split(9), 4)
     assert (distances[:, :3] == 0).all() and (distances[:, 3] > 0).all()
     torch.testing.assert_close(rows[:, :3], torch.arange(6)[:, None] + torch.tensor([0, 50, 56]))

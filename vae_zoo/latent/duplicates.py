@@ -98,24 +98,25 @@ def close_pairs(bits: Tensor, most: int, others: Tensor | None = None) -> Iterat
 
 
 def agreement(a: Tensor, b: Tensor) -> Tensor:
-    """Return how far the fine structure of pictures (P, 3, 32, 32) uint8 agrees, (P,), from -1 to 1.
+    """Return how far the fine structure of pictures (N, 3, 32, 32) and (M, 3, 32, 32) uint8 agrees, (N, M), in [-1, 1].
 
     It is the correlation of pixels whose local contrast is one: less the mean of the 7 x 7 around them, over 0.05 plus
     their deviation there (Jarrett et al. 2009, section 2). The pixels themselves correlate as well for meadows below
     different skies, and without the division a frame around pictures is all that counts. A flat picture has 0.
     """
-    return F.cosine_similarity(
-        _fine(a), _fine(b), eps=1.0
-    )  # lengths are 55 at most, and of rounding errors far below 1
+    return _fine(a) @ _fine(b).T
 
 
 def _fine(pictures: Tensor) -> Tensor:
+    """Vectors (N, 3072) of length one."""
+
     def around(x: Tensor) -> Tensor:
         return F.avg_pool2d(F.pad(x, [3] * 4, "reflect"), 7, 1)
 
     x = pictures.float() / 255
     difference = x - around(x)
-    return (difference / (0.05 + around(difference.square().mean(1, keepdim=True)).sqrt())).flatten(1)
+    fine = difference / (0.05 + around(difference.square().mean(1, keepdim=True)).sqrt())
+    return F.normalize(fine.flatten(1), eps=1.0)  # up to 55 long; shorter than 1 are errors of rounding
 
 
 def find_duplicates(
@@ -152,10 +153,11 @@ def find_duplicates(
     for flip in (False, True) if mirrored else (False,):
         theirs = torch.cat([hashes.bits(pictures[part].flip(-1)) for part in rows.split(BLOCK)]) if flip else mine
         for found in close_pairs(mine, bits, theirs):
-            for pairs in rows[found].split(BLOCK):
-                other = pictures[pairs[:, 1]]
-                agree = agreement(pictures[pairs[:, 0]], other.flip(-1) if flip else other) >= least
-                links += [(int(i), int(j)) for i, j in pairs[agree].tolist()]
+            # By a product of matrices, too, since of some kinds of pictures, such as digits, most pairs come this far.
+            (i, row), (j, column) = (rows[ends].unique(return_inverse=True) for ends in found.T)
+            other = pictures[j].flip(-1) if flip else pictures[j]
+            agree = agreement(pictures[i], other)[row, column] >= least
+            links += [(int(a), int(b)) for a, b in rows[found[agree]].tolist()]
     return connected(len(pictures), links)
 
 
