@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vae_zoo.checkpoints import checksum
 from vae_zoo.data.arrays import read_npz
 from vae_zoo.errors import UserError
+from vae_zoo.latent import weights_of
 from vae_zoo.models import GenerativeModel
 
 
@@ -32,6 +32,6 @@ def read_codes(path: Path, model: GenerativeModel) -> tuple[Tensor, list[str]]:
         raise UserError(f"{path} has no codes that can be read: {error}") from error
     if not z.is_floating_point():
         raise UserError(f"{path}: z must be floats (N, D), got {z.dtype}")
-    if weights and weights != checksum(model.state_dict()):
+    if weights and weights != weights_of(model):
         raise UserError(f"{path}: these codes were made by other weights than those of this {type(model).__name__}")
     return z, names

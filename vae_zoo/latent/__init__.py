@@ -1,8 +1,8 @@
 """What one does with the codes of a trained model: functions of a model and tensors, without a Trainer."""
 
 from vae_zoo.latent.anomalies import Anomalies, CodeDistance, detection, heat_map, threshold
-from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around, weights_of
-from vae_zoo.latent.codes import Codes, encode
+from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
+from vae_zoo.latent.codes import Codes, encode, weights_of
 from vae_zoo.latent.duplicates import PictureHash, find_duplicates
 from vae_zoo.latent.erasing import Drawers, change, choose, without
 from vae_zoo.latent.filters import (

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_zoo.checkpoints import checksum
 from vae_zoo.errors import UserError, require, require_not_negative
+from vae_zoo.latent.codes import weights_of
 from vae_zoo.models import GenerativeModel
 from vae_zoo.writing import whole
 
@@ -80,11 +80,6 @@ class AttributeVector:
         weights = np.array(weights_of(model))
         with whole(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, vector=self.vector.cpu().numpy(), name=np.array(self.name), weights=weights)
-
-
-def weights_of(model: GenerativeModel) -> str:
-    """Return the SHA-256 of a model's weights: the codes of a model with others mean something else."""
-    return checksum(model.state_dict())
 
 
 def analogy(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

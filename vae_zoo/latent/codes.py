@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae_zoo.checkpoints import checksum
 from vae_zoo.errors import UserError
-from vae_zoo.models import Autoencoder
+from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.base import inference
 from vae_zoo.writing import whole
 
@@ -60,6 +60,11 @@ class Codes:
             parquet.write_table(table(flat).replace_schema_metadata({"weights": self.weights}), temporary)
 
 
+def weights_of(model: GenerativeModel) -> str:
+    """Return the SHA-256 of a model's weights: the codes of a model with others mean something else."""
+    return checksum(model.state_dict())
+
+
 @inference
 def encode(model: Autoencoder, batches: Iterable[tuple[Tensor, Tensor | None]], *, errors: bool = False) -> Codes:
     """Encode many items, one batch at a time; names and labels are the caller's to fill in.
@@ -84,7 +89,7 @@ def encode(model: Autoencoder, batches: Iterable[tuple[Tensor, Tensor | None]], 
     if not z:
         raise UserError("there is nothing to encode")
     none = np.full(sum(map(len, z)), "")
-    weights = checksum(model.state_dict())
+    weights = weights_of(model)
     return Codes(
         np.concatenate(z), np.concatenate(spread), none, none, np.concatenate(mse) if errors else None, weights
     )
