@@ -69,7 +69,7 @@ def test_the_run_folder_holds_what_is_promised(trained):
     promised = {"config.yaml", "metrics.csv", "results.json", "split.json", "images", "checkpoints"}
     assert promised <= {path.name for path in run.iterdir()}
     split = json.loads((run / "split.json").read_text())
-    assert {part: len(ids) for part, ids in split.items()} == {"train": 48, "val": 12, "test": 20}
+    assert {part: len(split[part]) for part in ("train", "val", "test")} == {"train": 48, "val": 12, "test": 20}
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     pictures = {f"{kind}_000{epoch}.png" for kind in ("reconstructions", "samples") for epoch in (0, 5, 6)}
     assert {path.name for path in (run / "images").iterdir()} == pictures
