@@ -207,7 +207,7 @@ def test_samples_of_a_generator_are_chosen_by_their_numbers(shapes, tmp_path, mo
     groups = ["--with", 0, 3, 5, "--without", 1, 2, 4]
     assert call("sample", "--numbers", "--seed", 3) == 0
     grid = np.asarray(Image.open("sample.png")).astype(int)
-    assert grid.shape == (8 * (32 + 14 + 2) + 2, 8 * 34 + 2, 3)
+    assert grid.shape == (8 * (64 + 16 + 2) + 2, 8 * 66 + 2, 3)
     assert call("arithmetic", *groups, "--plus", 6, 7, 63, "--seed", 3) == 0
     for column, number in enumerate((6, 7, 63)):
         picture = grid[2 + number // 8 * 48 :, 2 + number % 8 * 34 :][:32, :32]

@@ -2,8 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,7 +19,7 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.writing import whole
 
-FONT = ImageFont.load_default(12)
+FONT = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 11)  # has accents
 
 
 class EpochPictures(Callback, ABC):

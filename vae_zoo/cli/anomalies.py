@@ -1,7 +1,6 @@
 """``vae-zoo anomalies``: pictures ranked by how unusual they are for a model, with a threshold and heat maps."""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import captioned
-from vae_zoo.cli.pictures import begin, encoder, make_parser
+from vae_zoo.cli.pictures import begin, encoder, make_parser, require_label, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.pictures import picture_batches, picture_names
 from vae_zoo.errors import UserError, require
@@ -30,8 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     model, checkpoint, label = begin(options)
     autoencoder = encoder(model, "find anomalies")
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
+    require_label(model, label)
     _check_folders(options.abnormal, picture_names(options.paths))  # before what takes minutes
     names: list[str] = []
     parts: list[dict[str, np.ndarray]] = []
@@ -45,7 +43,8 @@ def run(arguments: Sequence[str]) -> None:
                 yield x, y
                 progress.advance(task, len(x))
 
-        scorer = Anomalies(autoencoder, counted(_reference(options, model, checkpoint, label)), options.samples)
+        reference = counted(_reference(options, model, checkpoint, label))
+        scorer = Anomalies(autoencoder, reference, options.samples, SCORES if options.abnormal else (options.by,))
         limit = scorer.threshold(options.by, options.false_alarms)
         for x, y in counted(_files(options.paths, options, model, label, names)):
             parts.append(scorer.scores(x, y))
@@ -75,11 +74,11 @@ def run(arguments: Sequence[str]) -> None:
     y = None if label is None else torch.full((len(shown),), label)
     captions = [f"{folders[row]}: {scores[options.by][row]:.4g}" for row in order[: options.n]]
     _draw(captions, shown, autoencoder.reconstruct(shown, y).cpu(), options)
-    with whole(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n")
+    write_numbers(options.out, "anomalies", found)
     print(
-        f"{above} of {len(names)} pictures have a {options.by} above {limit:.4g}; of pictures like the "
-        f"{found['reference_pictures']} reference pictures at most {options.false_alarms:.4g} would"
+        f"{above} of {len(names)} pictures are above {limit:.4g} by {options.by}; of pictures like the "
+        f"{found['reference_pictures']} reference pictures a share of at most {options.false_alarms:.4g} is, if the "
+        "model was not trained on them"
     )
     for name, why in scorer.missing.items():
         print(f"{name:5} left out: {why}")
@@ -111,8 +110,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     require(1, batch_size=options.batch_size, samples=options.samples)
-    if options.out.suffix.lower() != ".png":
-        raise UserError(f"--out {options.out}: it ends in .png")
     return options
 
 

@@ -1,6 +1,7 @@
 """``vae-zoo arithmetic``: put an attribute onto pictures, or calculate A - B + C, and measure what came of it."""
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from vae_zoo.cli.sketches import chosen
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.arrays import read_npz
 from vae_zoo.data.module import DataModule, Part
-from vae_zoo.data.pictures import picture_batches
+from vae_zoo.data.pictures import picture_batches, picture_names
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.arithmetic import FEWEST
@@ -76,7 +77,7 @@ def run(arguments: Sequence[str]) -> None:
     calculate = _analogy if options.plus else _attribute
     rows = calculate(makes, groups, options, found)
     write_captioned([(name, model.pictures(x)) for name, x in rows], options.out)
-    write_numbers(options.out, found)
+    write_numbers(options.out, "arithmetic", found)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -128,7 +129,9 @@ def _attribute(
         name: sum(_score(makes, probe, made[row]) for made in drawn) / RANDOM for row, name in enumerate(names)
     }
     found |= {"probe_accuracy": probe.accuracy, "held_out": held_out, "scores": scores, "scores_random": by_chance}
-    print(f"the probe tells the groups apart with an accuracy of {probe.accuracy:.2f}, where chance has 0.50")
+    n = [len(groups[name].z) for name in ("with", "without")]
+    few = ", which is of too few pictures to say much" if min(n) < 10 else ""
+    print(f"the probe tells {n[0]} with it from {n[1]} without, chance 0.50: {probe.accuracy:.2f}{few}")
     print(f"its score of the pictures is {scores['pictures']:.2f}; by strength, and in random directions as long:")
     print(", ".join(f"{name}: {scores[name]:.2f} ({by_chance[name]:.2f})" for name in names))
     if not held_out:
@@ -199,8 +202,19 @@ def _sources(makes: Decoding, checkpoint: Path, options: argparse.Namespace) -> 
         yield "without", _labelled(makes, data, "train", label, False)
         if "images" not in given:
             yield "images", _first(_labelled(makes, data, "test", label, False), options.n)
+    _refuse_repeated({name: picture_names([Path(path) for path in paths]) for name, paths in given.items()})
     for name, paths in given.items():
         yield name, _of_files(makes, paths, options.n if name == "images" else None)
+
+
+def _refuse_repeated(groups: dict[str, list[str]]) -> None:
+    """Refuse a picture that is twice in a group, or both with the attribute and without it: a probe would know it."""
+    places = {name: [os.path.realpath(each) for each in names] for name, names in groups.items()}
+    for name, each in places.items():
+        if len(set(each)) < len(each):
+            raise UserError(f"--{name}: a picture is named twice, {next(p for p in each if each.count(p) > 1)}")
+    if both := {*places.get("with", [])} & {*places.get("without", [])}:
+        raise UserError(f"{min(both)} is both --with and --without the attribute")
 
 
 def _of_files(makes: Autoencoder, paths: Sequence[str], n: int | None) -> Batches:

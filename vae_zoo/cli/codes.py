@@ -32,6 +32,8 @@ def read_codes(path: Path, model: GenerativeModel) -> tuple[Tensor, list[str]]:
         raise UserError(f"{path} has no codes that can be read: {error}") from error
     if not z.is_floating_point():
         raise UserError(f"{path}: z must be floats (N, D), got {z.dtype}")
+    if z.ndim < 2 or not len(z) or not isinstance(names, list):
+        raise UserError(f"{path}: z must be codes (N, D) of one or more, got {tuple(z.shape)}")
     if weights and weights != weights_of(model):
         raise UserError(f"{path}: these codes were made by other weights than those of this {type(model).__name__}")
     return z, names

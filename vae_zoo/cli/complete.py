@@ -1,7 +1,6 @@
 """``vae-zoo complete``: the first strokes of a drawing, and several endings at several temperatures."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from torchvision.utils import save_image
 
 from vae_zoo import rendering
 from vae_zoo.callbacks.pictures import captioned
+from vae_zoo.cli.pictures import write_numbers
 from vae_zoo.cli.sketches import chosen
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.errors import UserError, require
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     require(1, n=options.n)
     require(0, seed=options.seed)
-    if options.out.suffix not in (".png", ".svg"):
+    if options.out.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"--out {options.out}: it ends in .png or .svg")
     model, checkpoint = load_trained(options)
     if not isinstance(model, SketchModel):
@@ -72,12 +72,10 @@ def run(arguments: Sequence[str]) -> None:
         print(f"sketch {number}: its own ending has {own:.2f} nats per step, the endings have {said}")
     names, drawings = zip(*rows, strict=True)
     with whole(options.out) as temporary:
-        if options.out.suffix == ".svg":
+        if options.out.suffix.lower() == ".svg":
             temporary.write_text(rendering.svg(drawings, SIDE, begun, names))
         else:
             pictures = [rendering.rasterise(x, SIDE, points) for x, points in zip(drawings, begun, strict=True)]
             save_image(captioned([*zip(names, pictures, strict=True)]), temporary, format="png")
-    numbers = options.out.with_suffix(".json")
-    with whole(numbers) as temporary:
-        temporary.write_text(json.dumps({"model": type(model).__name__, "sketches": found}, indent=2) + "\n")
-    print(f"wrote {options.out} and {numbers}")
+    print(f"wrote {options.out}")
+    write_numbers(options.out, "complete", {"model": type(model).__name__, "sketches": found})

@@ -34,10 +34,17 @@ def run(arguments: Sequence[str]) -> None:
     clean = autoencoder.reconstruct(x, y)
     before, after, best = (float(psnr(x, each).mean()) for each in (damaged, restored, clean))
     rows = [("picture", x), (f"damaged: {before:.1f} dB", damaged), (f"restored: {after:.1f} dB", restored)]
-    write_captioned([*rows, (f"of the whole: {best:.1f} dB", clean)], options.out)
+    rows += [(f"of the whole: {best:.1f} dB", clean)]
+    write_captioned([(name, images_[: options.columns]) for name, images_ in rows], options.out)
     what = "mask" if options.mask else options.damage
-    found = {"damage": what, "amount": options.amount, "psnr_before": before, "psnr_after": after, "psnr_clean": best}
-    write_numbers(options.out, found)
+    found = {
+        "damage": what,
+        "amount": None if options.mask else options.amount,
+        "psnr_before": before,
+        "psnr_after": after,
+        "psnr_clean": best,
+    }
+    write_numbers(options.out, "denoise", found)
     print(
         f"PSNR {before:.2f} dB before, {after:.2f} dB after; the reconstruction of the whole picture has {best:.2f} dB"
     )

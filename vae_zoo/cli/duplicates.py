@@ -1,7 +1,6 @@
 """``vae-zoo duplicates``: near-doubles among pictures, in groups; nothing is deleted."""
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ import numpy as np
 import torch
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from vae_zoo.cli.pictures import with_texts, write_captioned
+from vae_zoo.cli.pictures import with_texts, write_captioned, write_numbers
 from vae_zoo.data.pictures import picture_batches
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent.duplicates import AGREEMENT, BITS, SHAPE, find_duplicates
-from vae_zoo.writing import whole
 
 SHOWN, WIDEST = 12, 12  # groups in the PNG, and pictures of each
 
@@ -38,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the autoencoder that hashes (default %(default)s)")
     options = parser.parse_args(arguments)
     require(0, seed=options.seed)
-    if options.out.suffix != ".json":
+    if options.out.suffix.lower() != ".json":
         raise UserError(f"--out {options.out}: it ends in .json; a picture of the first groups is written beside it")
     names: list[str] = []
     with tempfile.TemporaryFile() as file:  # 3 KB a picture, so that the memory does not grow with their number
@@ -58,15 +56,13 @@ def run(arguments: Sequence[str]) -> None:
             "mirrored": options.mirrored,
             "groups": [[names[row] for row in group] for group in found],
         }
-        with whole(options.out) as temporary:
-            temporary.write_text(json.dumps(numbers, indent=2) + "\n")
-        print(f"wrote {options.out}")
+        write_numbers(options.out, "duplicates", numbers)
         if found:
             rows = [(f"{len(group)} pictures", pictures[group[:WIDEST]] / 255) for group in found[:SHOWN]]
             shown = [(name, with_texts(x, [""] * len(x))) for name, x in rows]
             write_captioned(shown, options.out.with_suffix(".png"))
     more = sum(map(len, found)) - len(found)
     print(
-        f"{len(found)} groups of near-doubles among {len(names)} pictures; {more} of them beyond the first "
-        "of each group. Nothing has been deleted"
+        f"near-doubles among {len(names)} pictures: {len(found)} group{'' if len(found) == 1 else 's'}, {more} beyond "
+        "the first of each. Nothing has been deleted"
     )

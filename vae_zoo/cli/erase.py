@@ -1,7 +1,6 @@
 """``vae-zoo erase``: remove the filters of a decoder that draw what is marked in some pictures."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_zoo.cli.pictures import begin, make_parser, two_sided, write_captioned
+from vae_zoo.cli.pictures import begin, make_parser, require_label, two_sided, write_captioned, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.coco import COCODataModule
 from vae_zoo.data.masks import category_masks, read_masks
@@ -19,7 +18,6 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.latent import Drawers, change, choose, convolutions, without
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.decoding import TwoSided
-from vae_zoo.writing import whole
 
 MARKED = 150  # pictures of a category, as many as are marked in the paper
 CONTROLS = 10  # sets of as many random filters, over which their effect is averaged; the first is shown
@@ -43,8 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.layer == "list":
         print("\n".join(convolutions(model, model.draws)))
         return
-    if label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the label of what is decoded; give it with --label")
+    require_label(model, label)
     x, z, masks = _marked(options, model, checkpoint, label)
     y = None if label is None else torch.full((len(z),), label)
     drawers = choose(model, z, masks, y, layer=options.layer, seed=options.seed)
@@ -76,12 +73,12 @@ def run(arguments: Sequence[str]) -> None:
         "random_filters": others,
         "change": {name: {"inside": both[0], "outside": both[1]} for name, both in effects.items()},
     }
-    with whole(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(said, indent=2) + "\n")
+    write_numbers(options.out, "erase", said)
     ratios = {name: inside / max(outside, 1e-12) for name, (inside, outside) in effects.items()}
     print(
-        f"{drawers.layer}: {len(chosen)} of {len(drawers.weights)} filters draw it, told with an accuracy of "
-        f"{drawers.accuracy:.2f} (0.5 is chance); without them pixels inside change {ratios['chosen']:.2f} times as "
+        f"{drawers.layer}: what is marked is told from the rest with accuracy {drawers.accuracy:.2f}, where 0.5 "
+        f"is chance{', so these filters hardly draw it' if drawers.accuracy < 0.6 else ''}; {len(chosen)} of "
+        f"{len(drawers.weights)} filters were chosen; without them pixels in it change {ratios['chosen']:.2f} times as "
         f"much as outside, without as many random ones {ratios['random']:.2f} times"
     )
 

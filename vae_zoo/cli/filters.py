@@ -1,17 +1,23 @@
 """``vae-zoo filters``: what units of a convolution respond to, beside the units of an untrained network."""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vae_zoo.cli.pictures import add_images, begin, make_parser, two_sided, write_captioned
+from vae_zoo.cli.pictures import (
+    add_images,
+    begin,
+    make_parser,
+    require_label,
+    two_sided,
+    write_captioned,
+    write_numbers,
+)
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.pictures import picture_batches
-from vae_zoo.errors import UserError
 from vae_zoo.latent import (
     Strongest,
     convolution,
@@ -22,7 +28,6 @@ from vae_zoo.latent import (
     untrained,
 )
 from vae_zoo.models.decoding import TwoSided
-from vae_zoo.writing import whole
 
 BATCH = 256
 
@@ -40,8 +45,8 @@ def run(arguments: Sequence[str]) -> None:
     if options.layer == "list":
         print("\n".join(convolutions(model, model.sees)))
         return
-    if options.images and label is None and model.labels:
-        raise UserError(f"{type(model).__name__} needs the pictures' label; give it with --label")
+    if options.images:
+        require_label(model, label)
     layer = options.layer or highest(model)
     random = untrained(model, options.seed)
     channels = range(convolution(model, model.sees, layer).out_channels)
@@ -61,8 +66,7 @@ def run(arguments: Sequence[str]) -> None:
         for name, found in by_network.items()
     }
     said = {"model": type(model).__name__, "layer": layer, "units": units, "mean_peak": means, **numbers}
-    with whole(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(said, indent=2) + "\n")
+    write_numbers(options.out, "filters", said)
     print(
         f"{layer}: a unit's largest activation lies {means['trained']:.1f} standard deviations above its mean, "
         f"{means['untrained']:.1f} in an untrained network"

@@ -16,14 +16,16 @@ from vae_zoo.cli.pictures import (
     write_moving,
     write_numbers,
 )
-from vae_zoo.errors import require
+from vae_zoo.errors import UserError, require
 from vae_zoo.latent import HOW, between, path, smoothness
 from vae_zoo.models import Autoencoder
 
 
 def run(arguments: Sequence[str]) -> None:
     """Interpolate, write the picture and how evenly it changes."""
-    parser = make_parser("interpolate", "Interpolate between pairs of images, or along a chain.", 8, "pairs of images")
+    parser = make_parser(
+        "interpolate", "Interpolate between pairs of images, or along a chain.", 8, "pairs of images", svg=True
+    )
     add_images(parser)
     parser.add_argument("--how", choices=HOW, default="spherical", help="the way between codes (default %(default)s)")
     parser.add_argument("--chain", action="store_true", help="one way through all images, in their order")
@@ -32,16 +34,19 @@ def run(arguments: Sequence[str]) -> None:
     model, checkpoint, label = begin(options, moving=True)
     makes = decoder(model, "interpolate")
     require_label(model, label)
+    one = None if label is None else torch.tensor([label])
     if isinstance(model, Autoencoder):
-        codes = model.encode(*images(options, 2 * options.n, label, model, checkpoint))
+        codes = model.encode(*images(options, 2 * options.n, label, model, checkpoint, decodes=True))
+    elif options.images:
+        raise UserError(f"{type(model).__name__} has no encoder, and walks from noise to noise; leave --images out")
     else:
         codes = makes.sample_prior(2 * options.n)
     if options.chain:
-        ways = path(makes, codes, options.columns, options.how)[None]  # 1 S D
+        ways = path(makes, codes, options.columns, options.how, one)[None]  # 1 S D
     else:
         n = len(codes) // 2
         require(1, **{"the number of pairs of images": n})
-        ways = between(makes, codes[:n], codes[n : 2 * n], options.columns, options.how).transpose(0, 1)  # n S D
+        ways = between(makes, codes[:n], codes[n : 2 * n], options.columns, options.how, one).transpose(0, 1)  # n S D
     y = None if label is None else torch.full((ways.shape[0] * ways.shape[1],), label)
     x = makes.decode(ways.flatten(0, 1), y)
     rows = x.split(ways.shape[1])
@@ -51,5 +56,5 @@ def run(arguments: Sequence[str]) -> None:
         write_moving([*torch.stack(pictures, 1)], options)
     else:
         write(x.split(options.columns), options, model)
-    write_numbers(options.out, {"how": options.how, "longest_over_mean_step": found})
+    write_numbers(options.out, "interpolate", {"how": options.how, "longest_over_mean_step": found})
     print(f"the longest step is {sum(found) / len(found):.2f} times the mean one")

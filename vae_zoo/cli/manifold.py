@@ -10,11 +10,11 @@ from vae_zoo.latent import manifold
 
 def run(arguments: Sequence[str]) -> None:
     """Decode the grid, and write the picture."""
-    parser = make_parser("manifold", "Decode a grid over a code of two numbers.", 20, "images on a side")
+    parser = make_parser("manifold", "Decode a grid over a code of two numbers.", 20, "images on a side", svg=True)
     options = parser.parse_args(arguments)
     model, _, label = begin(options)
     makes = decoder(model, "draw a manifold")
     require_label(model, label)
-    codes = manifold(makes, options.n)
+    codes = manifold(makes, options.n, None if label is None else torch.tensor([label]))
     rows = [makes.decode(row, None if label is None else torch.full((len(row),), label)) for row in codes]
     write(rows, options, model)

@@ -1,7 +1,6 @@
 """``vae-zoo map``: the codes of one or several trained models side by side, coloured by label."""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_zoo.cli.pictures import encoder
+from vae_zoo.cli.pictures import encoder, write_numbers
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_each
 from vae_zoo.data.module import DataModule, Part
 from vae_zoo.errors import UserError, require
@@ -103,7 +102,7 @@ def _panel(model: Autoencoder, data: DataModule, options: argparse.Namespace) ->
         "active": int((centres.reshape(len(y), -1).var(0) > ACTIVE).sum()),
         "coverage": maps.coverage(prior_draws, draws),
         "label_accuracy": maps.label_accuracy(draws, y.numpy()) if several else None,
-        "chance": float(frequent) if several else None,
+        "most_frequent_label": float(frequent) if several else None,
     }
     if model.pixels:
         test = np.sort(random.choice(n_test := len(data.parts["test"]), min(options.samples, n_test), replace=False))
@@ -120,7 +119,9 @@ def _said(figures: dict[str, Any]) -> str:
     found = [f"{figures['active']} of {figures['numbers']} numbers active"]
     found.append(f"{figures['coverage']:.0%} of the prior covered")
     if figures["label_accuracy"] is not None:
-        found.append(f"label by neighbours {figures['label_accuracy']:.0%} (chance {figures['chance']:.0%})")
+        found.append(
+            f"label by neighbours {figures['label_accuracy']:.0%} (most frequent {figures['most_frequent_label']:.0%})"
+        )
     if figures["strays"] is not None:
         found.append(f"{figures['strays']:.0%} of samples stray")
     return ", ".join(found)
@@ -133,14 +134,12 @@ def _write(panels: Sequence[Panel], out: Path) -> None:
     every = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(every, panels, strict=True):
         maps.draw_map(axes, panel.projection, panel.labels, panel.names, panel.prior)
-        axes.set_title("\n".join([panel.figures["name"], *_said(panel.figures).split(", ")]), fontsize=9)
+        axes.set_title("\n".join([maps.plain(panel.figures["name"]), *_said(panel.figures).split(", ")]), fontsize=9)
         if len(panel.names) > 1 and (axes is every[-1] or panel.names != panels[-1].names):
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, markerscale=1, frameon=False)
     if any(panel.prior for panel in panels):
         figure.supxlabel("contours: 50, 90 and 99 % of the prior lie inside", fontsize=8)
     with whole(out) as temporary:
         figure.savefig(temporary, format="png")
-    with whole(out.with_suffix(".json")) as temporary:
-        content = json.dumps([panel.figures for panel in panels], indent=2, allow_nan=False)
-        temporary.write_text(content + "\n")
-    print(f"wrote {out} and {out.with_suffix('.json')}")
+    print(f"wrote {out}")
+    write_numbers(out, "map", {"models": [panel.figures for panel in panels]})

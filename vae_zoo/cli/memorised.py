@@ -1,6 +1,5 @@
 """``vae-zoo memorised``: samples, the training pictures nearest to them, and how near these usually are."""
 
-import json
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import grid, pairs
-from vae_zoo.cli.pictures import begin, make_parser, with_texts
+from vae_zoo.cli.pictures import begin, make_parser, with_texts, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.module import Part
 from vae_zoo.errors import UserError, require
@@ -24,8 +23,6 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     require(1, batch_size=options.batch_size)
-    if options.out.suffix != ".png":
-        raise UserError(f"--out {options.out}: it ends in .png")
     model, checkpoint, label = begin(options)
     if not model.pixels:
         raise UserError(f"{type(model).__name__} makes sketches, between which there is no distance in pixels")
@@ -46,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
     with whole(options.out) as temporary:
         save_image(grid(pairs(above, below, options.columns)), temporary, format="png")
     print(f"wrote {options.out}, the most memorised first: a sample above its nearest training picture, and the ratio")
-    ratio = float(found.ratio.median())
+    ratio, distinct = float(found.ratio.median()), len(found.row.unique())
     names = data.split["train"]
     numbers = {
         "model": type(model).__name__,
@@ -55,15 +52,17 @@ def run(arguments: Sequence[str]) -> None:
         "median_ratio": ratio,
         "nearer_to_training": found.share,
         "chance": found.chance,
+        "different_nearest": distinct,
         "nearest": [
             {"sample": sample, "training": names[found.row[sample]], "ratio": float(found.ratio[sample])}
             for sample in order.tolist()
         ],
     }
-    with whole(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(numbers, indent=2) + "\n")
+    write_numbers(options.out, "memorised", numbers)
     print(
         f"the median distance to the nearest training picture is {ratio:.3f} of that of test pictures\n"
         f"{found.share:.1%} of the samples are nearer to a training than to any test picture; of {found.chance:.1%} "
-        "one expects that if nothing is memorised"
+        "one expects that if nothing is memorised\n"
+        f"the nearest training pictures of the {len(samples)} samples are {distinct} different ones"
+        + ("; samples that are alike are as good as one" if distinct < len(samples) / 4 else "")
     )

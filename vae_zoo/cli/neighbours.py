@@ -1,7 +1,6 @@
 """``vae-zoo neighbours``: the nearest to a picture by code, and in pixels, side by side."""
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -10,13 +9,12 @@ import torch
 from torch import Tensor
 
 from vae_zoo.cli.codes import read_codes
-from vae_zoo.cli.pictures import with_texts, write_captioned
+from vae_zoo.cli.pictures import with_texts, write_captioned, write_numbers
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches, read_pictures
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import Nearest
 from vae_zoo.models import Autoencoder
-from vae_zoo.writing import whole
 
 SHOWN = 16  # of the pictures, in the PNG; the figures are of all
 Found = dict[str, tuple[Tensor, Tensor]]  # "code" and "pixels": distances (Q, n) and numbers (Q, n)
@@ -39,7 +37,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     require(1, n=options.n, batch_size=options.batch_size)
-    if options.out.suffix != ".png":
+    if options.out.suffix.lower() != ".png":
         raise UserError(f"--out {options.out}: it ends in .png")
     model, _ = load_trained(options)
     if isinstance(model, Autoencoder) and model.labels:
@@ -88,8 +86,7 @@ def run(arguments: Sequence[str]) -> None:
         }
         for row, query in enumerate(queries)
     ]
-    with whole(options.out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(figures | {"pictures": listed}, indent=2) + "\n")
+    write_numbers(options.out, "neighbours", figures | {"pictures": listed})
 
 
 def _compare(path: Path, coded: Sequence[str], names: Sequence[str]) -> None:
@@ -120,9 +117,14 @@ def _figures(found: Found, queries: Sequence[str], names: Sequence[str]) -> dict
             figures[f"label_{how}"] = sum(
                 labels[number] == own[row] for row in known for number in numbers[row].tolist()
             ) / (len(known) * code.shape[1])
-        figures["label_chance"] = sum(labels.count(own[row]) for row in known) / (len(known) * len(labels))
+        there = {os.path.realpath(name) for name in names}
+        itself = [os.path.realpath(queries[row]) in there for row in known]  # which is no neighbour
+        shares = [
+            (labels.count(own[row]) - same) / (len(labels) - same) for row, same in zip(known, itself, strict=True)
+        ]
+        figures["label_chance"] = sum(shares) / len(shares)
         print(
             f"the picture's folder is that of {figures['label_code']:.1%} of the neighbours by code, of "
-            f"{figures['label_pixels']:.1%} in pixels, and of {figures['label_chance']:.1%} of the set"
+            f"{figures['label_pixels']:.1%} in pixels, and of {figures['label_chance']:.1%} of the others in the set"
         )
     return figures

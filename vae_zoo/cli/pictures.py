@@ -1,6 +1,7 @@
-"""What sample, reconstruct and interpolate share: their options, the images they read, the picture they write."""
+"""What commands with a picture share: their options, the images they read, the picture and numbers they write."""
 
 import argparse
+import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import count, islice
@@ -14,25 +15,29 @@ from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import caption, captioned, grid
 from vae_zoo.checkpoints import read
+from vae_zoo.cli import COMMANDS
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
-from vae_zoo.data.files import PICTURES
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding, TwoSided
+from vae_zoo.reading import read_file
 from vae_zoo.writing import whole, write_json
 
 MOVING = {".gif", ".webp"}
 WIDE_ENOUGH = 48  # pixels, for a text of six digits below a picture
 
 
-def make_parser(command: str, description: str, n: int = 64, things: str = "images") -> argparse.ArgumentParser:
-    """Return a parser with the options that all three have."""
+def make_parser(
+    command: str, description: str, n: int = 64, things: str = "images", svg: bool = False
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that commands with a picture have; `svg`: whether sketches can be drawn."""
     parser = argparse.ArgumentParser(prog=f"vae-zoo {command}", description=description, allow_abbrev=False)
     add_checkpoint(parser)
-    picture = Path(f"{command}.png")
-    parser.add_argument("--out", type=Path, default=picture, help=".png, or .svg of sketches (default %(default)s)")
+    picture, kinds = Path(f"{command}.png"), ".png, or .svg of sketches" if svg else ".png"
+    parser.add_argument("--out", type=Path, default=picture, help=f"{kinds} (default %(default)s)")
+    parser.set_defaults(svg=svg)
     parser.add_argument("--n", type=int, default=n, help=f"number of {things} (default %(default)s)")
     parser.add_argument("--columns", type=int, default=8, help="images in a row (default %(default)s)")
     parser.add_argument("--label", help="the label, its name or number, for a model that takes labels")
@@ -60,9 +65,11 @@ def begin(options: argparse.Namespace, moving: bool = False) -> tuple[Generative
     """
     require(1, n=options.n, columns=options.columns)
     require(0, seed=options.seed)
-    if options.out.suffix.lower() in PICTURES - {".png"} - (MOVING if moving else set()):
-        more = f", or in {' or '.join(sorted(MOVING))}, which move" if moving else ""
-        raise UserError(f"--out {options.out}: it ends in .png, or in .svg for sketches{more}")
+    endings = {".png"} | ({".svg"} if options.svg else set()) | (MOVING if moving else set())
+    if options.out.suffix.lower() not in endings:
+        more = ", or in .svg for sketches" if options.svg else ""
+        more += f", or in {' or '.join(sorted(MOVING))}, which move" if moving else ""
+        raise UserError(f"--out {options.out}: it ends in .png{more}")
     model, checkpoint = load_trained(options)
     torch.manual_seed(options.seed)
     return model, checkpoint, label_of(options, model, checkpoint)
@@ -90,13 +97,28 @@ def decoder(model: GenerativeModel, command: str) -> Decoding:
 
 
 def images(
-    options: argparse.Namespace, n: int, label: int | None, model: GenerativeModel, checkpoint: Path
+    options: argparse.Namespace,
+    n: int,
+    label: int | None,
+    model: GenerativeModel,
+    checkpoint: Path,
+    decodes: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the first `n` images of the files that are given, or test images of the model's run, and their labels."""
+    """Return the first `n` images of the files that are given, or test images of the model's run, and their labels.
+
+    Args:
+        options: of the command.
+        n: how many, at most.
+        label: that was given: of the pictures in files, never of the run's own.
+        model: that is to encode them.
+        checkpoint: its file.
+        decodes: whether the label is that of what is decoded, so that it may be given for the run's images, too.
+    """
     if options.images is None:
+        if label is not None and not decodes:
+            raise UserError("--label is that of --images; the run's test images have labels of their own")
         data = data_of_run(checkpoint, model, "say which pictures with --images", options.trust)
-        x, y = next(data.batches("test", n))
-        return x, y if label is None else torch.full((len(x),), label)
+        return next(data.batches("test", n))
     require_label(model, label)
     x, _ = read_pictures(options.images, model.hparams["shape"], n)
     return x, None if label is None else torch.full((len(x),), label)
@@ -104,7 +126,7 @@ def images(
 
 def write(rows: Sequence[Tensor], options: argparse.Namespace, model: GenerativeModel, numbers: bool = False) -> None:
     """Write rows of what the model makes to the file that the options name, with numbers below them or without."""
-    svg = options.out.suffix == ".svg" and model.svg(rows)
+    svg = options.out.suffix.lower() == ".svg" and model.svg(rows)
     with whole(options.out) as temporary:
         if svg:
             temporary.write_text(svg)
@@ -126,10 +148,25 @@ def write_captioned(rows: Sequence[tuple[str, Tensor]], out: Path) -> None:
     print(f"wrote {out}")
 
 
-def write_numbers(out: Path, found: Mapping[str, Any]) -> None:
-    """Write what was measured to the JSON file beside a picture; what is infinite or no number is null in it."""
-    write_json(out.with_suffix(".json"), _as_json(found))
-    print(f"wrote {out.with_suffix('.json')}")
+def write_numbers(out: Path, command: str, found: Mapping[str, Any]) -> None:
+    """Write what was measured to the JSON file beside a picture; what is infinite or no number is null in it.
+
+    Raises:
+        UserError: if there is a file of this name that no command has written so.
+    """
+    path = out.with_suffix(".json")
+    if path.exists() and not _is_own(path):
+        raise UserError(f"{path} is there, and was not written by such a command; give another --out")
+    write_json(path, {"command": command, **_as_json(found)})
+    print(f"wrote {path}")
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        content = json.loads(read_file(path, 2**26))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and content.get("command") in COMMANDS
 
 
 def _as_json(value: Any) -> Any:

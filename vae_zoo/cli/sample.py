@@ -10,7 +10,7 @@ from vae_zoo.errors import UserError
 
 def run(arguments: Sequence[str]) -> None:
     """Sample, and write the picture."""
-    parser = make_parser("sample", "Sample from a trained model.")
+    parser = make_parser("sample", "Sample from a trained model.", svg=True)
     add_temperature(parser)
     parser.add_argument("--numbers", action="store_true", help="each sample's number below it, for arithmetic")
     options = parser.parse_args(arguments)

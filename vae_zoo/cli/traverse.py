@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from vae_zoo.cli.pictures import add_images, begin, decoder, images, make_parser, require_label, write_captioned
-from vae_zoo.errors import require
+from vae_zoo.errors import UserError, require
 from vae_zoo.latent import informative, traverse
 from vae_zoo.models import Autoencoder
 
@@ -23,18 +23,21 @@ def run(arguments: Sequence[str]) -> None:
     model, checkpoint, label = begin(options)
     makes = decoder(model, "traverse")
     require_label(model, label)
+    one = None if label is None else torch.tensor([label])
     if isinstance(model, Autoencoder):
-        x, y = images(options, MEASURED, label, model, checkpoint)
+        x, y = images(options, MEASURED, label, model, checkpoint, decodes=True)
         told, what = informative(model, [(x, y)])
         start = model.encode(x[:1], None if y is None else y[:1])[0]
         order = told.argsort(descending=True, stable=True).tolist()
         captions = {dimension: f"{dimension}: {what} {told[dimension]:.3g}" for dimension in order}
+    elif options.images:
+        raise UserError(f"{type(model).__name__} has no encoder, and starts in the prior's middle; leave --images out")
     else:
-        start = makes.icdf(torch.full(tuple(makes.code_shape), 0.5))
+        start = makes.icdf(torch.full((1, *makes.code_shape), 0.5), one)[0]
         order = list(range(start.numel()))
         captions = {dimension: str(dimension) for dimension in order}
     rows = order[: options.n]
-    codes = traverse(makes, start, rows, options.columns, options.low, options.high)
+    codes = traverse(makes, start, rows, options.columns, options.low, options.high, one)
     y = None if label is None else torch.full((codes.shape[0] * codes.shape[1],), label)
     pictures = model.pictures(makes.decode(codes.flatten(0, 1), y)).split(options.columns)
     write_captioned([(captions[row], picture) for row, picture in zip(rows, pictures, strict=True)], options.out)

@@ -8,7 +8,7 @@ So look at all three, on pictures that are known to be abnormal: `detection` say
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -71,6 +71,7 @@ class Anomalies:
         reference: batches of ordinary pictures (B, C, H, W) in [0, 1] that the model was not trained on, and their
             labels (B,), or None for a model that takes none.
         samples: K, importance samples of each picture's log p(x).
+        scores: which of them; nll takes by far the longest.
 
     Attributes:
         reference: by name, the scores of the reference pictures, for `threshold`. Those of `code` are of every second
@@ -83,12 +84,16 @@ class Anomalies:
     """
 
     def __init__(
-        self, model: Autoencoder, reference: Iterable[tuple[Tensor, Tensor | None]], samples: int = 50
+        self,
+        model: Autoencoder,
+        reference: Iterable[tuple[Tensor, Tensor | None]],
+        samples: int = 50,
+        scores: Sequence[str] = SCORES,
     ) -> None:
         require(1, samples=samples)
         if not model.pixels:
             raise UserError(f"{type(model).__name__} is a model of sketches; anomalies are looked for in pictures")
-        self.model, self.samples = model, samples
+        self.model, self.samples, self._wanted = model, samples, scores
         self.missing: dict[str, str] = {}
         if not model.density:
             self.missing["nll"] = f"{type(model).__name__} has no density"
@@ -105,11 +110,11 @@ class Anomalies:
             raise UserError(f"a reference needs {FEWEST} pictures or more, got {n}")
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[-1]}
         self._distance: CodeDistance | None = None
-        if "code" not in self.missing:
+        if "centre" in found:
             centres, spread = found.pop("centre"), found.pop("spread")
             self._distance = CodeDistance(centres[::2], spread[::2])
             found["code"] = self._distance(centres[1::2])
-        self.reference = {name: found[name] for name in SCORES if name in found}
+        self.reference = {name: found[name] for name in scores if name in found}
 
     def scores(self, x: Tensor, y: Tensor | None = None) -> dict[str, np.ndarray]:
         """Return by name the scores (B,) of pictures (B, C, H, W) in [0, 1], float64.
@@ -123,7 +128,7 @@ class Anomalies:
         found = self._measured(x, y)
         if self._distance:
             found["code"] = self._distance(found["centre"])
-        return {name: found[name] for name in SCORES if name in found}
+        return {name: found[name] for name in self._wanted if name in found}
 
     def threshold(self, by: str, false_alarms: float = 0.05) -> float:
         """Return the `threshold` of a score by its name, from the reference pictures.
@@ -138,9 +143,9 @@ class Anomalies:
     def _measured(self, x: Tensor, y: Tensor | None, spread: bool = False) -> dict[str, np.ndarray]:
         """What a batch is scored by, as far as there is one: mse, the code's centre, its spread if asked for, nll."""
         found = _encoded(self.model, x, y, spread)
-        if "code" in self.missing:
+        if "code" in self.missing or "code" not in self._wanted:
             found = {"mse": found["mse"]}
-        if "nll" not in self.missing:
+        if "nll" in self._wanted and "nll" not in self.missing:
             found["nll"] = -self.model.log_prob(x, y, samples=self.samples)
         arrays = {name: value.double().cpu().numpy() for name, value in found.items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):

@@ -221,6 +221,11 @@ def strays(
     return float((distance[len(test) :] > limit).double().mean()), float(limit)
 
 
+def plain(text: str) -> str:
+    """Return a text that matplotlib shows as it is: a dollar begins no formula, an underscore hides no label."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
 def draw_map(
     axes: Any, projection: Projection, labels: np.ndarray, names: Sequence[str], prior: Distribution | None = None
 ) -> None:
@@ -245,7 +250,7 @@ def draw_map(
     order = np.random.default_rng(0).permutation(len(points))  # so that the last label does not cover the others
     axes.scatter(*points[order].T, s=4, c=colours[order], linewidths=0)
     for label in frequent:
-        axes.scatter([], [], color=[of_label[label]], label=names[label])
+        axes.scatter([], [], color=[of_label[label]], label=plain(names[label]))
     if others := len(set(labels.tolist())) - len(frequent):
         axes.scatter([], [], color=[(0.8, 0.8, 0.8)], label=f"{others} others")
     if prior is not None:

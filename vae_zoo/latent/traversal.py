@@ -37,7 +37,13 @@ def informative(model: Autoencoder, batches: Iterable[tuple[Tensor, Tensor | Non
 
 
 def traverse(
-    model: Decoding, start: Tensor, dimensions: Sequence[int], steps: int = 9, low: float = 0.01, high: float = 0.99
+    model: Decoding,
+    start: Tensor,
+    dimensions: Sequence[int],
+    steps: int = 9,
+    low: float = 0.01,
+    high: float = 0.99,
+    y: Tensor | None = None,
 ) -> Tensor:
     """Return codes that differ from one in a single number, which goes through the prior's quantiles.
 
@@ -48,6 +54,7 @@ def traverse(
         steps: S, at least 2.
         low: the probability below the first.
         high: the probability below the last; those between are equally spaced.
+        y: the label (1,), for the prior of a model that takes them.
 
     Returns:
         (R, S, D).
@@ -57,17 +64,19 @@ def traverse(
     """
     require(2, steps=steps)
     require_share(low=low, high=high)
+    if not 0 < low < high < 1:
+        raise UserError(f"low and high must be above 0, below 1 and in this order, got {low} and {high}")
     for dimension in dimensions:
         require(0, start.numel() - 1, dimension=dimension)
     u = torch.linspace(low, high, steps, dtype=torch.float64, device=start.device)
-    quantiles = model.icdf(u.view(-1, *[1] * start.ndim).expand(-1, *start.shape)).flatten(1)  # S D
+    quantiles = model.icdf(u.view(-1, *[1] * start.ndim).expand(-1, *start.shape), y).flatten(1)  # S D
     found = start.flatten().repeat(len(dimensions), steps, 1)  # R S D
     for row, dimension in enumerate(dimensions):
         found[row, :, dimension] = quantiles[:, dimension].to(found)
     return found.view(len(dimensions), steps, *start.shape)
 
 
-def manifold(model: Decoding, steps: int = 20) -> Tensor:
+def manifold(model: Decoding, steps: int = 20, y: Tensor | None = None) -> Tensor:
     """Return the codes of a grid over a space of two numbers, at equal shares of the prior in each.
 
     Kingma & Welling 2014, figure 4: coordinates linear on the unit square, through the inverse of the prior's
@@ -76,6 +85,7 @@ def manifold(model: Decoding, steps: int = 20) -> Tensor:
     Args:
         model: with codes of two numbers.
         steps: S, codes on a side.
+        y: the label (1,), for the prior of a model that takes them.
 
     Returns:
         (S, S, 2): rows from the top, columns from the left.
@@ -91,4 +101,4 @@ def manifold(model: Decoding, steps: int = 20) -> Tensor:
         )
     u = (torch.arange(steps, dtype=torch.float64, device=model.device) + 0.5) / steps
     rows, columns = torch.meshgrid(u.flip(0), u, indexing="ij")
-    return model.icdf(torch.stack([columns, rows], -1)).to(next(model.parameters()))
+    return model.icdf(torch.stack([columns, rows], -1), y).to(next(model.parameters()))

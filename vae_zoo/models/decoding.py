@@ -54,23 +54,22 @@ class Decoding(GenerativeModel):
         return self.decode(self.sample_prior(n, y), y, temperature=temperature)
 
     @inference
-    def cdf(self, z: Tensor) -> Tensor:
+    def cdf(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return for each number of codes (B, D) the prior's probability of a smaller one, in [0, 1]."""
-        return self._each().cdf(z)
+        return self._each(y).cdf(z)
 
     @inference
-    def icdf(self, u: Tensor) -> Tensor:
+    def icdf(self, u: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the codes (B, D) that have these probabilities: the prior's quantiles."""
-        return self._each().icdf(u)
+        return self._each(y).icdf(u)
 
-    def _each(self) -> Independent:
+    def _each(self, y: Tensor | None) -> Independent:
         """The prior of each number of a code by itself.
 
         Raises:
-            UserError: if the prior is none of numbers that are independent.
+            UserError: if the prior is none of numbers that are independent, or a label is missing.
         """
-        y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.labels else None
-        prior = self.prior(y)
+        prior = self.prior(self.checked_labels(y, 1 if y is None else len(y)))
         if not isinstance(prior, Independent):
             raise UserError(f"{type(self.prior).__name__} has no quantiles by dimension; StandardNormal has")
         return prior.base_dist
