@@ -234,8 +234,9 @@ def test_the_command_finds_what_is_planted(runs, sorted_pictures, monkeypatch, c
 def test_pictures_with_a_label_are_compared_with_those_of_that_label(runs, sorted_pictures, monkeypatch, capsys):
     monkeypatch.chdir(runs)
     words = [sorted_pictures, "--ckpt_path", checkpoint("labelled"), "--false_alarms", 0.3, "--samples", 3]
+    words += ["--by", "nll"]
     assert call("anomalies", *words) == 1
-    assert "needs the pictures' label; give it with --label" in capsys.readouterr().err
+    assert "needs the label of what it encodes or decodes; give it with --label" in capsys.readouterr().err
     model = vae_zoo.load(checkpoint("labelled"))
     seen = []
     log_prob = type(model).log_prob

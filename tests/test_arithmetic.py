@@ -210,13 +210,15 @@ def test_samples_of_a_generator_are_chosen_by_their_numbers(shapes, tmp_path, mo
     assert grid.shape == (8 * (64 + 16 + 2) + 2, 8 * 66 + 2, 3)
     assert call("arithmetic", *groups, "--plus", 6, 7, 63, "--seed", 3) == 0
     for column, number in enumerate((6, 7, 63)):
-        picture = grid[2 + number // 8 * 48 :, 2 + number % 8 * 34 :][:32, :32]
+        picture = grid[2 + number // 8 * 82 :, 2 + number % 8 * 66 :][:64:2, :64:2]  # twice as large
         assert np.abs(shown("arithmetic.png", 2, 5, column, 9) - picture).max() <= 1
-        strip = grid[2 + number // 8 * 48 + 32 :, 2 + number % 8 * 34 :][:14, :32]
+        strip = grid[2 + number // 8 * 82 + 64 :, 2 + number % 8 * 66 :][:16, :64]
         assert strip.min() < 128 and strip.max() == 255  # something is written there
     assert call("arithmetic", *groups, "--strengths", 0, 1, "--n", 2, "--seed", 3) == 0
     assert json.loads(open("arithmetic.json").read())["pictures"] == {"with": 3, "without": 3, "images": 2}
-    assert np.abs(shown("arithmetic.png", 0, 3, 0, 2) - grid[2:, 2 + 6 * 34 :][:32, :32]).max() <= 1  # 6 is in no group
+    assert (
+        np.abs(shown("arithmetic.png", 0, 3, 0, 2) - grid[2:, 2 + 6 * 66 :][:64:2, :64:2]).max() <= 1
+    )  # 6 is in no group
     capsys.readouterr()
     for words, message in (
         (["--with", "x.png", "--without", 1, 2, 4], "DCGAN has no encoder: give numbers of samples, 0 to 63"),

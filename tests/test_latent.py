@@ -15,7 +15,7 @@ from tests.zoo import models_that, small
 from vae_zoo import latent
 from vae_zoo.distributions import GaussianMixture
 from vae_zoo.errors import UserError
-from vae_zoo.models import DCGAN, VAE, Autoencoder
+from vae_zoo.models import CVAE, DCGAN, VAE, Autoencoder
 from vae_zoo.models.decoding import Decoding
 
 decoding = models_that(Decoding)
@@ -31,8 +31,9 @@ def test_quantiles_and_probabilities_are_each_others_inverse(cls):
     model = small(cls)
     u = torch.linspace(0.01, 0.99, 7, dtype=torch.float64).view(-1, *[1] * len(model.code_shape))
     u = u.expand(-1, *model.code_shape)
-    torch.testing.assert_close(model.cdf(model.icdf(u)), u, atol=1e-12, rtol=0)
-    draws = model.cdf(model.sample_prior(4000, labels(model, 4000)).double())
+    y = labels(model, 7)
+    torch.testing.assert_close(model.cdf(model.icdf(u, y), y), u, atol=1e-12, rtol=0)
+    draws = model.cdf(model.sample_prior(4000, labels(model, 4000)).double(), labels(model, 4000))
     assert abs(float(draws.mean()) - 0.5) < 0.02 and abs(float(draws.var()) - 1 / 12) < 0.01
 
 
@@ -41,9 +42,10 @@ def test_quantiles_and_probabilities_are_each_others_inverse(cls):
 def test_a_way_begins_and_ends_at_its_ends(cls, how):
     model = small(cls)
     a, b = model.sample_prior(3, labels(model, 3)), model.sample_prior(3, labels(model, 3))
-    way = latent.between(model, a, b, 5, how)
+    y = labels(model, 3)
+    way = latent.between(model, a, b, 5, how, y)
     assert way.shape == (5, *a.shape) and torch.equal(way[0], a) and torch.equal(way[-1], b)
-    there, back = way, latent.between(model, b, a, 5, how)
+    there, back = way, latent.between(model, b, a, 5, how, y)
     torch.testing.assert_close(there, back.flip(0), atol=1e-5, rtol=1e-5)
 
 
@@ -122,6 +124,21 @@ def test_codes_are_the_models_own(cls):
     with torch.no_grad():
         draws = torch.cat([model.posterior(x, y).rsample((4000,))])  # 4000 B D
     torch.testing.assert_close(torch.from_numpy(codes.spread), draws.std(0), rtol=0.5, atol=1e-6)
+
+
+def test_quantiles_are_those_of_the_labels_prior():
+    model = small(CVAE, learned_prior=True)
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.normal_()
+    mean = model.prior(torch.tensor([2])).mean[0].detach()
+    assert (mean != 0).all()
+    median = torch.full((1, *model.code_shape), 0.5)
+    torch.testing.assert_close(model.icdf(median, torch.tensor([2]))[0], mean, atol=1e-5, rtol=0)
+    middle = latent.traverse(model, mean, [0], 3, 0.25, 0.75, torch.tensor([2]))[0, 1]
+    torch.testing.assert_close(middle, mean, atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match="this model needs the labels"):
+        model.icdf(median)
 
 
 def test_a_prior_whose_numbers_depend_on_each_other_has_no_quantiles():
@@ -230,3 +247,32 @@ def test_what_cannot_be_done_is_one_sentence(words, message, run, monkeypatch, c
     assert call(*words) == 1
     said = capsys.readouterr().err
     assert message in said and len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_file_of_the_users_is_not_replaced_by_a_picture_or_by_its_numbers(run, monkeypatch, capsys):
+    monkeypatch.chdir(run.parents[2])
+    checkpoint, split = run / "checkpoints" / "last.ckpt", run / "split.json"
+    before = checkpoint.read_bytes(), split.read_bytes()
+    given = {"interpolate": checkpoint, "denoise": "d.json", "traverse": "t.svg", "sample": "s.txt"}
+    for command, out in given.items():
+        assert call(command, "--n", 2, "--ckpt_path", checkpoint, "--out", out) == 1
+        assert "it ends in .png" in capsys.readouterr().err
+    assert call("denoise", "--n", 2, "--out", split.with_suffix(".png")) == 1
+    assert "split.json is there, and was not written by such a command" in capsys.readouterr().err
+    assert (checkpoint.read_bytes(), split.read_bytes()) == before
+    assert call("denoise", "--n", 2) == call("denoise", "--n", 3) == 0  # its own are
+
+
+@pytest.mark.slow
+def test_a_picture_counts_once(run, shapes, monkeypatch, capsys):
+    monkeypatch.chdir(run.parents[2])
+    pictures = sorted((shapes / "images").iterdir())
+    assert call("arithmetic", "--with", *pictures[:3], pictures[0], "--without", *pictures[3:6]) == 1
+    assert "--with: a picture is named twice" in capsys.readouterr().err
+    assert call("arithmetic", "--with", *pictures[:4], "--without", *pictures[3:7]) == 1
+    assert "is both --with and --without the attribute" in capsys.readouterr().err
+
+
+def test_a_text_is_no_formula():
+    assert latent.maps.plain("$^$") == r"\$^\$" and latent.maps.plain("_b") == " _b"

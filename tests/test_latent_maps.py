@@ -216,7 +216,7 @@ def test_the_command(runs, tmp_path, monkeypatch, capsys):
     several = [checkpoint(name) for name in ("images", "labelled", "sketches")]
     out = tmp_path / "map.png"
     assert call("map", "--ckpt_path", *several, "--n", 15, "--samples", 12, "--out", out) == 0
-    content = json.loads((tmp_path / "map.json").read_text())
+    content = json.loads((tmp_path / "map.json").read_text())["models"]
     assert [one["name"].split(", ")[1] for one in content] == ["images", "labelled", "sketches"]
     assert [one["n"] for one in content] == [15] * 3
     assert 0 <= content[0]["strays"] <= 1 and content[0]["far"] > 0 and content[2]["strays"] is None
@@ -225,10 +225,10 @@ def test_the_command(runs, tmp_path, monkeypatch, capsys):
     assert width > 2.5 * height and "of the prior covered" in capsys.readouterr().out
     before = out.read_bytes()
     assert call("map", "--ckpt_path", *several, "--n", 15, "--samples", 12, "--out", out) == 0
-    assert out.read_bytes() == before and json.loads((tmp_path / "map.json").read_text()) == content
+    assert out.read_bytes() == before and json.loads((tmp_path / "map.json").read_text())["models"] == content
     words = ["--ckpt_path", several[0], "--n", 15, "--samples", 12, "--out", out]
     assert call("map", *words, "--part", "train", "--draws", "--names", "mine", "--trust", "tests.zoo") == 0
-    (content,) = json.loads((tmp_path / "map.json").read_text())
+    (content,) = json.loads((tmp_path / "map.json").read_text())["models"]
     assert content["name"] == "mine" and content["part"] == "train"
 
 

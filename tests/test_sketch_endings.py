@@ -269,7 +269,7 @@ def of_test(runs):
         ("denoise", "sketches", ["--images", "."], "a model of sketches, (31, 5), reads no pictures"),
         ("encode", "sketches", ["."], "a model of sketches, (31, 5), reads no pictures"),
         ("relabel", "sketches", [], "takes no labels; CVAE does"),
-        ("traverse", "sketches", ["--out", "a.svg"], "--out a.svg: rows with names are written to a .png"),
+        ("traverse", "sketches", ["--out", "a.svg"], "--out a.svg: it ends in .png"),
         ("manifold", "sketches", [], "a manifold is drawn of a code of 2 numbers"),
     ],
 )
