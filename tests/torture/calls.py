@@ -165,7 +165,11 @@ def number(name, what, value):
         if method in ("sample", "sample_prior"):
             found = outputs(getattr(model, method)(**({"n": 2} | {argument: value})))
         elif method == "decode":
-            found = outputs(model.decode(model.encode(x, y), y, **{argument: value}))
+            found = outputs(
+                model.decode(
+                    model.encode(x, y) if model.encodes else model.sample_prior(len(x)), y, **{argument: value}
+                )
+            )
         else:
             found = outputs(ask(model, method, x, y, **{argument: value}))
         expect(argument == "temperature" or value in (1, 3), f"{argument} {value!r} was accepted")
