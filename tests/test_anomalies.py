@@ -215,7 +215,7 @@ def test_the_command_finds_what_is_planted(runs, sorted_pictures, monkeypatch, c
     assert found["detection"]["mse"] == {"auroc": 1.0, "average_precision": 1.0, "share": 0.25}
     assert found["reference_pictures"] == 12 and 10 <= found["above"] <= 25
     assert found["above"] == sum(each["mse"] > found["threshold"] for each in found["pictures"])
-    assert f"{found['above']} of 40 pictures have a mse above" in said and "mse   AUROC 1.000" in said
+    assert f"{found['above']} of 40 pictures are above" in said and "by mse" in said and "mse   AUROC 1.000" in said
     sheet = np.asarray(Image.open("anomalies.png"))
     assert sheet.shape[0] == 3 * 36 and sheet.shape[1] > 3 * 3 * 34
     left = sheet.shape[1] - 3 * 34 - 2  # of the last column, whose first row is the seventh picture

@@ -66,7 +66,8 @@ def begin(options: argparse.Namespace, moving: bool = False) -> tuple[Generative
     require(1, n=options.n, columns=options.columns)
     require(0, seed=options.seed)
     endings = {".png"} | ({".svg"} if options.svg else set()) | (MOVING if moving else set())
-    if options.out.suffix.lower() not in endings:
+    new = not options.out.suffix and not options.out.exists()  # a name without an ending, and nothing that is replaced
+    if options.out.suffix.lower() not in endings and not new:
         more = ", or in .svg for sketches" if options.svg else ""
         more += f", or in {' or '.join(sorted(MOVING))}, which move" if moving else ""
         raise UserError(f"--out {options.out}: it ends in .png{more}")
