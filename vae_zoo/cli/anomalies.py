@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import captioned
-from vae_zoo.cli.pictures import begin, encoder, make_parser, require_label, write_numbers
+from vae_zoo.cli.pictures import begin, encoder, make_parser, repeated, require_label, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.pictures import picture_batches, picture_names
 from vae_zoo.errors import UserError, require
@@ -71,7 +71,7 @@ def run(arguments: Sequence[str]) -> None:
     if options.abnormal:
         abnormal = np.isin(folders, options.abnormal)
         found["detection"] = {name: detection(each, abnormal) for name, each in scores.items()}
-    y = None if label is None else torch.full((len(shown),), label)
+    y = repeated(label, len(shown))
     captions = [f"{folders[row]}: {scores[options.by][row]:.4g}" for row in order[: options.n]]
     _draw(captions, shown, autoencoder.reconstruct(shown, y).cpu(), options)
     write_numbers(options.out, "anomalies", found)
@@ -119,7 +119,7 @@ def _files(
     """The pictures of files, with the label that is given; their names are added to a list."""
     for x, more in picture_batches(paths, model.hparams["shape"], options.batch_size):
         names.extend(more)
-        yield x, None if label is None else torch.full((len(x),), label)
+        yield x, repeated(label, len(x))
 
 
 def _reference(options: argparse.Namespace, model: GenerativeModel, checkpoint: Path, label: int | None) -> Batches:

@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torchvision.utils import save_image
 
 from vae_zoo.cli.codes import read_codes
-from vae_zoo.cli.pictures import decoder, label_of, require_label
+from vae_zoo.cli.pictures import decoder, label_of, repeated, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.errors import UserError, require
 from vae_zoo.writing import whole
@@ -33,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(f"{there} is there already; give another --out")
     for first in range(0, len(z), options.batch_size):
         part = z[first : first + options.batch_size]
-        x = makes.decode(part, None if label is None else torch.full((len(part),), label))
+        x = makes.decode(part, repeated(label, len(part)))
         for picture, file in zip(model.pictures(x), files[first : first + len(part)], strict=True):
             with whole(file) as temporary:
                 save_image(picture, temporary, format="png")

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 import numpy as np
-import torch
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
-from vae_zoo.cli.pictures import encoder, label_of, require_label
+from vae_zoo.cli.pictures import encoder, label_of, repeated, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches
 from vae_zoo.errors import require
@@ -37,7 +36,7 @@ def run(arguments: Sequence[str]) -> None:
 
         def batches() -> Iterator[tuple[Tensor, Tensor | None]]:
             for x, more in picture_batches(options.paths, model.hparams["shape"], options.batch_size):
-                yield x, None if label is None else torch.full((len(x),), label)
+                yield x, repeated(label, len(x))
                 names.extend(more)
                 progress.update(task, completed=len(names))
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_zoo.cli.pictures import begin, make_parser, require_label, two_sided, write_captioned, write_numbers
+from vae_zoo.cli.pictures import begin, make_parser, repeated, require_label, two_sided, write_captioned, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.coco import COCODataModule
 from vae_zoo.data.masks import category_masks, read_masks
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
         return
     require_label(model, label)
     x, z, masks = _marked(options, model, checkpoint, label)
-    y = None if label is None else torch.full((len(z),), label)
+    y = repeated(label, len(z))
     drawers = choose(model, z, masks, y, layer=options.layer, seed=options.seed)
     chosen = drawers.filters(options.most)
     if not chosen:
@@ -105,7 +105,7 @@ def _marked(
     else:
         x, names = read_pictures([Path(word) for word in options.images], shape)
         masks = read_masks(names, options.masks, shape)
-    parts = [model.encode(part, None if label is None else torch.full((len(part),), label)) for part in x.split(CHUNK)]
+    parts = [model.encode(part, repeated(label, len(part))) for part in x.split(CHUNK)]
     return x, torch.cat(parts), masks
 
 

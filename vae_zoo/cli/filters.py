@@ -11,6 +11,7 @@ from vae_zoo.cli.pictures import (
     add_images,
     begin,
     make_parser,
+    repeated,
     require_label,
     two_sided,
     write_captioned,
@@ -79,7 +80,7 @@ def _batches(
     """The pictures that are given, or the run's test images, with their labels."""
     if options.images:
         for x, _ in picture_batches(options.images, model.hparams["shape"], BATCH):
-            yield x, None if label is None else torch.full((len(x),), label)
+            yield x, repeated(label, len(x))
         return
     data = data_of_run(checkpoint, model, "say which pictures with --images", options.trust)
     for x, y in data.batches("test", BATCH):

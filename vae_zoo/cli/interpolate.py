@@ -11,6 +11,7 @@ from vae_zoo.cli.pictures import (
     images,
     make_parser,
     moves,
+    repeated,
     require_label,
     write,
     write_moving,
@@ -34,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     model, checkpoint, label = begin(options, moving=True)
     makes = decoder(model, "interpolate")
     require_label(model, label)
-    one = None if label is None else torch.tensor([label])
+    one = repeated(label, 1)
     if isinstance(model, Autoencoder):
         codes = model.encode(*images(options, 2 * options.n, label, model, checkpoint, decodes=True))
     elif options.images:
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str]) -> None:
         n = len(codes) // 2
         require(1, **{"the number of pairs of images": n})
         ways = between(makes, codes[:n], codes[n : 2 * n], options.columns, options.how, one).transpose(0, 1)  # n S D
-    y = None if label is None else torch.full((ways.shape[0] * ways.shape[1],), label)
+    y = repeated(label, len(ways) * ways.shape[1])
     x = makes.decode(ways.flatten(0, 1), y)
     rows = x.split(ways.shape[1])
     pictures = [model.pictures(row) for row in rows]

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
-
-from vae_zoo.cli.pictures import begin, decoder, make_parser, require_label, write
+from vae_zoo.cli.pictures import begin, decoder, make_parser, repeated, require_label, write
 from vae_zoo.latent import manifold
 
 
@@ -15,6 +13,6 @@ def run(arguments: Sequence[str]) -> None:
     model, _, label = begin(options)
     makes = decoder(model, "draw a manifold")
     require_label(model, label)
-    codes = manifold(makes, options.n, None if label is None else torch.tensor([label]))
-    rows = [makes.decode(row, None if label is None else torch.full((len(row),), label)) for row in codes]
+    codes = manifold(makes, options.n, repeated(label, 1))
+    rows = [makes.decode(row, repeated(label, len(row))) for row in codes]
     write(rows, options, model)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import grid, pairs
-from vae_zoo.cli.pictures import begin, make_parser, with_texts, write_numbers
+from vae_zoo.cli.pictures import begin, make_parser, repeated, with_texts, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.module import Part
 from vae_zoo.errors import UserError, require
@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(f"{type(model).__name__} makes sketches, between which there is no distance in pixels")
     data = data_of_run(checkpoint, model, "its training pictures are needed", options.trust)
     sizes = [min(options.batch_size, options.n - first) for first in range(0, options.n, options.batch_size)]
-    labels = (None if label is None else torch.full((size,), label) for size in sizes)
+    labels = (repeated(label, size) for size in sizes)
     samples = torch.cat([model.sample(size, y) for size, y in zip(sizes, labels, strict=True)])
 
     def pictures(part: Part) -> Iterator[Tensor]:

@@ -122,7 +122,7 @@ def images(
         return next(data.batches("test", n))
     require_label(model, label)
     x, _ = read_pictures(options.images, model.hparams["shape"], n)
-    return x, None if label is None else torch.full((len(x),), label)
+    return x, repeated(label, len(x))
 
 
 def write(rows: Sequence[Tensor], options: argparse.Namespace, model: GenerativeModel, numbers: bool = False) -> None:
@@ -142,8 +142,6 @@ def write(rows: Sequence[Tensor], options: argparse.Namespace, model: Generative
 
 def write_captioned(rows: Sequence[tuple[str, Tensor]], out: Path) -> None:
     """Write rows of pictures with a name before each, as a PNG."""
-    if out.suffix.lower() == ".svg":
-        raise UserError(f"--out {out}: rows with names are written to a .png")
     with whole(out) as temporary:
         save_image(captioned(rows), temporary, format="png")
     print(f"wrote {out}")
@@ -205,6 +203,11 @@ def label_of(options: argparse.Namespace, model: GenerativeModel, checkpoint: Pa
         if given in known:
             return known.index(given)
     raise UserError(f"--label {given}: the model was trained with the labels {', '.join(names)}, or 0 to {numbers[-1]}")
+
+
+def repeated(label: int | None, n: int) -> Tensor | None:
+    """Return the label of each of `n` items, (n,); None if there is none."""
+    return None if label is None else torch.full((n,), label)
 
 
 def require_label(model: GenerativeModel, label: int | None) -> None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
-
-from vae_zoo.cli.pictures import add_temperature, begin, make_parser, write
+from vae_zoo.cli.pictures import add_temperature, begin, make_parser, repeated, write
 from vae_zoo.errors import UserError
 
 
@@ -17,6 +15,6 @@ def run(arguments: Sequence[str]) -> None:
     if options.numbers and options.out.suffix == ".svg":
         raise UserError("--numbers are written into a .png")
     model, _, label = begin(options)
-    y = None if label is None else torch.full((options.n,), label)
+    y = repeated(label, options.n)
     x = model.sample(options.n, y, temperature=options.temperature)
     write(x.split(options.columns), options, model, options.numbers)

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 import torch
 
-from vae_zoo.cli.pictures import add_images, begin, decoder, images, make_parser, require_label, write_captioned
+from vae_zoo.cli.pictures import (
+    add_images,
+    begin,
+    decoder,
+    images,
+    make_parser,
+    repeated,
+    require_label,
+    write_captioned,
+)
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import informative, traverse
 from vae_zoo.models import Autoencoder
@@ -23,7 +32,7 @@ def run(arguments: Sequence[str]) -> None:
     model, checkpoint, label = begin(options)
     makes = decoder(model, "traverse")
     require_label(model, label)
-    one = None if label is None else torch.tensor([label])
+    one = repeated(label, 1)
     if isinstance(model, Autoencoder):
         x, y = images(options, MEASURED, label, model, checkpoint, decodes=True)
         told, what = informative(model, [(x, y)])
@@ -38,6 +47,6 @@ def run(arguments: Sequence[str]) -> None:
         captions = {dimension: str(dimension) for dimension in order}
     rows = order[: options.n]
     codes = traverse(makes, start, rows, options.columns, options.low, options.high, one)
-    y = None if label is None else torch.full((codes.shape[0] * codes.shape[1],), label)
+    y = repeated(label, len(codes) * codes.shape[1])
     pictures = model.pictures(makes.decode(codes.flatten(0, 1), y)).split(options.columns)
     write_captioned([(captions[row], picture) for row, picture in zip(rows, pictures, strict=True)], options.out)
