@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,6 +216,10 @@ def test_the_command_finds_what_is_planted(runs, sorted_pictures, monkeypatch, c
     assert found["detection"]["mse"] == {"auroc": 1.0, "average_precision": 1.0, "share": 0.25}
     assert found["reference_pictures"] == 12 and 10 <= found["above"] <= 25
     assert found["above"] == sum(each["mse"] > found["threshold"] for each in found["pictures"])
+    learnt = set(json.loads(Path("images/split.json").read_text())["train"])
+    shapes = [int(path.stem) for path in (sorted_pictures / "shape").iterdir()]
+    assert found["trained_on"] == len(learnt & set(shapes)) > 0
+    assert f"{found['trained_on']} of these pictures are among those that the model was trained on" in said
     assert f"{found['above']} of 40 pictures are above" in said and "by mse" in said and "mse   AUROC 1.000" in said
     sheet = np.asarray(Image.open("anomalies.png"))
     assert sheet.shape[0] == 3 * 36 and sheet.shape[1] > 3 * 3 * 34

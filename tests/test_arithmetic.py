@@ -81,8 +81,18 @@ def test_the_probe_sees_what_was_put_there():
     assert scores[0].min() > 0.8 > 0.2 > scores[1].max()
     nothing = AttributeProbe(*(model.features(with_brightness(n, 0.0)) for n in (40, 400)))
     assert 0.35 < nothing.accuracy < 0.65  # and not the share of the larger group, 0.91
+    assert abs(nothing.accuracy - 0.5) < 3 * nothing.error
     with pytest.raises(UserError, match="two pictures or more of each group, got 1"):
         AttributeProbe(features[0][:1], features[1])
+
+
+def test_the_probes_error_is_how_far_its_accuracy_spreads():
+    """Of groups that do not differ, drawn often, in the ideal case that the probe's answers are independent."""
+    rng = np.random.default_rng(0)
+    drawn = [AttributeProbe(*(torch.tensor(rng.normal(size=(n, 2))) for n in (30, 60))) for _ in range(60)]
+    spread = np.std([probe.accuracy for probe in drawn])
+    assert np.mean([probe.error for probe in drawn]) == pytest.approx(spread, rel=0.3)
+    assert AttributeProbe(torch.rand(4, 2) + 9, torch.rand(4, 2)).error > 0.05  # all told right, and yet not certain
 
 
 def test_a_group_of_two_is_refused():

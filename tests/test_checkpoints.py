@@ -1,6 +1,7 @@
 """Checkpoints: safe to load, the same to the bit, and a clear word for what is none."""
 
 import functools
+import pickle
 import random
 
 import pytest
@@ -81,6 +82,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(cls, tmp_path):
 def test_a_file_that_is_no_checkpoint(tmp_path, content):
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(UserError, match="x.ckpt is not a checkpoint of a vae_zoo model"):
+        vae_zoo.load(tmp_path / "x.ckpt")
+    (tmp_path / "x.ckpt").write_bytes(pickle.dumps({"a": len}, protocol=4))
+    with pytest.raises(UserError, match="a vae_zoo model: it is cut off, or more than tensors and plain values that"):
         vae_zoo.load(tmp_path / "x.ckpt")
     torch.save({"weights": torch.ones(1)}, tmp_path / "x.ckpt")
     with pytest.raises(UserError, match="x.ckpt is not a checkpoint of a vae_zoo model"):
@@ -166,7 +170,7 @@ def test_a_part_of_another_kind_is_told(part, value, last):
         del saved["checksum"]
         saved[part] = value
 
-    with pytest.raises(UserError, match=f"is not a checkpoint of a vae_zoo model .ValueError: it has no {part}"):
+    with pytest.raises(UserError, match=f"is not a checkpoint of a vae_zoo model: it has no {part}"):
         vae_zoo.load(edited(last, change))
 
 

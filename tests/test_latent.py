@@ -183,6 +183,7 @@ def test_the_commands(run, shapes, tmp_path, monkeypatch, capsys):
     assert found["how"] == "prior" and len(found["longest_over_mean_step"]) == 2
     assert call("interpolate", "--chain", "--n", 2, "--columns", 5, "--out", "way.webp") == 0
     with Image.open("way.webp") as way:
+        assert way.size == (96, 96)  # three times as large as the pictures
         assert 1 < way.n_frames <= 2 * (3 * 4 + 1) - 2  # frames that are alike are one
 
 

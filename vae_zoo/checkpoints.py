@@ -70,17 +70,27 @@ def read(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: there is no such checkpoint file")
     try:
         size = _stored(Path(path))
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = _unpickled(path)
         _check_form(saved, size)
         intact = saved[CHECKSUM] == checksum(saved) if CHECKSUM in saved else None
     except Exception as error:  # a file that is no checkpoint can fail in any way
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{path} is not a checkpoint of a vae_zoo model ({type(error).__name__}: {reason})") from error
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise UserError(f"{path} is not a checkpoint of a vae_zoo model: {reason}") from error
     if intact is None:
         warnings.warn(f"{path} has no checksum, so nobody can tell whether it is as it was saved", stacklevel=2)
     elif not intact:
         raise UserError(f"{path} is damaged: it does not hold what was saved; use another checkpoint, or remove it")
     return saved
+
+
+def _unpickled(path: str | Path) -> Any:
+    """What a file holds, if these are tensors and plain values alone."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the kind of pickle is nobody's concern
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whose words advise to execute what the file says
+        raise ValueError("it is cut off, or more than tensors and plain values that PyTorch saved") from error
 
 
 def _stored(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -14,12 +15,15 @@ from torchvision.utils import save_image
 from vae_zoo.callbacks.pictures import captioned
 from vae_zoo.cli.pictures import begin, encoder, make_parser, repeated, require_label, write_numbers
 from vae_zoo.cli.trained import data_of_run
+from vae_zoo.data.module import DataModule
 from vae_zoo.data.pictures import picture_batches, picture_names
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import Anomalies, detection, heat_map
 from vae_zoo.latent.anomalies import SCORES
 from vae_zoo.models import GenerativeModel
 from vae_zoo.writing import whole
+
+BATCH = 256  # pictures of a run at a time
 
 Batches = Iterator[tuple[Tensor, Tensor | None]]
 
@@ -35,6 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     parts: list[dict[str, np.ndarray]] = []
     shown = torch.empty(0, *model.hparams["shape"])  # the most unusual so far: no other picture is kept
     highest = np.empty(0)
+    trained_on = 0
     with Progress(TextColumn("{task.completed} pictures"), TimeElapsedColumn(), transient=True) as progress:
         task = progress.add_task("", total=None)
 
@@ -43,11 +48,16 @@ def run(arguments: Sequence[str]) -> None:
                 yield x, y
                 progress.advance(task, len(x))
 
-        reference = counted(_reference(options, model, checkpoint, label))
+        data = None
+        if not options.reference:
+            data = data_of_run(checkpoint, model, "say which pictures are ordinary with --reference", options.trust)
+        known = _known(data)
+        reference = counted(_reference(data, label) if data else _files(options.reference, options, model, label, []))
         scorer = Anomalies(autoencoder, reference, options.samples, SCORES if options.abnormal else (options.by,))
         limit = scorer.threshold(options.by, options.false_alarms)
         for x, y in counted(_files(options.paths, options, model, label, names)):
             parts.append(scorer.scores(x, y))
+            trained_on += sum(each in known for each in _digests(x))
             both = np.concatenate([highest, parts[-1][options.by]])
             best = np.argsort(-both, kind="stable")[: options.n]
             shown, highest = torch.cat([shown, x])[best], both[best]
@@ -62,6 +72,7 @@ def run(arguments: Sequence[str]) -> None:
         "reference_pictures": len(scorer.reference[options.by]),
         "threshold": limit,
         "above": above,
+        "trained_on": trained_on if data else None,
         "samples": options.samples,
         "missing": scorer.missing,
         "pictures": [
@@ -80,6 +91,8 @@ def run(arguments: Sequence[str]) -> None:
         f"{found['reference_pictures']} reference pictures a share of at most {options.false_alarms:.4g} is, if the "
         "model was not trained on them"
     )
+    if trained_on:
+        print(f"{trained_on} of these pictures are among those that the model was trained on: their scores are too low")
     for name, why in scorer.missing.items():
         print(f"{name:5} left out: {why}")
     for name, each in found.get("detection", {}).items():
@@ -88,8 +101,8 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = make_parser("anomalies", "Rank pictures by how unusual they are for a model.", 24, "pictures to show")
-    parser.set_defaults(columns=3)
+    text = "Rank pictures by how unusual they are for a model."
+    parser = make_parser("anomalies", text, 24, "pictures to show", columns=3)
     parser.add_argument("paths", type=Path, nargs="+", help="picture files, folders or zips")
     parser.add_argument(
         "--reference",
@@ -122,17 +135,23 @@ def _files(
         yield x, repeated(label, len(x))
 
 
-def _reference(options: argparse.Namespace, model: GenerativeModel, checkpoint: Path, label: int | None) -> Batches:
-    """Ordinary pictures: of files, or of the model's run, not trained on, of the label that is given."""
-    if options.reference:
-        yield from _files(options.reference, options, model, label, [])
-        return
-    data = data_of_run(checkpoint, model, "say which pictures are ordinary with --reference", options.trust)
-    for x, y in data.batches("val" if len(data.parts["val"]) else "test", options.batch_size):
+def _reference(data: DataModule, label: int | None) -> Batches:
+    """Ordinary pictures of the model's run, which it was not trained on, of the label that is given."""
+    for x, y in data.batches("val" if len(data.parts["val"]) else "test", BATCH):
         if label is None:
             yield x, None
         elif (same := y == label).any():
             yield x[same], y[same]
+
+
+def _known(data: DataModule | None) -> set[bytes]:
+    """The digests of the pictures that the model was trained on, as far as one knows them."""
+    return {each for x, _ in data.batches("train", BATCH) for each in _digests(x)} if data else set()
+
+
+def _digests(x: Tensor) -> list[bytes]:
+    """A digest of each image's pixels, in 8 bits as they were read."""
+    return [blake2b(each.tobytes()).digest() for each in x.mul(255).round().byte().cpu().numpy()]
 
 
 def _folders(names: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vae_zoo.cli.pictures import begin, decoder, make_parser, write_captioned, write_numbers
+from vae_zoo.cli.pictures import begin, decoder, in_parts, make_parser, write_captioned, write_numbers
 from vae_zoo.cli.sketches import chosen
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.arrays import read_npz
@@ -49,7 +49,8 @@ class Group(NamedTuple):
 
 def run(arguments: Sequence[str]) -> None:
     """Calculate, write the picture and the numbers."""
-    parser = make_parser("arithmetic", "Calculate with codes: an attribute, or A - B + C.", 8, "pictures to change")
+    text = "Calculate with codes: an attribute, or A - B + C."
+    parser = make_parser("arithmetic", text, 8, "pictures to change", columns=None)
     parser.add_argument("--with", nargs="+", metavar="PATH", dest="with_it", help=f"with the attribute, or A: {WORDS}")
     parser.add_argument("--without", nargs="+", metavar="PATH", help="without the attribute, or B; likewise")
     parser.add_argument("--plus", nargs="+", metavar="PATH", help="C, for A - B + C; likewise")
@@ -128,10 +129,15 @@ def _attribute(
     by_chance = {
         name: sum(_score(makes, probe, made[row]) for made in drawn) / RANDOM for row, name in enumerate(names)
     }
-    found |= {"probe_accuracy": probe.accuracy, "held_out": held_out, "scores": scores, "scores_random": by_chance}
+    found |= {
+        "probe_accuracy": probe.accuracy,
+        "probe_error": probe.error,
+        "held_out": held_out,
+        "scores": scores,
+        "scores_random": by_chance,
+    }
     n = [len(groups[name].z) for name in ("with", "without")]
-    few = ", which is of too few pictures to say much" if min(n) < 10 else ""
-    print(f"the probe tells {n[0]} with it from {n[1]} without, chance 0.50: {probe.accuracy:.2f}{few}")
+    print(f"the probe tells {n[0]} with it from {n[1]} without: {_accuracy(probe)}")
     print(f"its score of the pictures is {scores['pictures']:.2f}; by strength, and in random directions as long:")
     print(", ".join(f"{name}: {scores[name]:.2f} ({by_chance[name]:.2f})" for name in names))
     if not held_out:
@@ -152,17 +158,21 @@ def _analogy(
     probe = AttributeProbe(a.features, b.features)
     scores = {name: _score(makes, probe, x) for name, x in results.items()}
     found |= {"pictures": {name: len(group.z) for name, group in groups.items()}, "noise": options.noise}
-    found |= {"probe_accuracy": probe.accuracy, "scores": scores}
-    print(
-        f"the probe tells A from B with an accuracy of {probe.accuracy:.2f}, where chance has 0.50; its scores for A:"
-    )
+    found |= {"probe_accuracy": probe.accuracy, "probe_error": probe.error, "scores": scores}
+    print(f"the probe tells A from B: {_accuracy(probe)}; its scores for A:")
     print(", ".join(f"{name}: {score:.2f}" for name, score in scores.items()))
     return [("A", a.shown), ("B", b.shown), *((f"{name}: {scores[name]:.2f}", x) for name, x in results.items())]
 
 
 def _decoded(makes: Decoding, vector: AttributeVector, z: Tensor, strengths: Sequence[float]) -> tuple[Tensor, ...]:
     """A row of pictures for each strength."""
-    return makes.decode(vector.added(z, strengths).flatten(0, 1)).split(len(z))
+    return in_parts(makes.decode, vector.added(z, strengths).flatten(0, 1)).split(len(z))
+
+
+def _accuracy(probe: AttributeProbe) -> str:
+    """What is said of how well a probe tells two groups."""
+    unsure = ", so whether it tells them at all is not shown" if probe.accuracy - 0.5 < 2 * probe.error else ""
+    return f"accuracy {probe.accuracy:.2f} with a standard error of {probe.error:.2f}, where chance has 0.50{unsure}"
 
 
 def _score(model: GenerativeModel, probe: AttributeProbe, x: Tensor) -> float:

@@ -1,11 +1,21 @@
 """``vae-zoo denoise``: damaged pictures, what a model makes of them, and the PSNR before and after."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from vae_zoo.cli.pictures import add_images, begin, encoder, images, make_parser, write_captioned, write_numbers
+from vae_zoo.cli.pictures import (
+    add_images,
+    begin,
+    encoder,
+    images,
+    in_parts,
+    make_parser,
+    write_captioned,
+    write_numbers,
+)
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError
 from vae_zoo.latent import DAMAGES, psnr, restore
@@ -30,8 +40,8 @@ def run(arguments: Sequence[str]) -> None:
         damaged = torch.where(mask[:1].mean(1, keepdim=True) < 0.5, torch.full_like(x, 0.5), x)
     else:
         damaged = DAMAGES[options.damage](x, options.amount)
-    restored = restore(autoencoder, damaged, y, passes=options.passes)
-    clean = autoencoder.reconstruct(x, y)
+    restored = in_parts(partial(restore, autoencoder, passes=options.passes), damaged, y)
+    clean = in_parts(autoencoder.reconstruct, x, y)
     before, after, best = (float(psnr(x, each).mean()) for each in (damaged, restored, clean))
     rows = [("picture", x), (f"damaged: {before:.1f} dB", damaged), (f"restored: {after:.1f} dB", restored)]
     rows += [(f"of the whole: {best:.1f} dB", clean)]

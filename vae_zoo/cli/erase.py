@@ -9,7 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_zoo.cli.pictures import begin, make_parser, repeated, require_label, two_sided, write_captioned, write_numbers
+from vae_zoo.cli.pictures import (
+    begin,
+    in_parts,
+    make_parser,
+    repeated,
+    require_label,
+    two_sided,
+    write_captioned,
+    write_numbers,
+)
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.coco import COCODataModule
 from vae_zoo.data.masks import category_masks, read_masks
@@ -21,13 +30,12 @@ from vae_zoo.models.decoding import TwoSided
 
 MARKED = 150  # pictures of a category, as many as are marked in the paper
 CONTROLS = 10  # sets of as many random filters, over which their effect is averaged; the first is shown
-CHUNK = 64  # codes decoded at a time
 IMAGES = "marked picture files, folders or zips; without an encoder, numbers of samples in the grid of this --seed"
 
 
 def run(arguments: Sequence[str]) -> None:
     """Choose filters, remove them, and write the picture and the numbers."""
-    parser = make_parser("erase", "Remove the filters that draw something.", 8, "pictures to show")
+    parser = make_parser("erase", "Remove the filters that draw something.", 8, "pictures to show", columns=None)
     parser.add_argument("--images", nargs="+", metavar="PATH", help=IMAGES)
     parser.add_argument("--masks", type=Path, nargs="+", metavar="PATH", help="of the same names, white where it is")
     parser.add_argument("--category", help="in place of both: pictures of COCO that show it, and where they do")
@@ -105,8 +113,7 @@ def _marked(
     else:
         x, names = read_pictures([Path(word) for word in options.images], shape)
         masks = read_masks(names, options.masks, shape)
-    parts = [model.encode(part, repeated(label, len(part))) for part in x.split(CHUNK)]
-    return x, torch.cat(parts), masks
+    return x, in_parts(model.encode, x, repeated(label, len(x))), masks
 
 
 def _of_category(options: argparse.Namespace, model: TwoSided, checkpoint: Path) -> tuple[Tensor, Tensor]:
@@ -127,7 +134,4 @@ def _of_category(options: argparse.Namespace, model: TwoSided, checkpoint: Path)
 def _decoded(model: TwoSided, z: Tensor, y: Tensor | None, drawers: Drawers, filters: Sequence[int]) -> Tensor:
     """Pictures of codes, without some filters, on the CPU."""
     with without(model, drawers.layer, filters) if filters else nullcontext():
-        parts = [
-            model.decode(z[i : i + CHUNK], None if y is None else y[i : i + CHUNK]) for i in range(0, len(z), CHUNK)
-        ]
-    return torch.cat(parts).cpu()
+        return in_parts(model.decode, z, y)

@@ -9,6 +9,7 @@ from vae_zoo.cli.pictures import (
     begin,
     decoder,
     images,
+    in_parts,
     make_parser,
     moves,
     repeated,
@@ -49,7 +50,7 @@ def run(arguments: Sequence[str]) -> None:
         require(1, **{"the number of pairs of images": n})
         ways = between(makes, codes[:n], codes[n : 2 * n], options.columns, options.how, one).transpose(0, 1)  # n S D
     y = repeated(label, len(ways) * ways.shape[1])
-    x = makes.decode(ways.flatten(0, 1), y)
+    x = in_parts(makes.decode, ways.flatten(0, 1), y)
     rows = x.split(ways.shape[1])
     pictures = [model.pictures(row) for row in rows]
     found = [smoothness(row) for row in pictures]

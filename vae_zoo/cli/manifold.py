@@ -8,7 +8,8 @@ from vae_zoo.latent import manifold
 
 def run(arguments: Sequence[str]) -> None:
     """Decode the grid, and write the picture."""
-    parser = make_parser("manifold", "Decode a grid over a code of two numbers.", 20, "images on a side", svg=True)
+    text = "Decode a grid over a code of two numbers."
+    parser = make_parser("manifold", text, 20, "images on a side", columns=None, svg=True)
     options = parser.parse_args(arguments)
     model, _, label = begin(options)
     makes = decoder(model, "draw a manifold")

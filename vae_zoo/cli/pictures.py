@@ -3,8 +3,8 @@
 import argparse
 import json
 import math
-from collections.abc import Mapping, Sequence
-from itertools import count, islice
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,30 @@ from vae_zoo.writing import whole, write_json
 
 MOVING = {".gif", ".webp"}
 WIDE_ENOUGH = 48  # pixels, for a text of six digits below a picture
+LARGE_ENOUGH = 96  # pixels, for what moves, which a viewer does not enlarge
 
 
 def make_parser(
-    command: str, description: str, n: int = 64, things: str = "images", svg: bool = False
+    command: str, description: str, n: int = 64, things: str = "images", columns: int | None = 8, svg: bool = False
 ) -> argparse.ArgumentParser:
-    """Return a parser with the options that commands with a picture have; `svg`: whether sketches can be drawn."""
+    """Return a parser with the options that commands with a picture have.
+
+    Args:
+        command: its name.
+        description: what it does.
+        n: the default of ``--n``.
+        things: what there are `n` of.
+        columns: the default of ``--columns``; None leaves the option out.
+        svg: whether sketches can be drawn.
+    """
     parser = argparse.ArgumentParser(prog=f"vae-zoo {command}", description=description, allow_abbrev=False)
     add_checkpoint(parser)
     picture, kinds = Path(f"{command}.png"), ".png, or .svg of sketches" if svg else ".png"
     parser.add_argument("--out", type=Path, default=picture, help=f"{kinds} (default %(default)s)")
     parser.set_defaults(svg=svg)
     parser.add_argument("--n", type=int, default=n, help=f"number of {things} (default %(default)s)")
-    parser.add_argument("--columns", type=int, default=8, help="images in a row (default %(default)s)")
+    if columns:
+        parser.add_argument("--columns", type=int, default=columns, help="images in a row (default %(default)s)")
     parser.add_argument("--label", help="the label, its name or number, for a model that takes labels")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default %(default)s)")
     return parser
@@ -63,7 +74,7 @@ def begin(options: argparse.Namespace, moving: bool = False) -> tuple[Generative
     Raises:
         UserError: if one of the options cannot be.
     """
-    require(1, n=options.n, columns=options.columns)
+    require(1, n=options.n, columns=vars(options).get("columns", 1))
     require(0, seed=options.seed)
     endings = {".png"} | ({".svg"} if options.svg else set()) | (MOVING if moving else set())
     new = not options.out.suffix and not options.out.exists()  # a name without an ending, and nothing that is replaced
@@ -183,6 +194,7 @@ def moves(out: Path) -> bool:
 
 def write_moving(frames: Sequence[Tensor], options: argparse.Namespace) -> None:
     """Write frames of images, (B, C, H, W) each, forwards and backwards, as a ``.webp`` or ``.gif``."""
+    frames = [enlarged(frame, LARGE_ENOUGH) for frame in frames]
     pictures = [to_pil_image(grid(frame.split(options.columns))) for frame in (*frames, *frames[-2:0:-1])]
     with whole(options.out) as temporary:
         kind = options.out.suffix[1:].upper()
@@ -205,6 +217,14 @@ def label_of(options: argparse.Namespace, model: GenerativeModel, checkpoint: Pa
     raise UserError(f"--label {given}: the model was trained with the labels {', '.join(names)}, or 0 to {numbers[-1]}")
 
 
+def in_parts(
+    function: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, y: Tensor | None = None, n: int = 256
+) -> Tensor:
+    """Return what a function makes of many items (N, ...) and their labels (N,), `n` at a time, on the CPU."""
+    labels = repeat(None) if y is None else y.split(n)
+    return torch.cat([function(part, label).cpu() for part, label in zip(x.split(n), labels, strict=False)])
+
+
 def repeated(label: int | None, n: int) -> Tensor | None:
     """Return the label of each of `n` items, (n,); None if there is none."""
     return None if label is None else torch.full((n,), label)
@@ -216,9 +236,14 @@ def require_label(model: GenerativeModel, label: int | None) -> None:
         raise UserError(f"{type(model).__name__} needs the label of what it encodes or decodes; give it with --label")
 
 
+def enlarged(x: Tensor, width: int) -> Tensor:
+    """Return images (B, C, H, W) as many whole times as large as makes them this wide or wider."""
+    scale = -(-width // x.shape[-1])
+    return x.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
+
+
 def with_texts(x: Tensor, texts: Sequence[str]) -> Tensor:
     """Return images (B, C, H, W) with a text below each, (B, 3, H', W'); small ones are enlarged until it fits."""
-    scale = -(-WIDE_ENOUGH // x.shape[-1])
-    large = x.expand(-1, 3, -1, -1).repeat_interleave(scale, -2).repeat_interleave(scale, -1).cpu()
+    large = enlarged(x.expand(-1, 3, -1, -1).cpu(), WIDE_ENOUGH)
     below = torch.stack([caption(text, large.shape[-1], 16) for text in texts])
     return torch.cat([large, below], -2)

@@ -12,7 +12,7 @@ from vae_zoo.latent import relabel
 
 def run(arguments: Sequence[str]) -> None:
     """Relabel, and write the picture."""
-    parser = make_parser("relabel", "Decode pictures under every label, their codes kept.", 8, "pictures")
+    parser = make_parser("relabel", "Decode pictures under every label, their codes kept.", 8, "pictures", columns=None)
     add_images(parser)
     options = parser.parse_args(arguments)
     model, checkpoint, label = begin(options)

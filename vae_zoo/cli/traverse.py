@@ -9,6 +9,7 @@ from vae_zoo.cli.pictures import (
     begin,
     decoder,
     images,
+    in_parts,
     make_parser,
     repeated,
     require_label,
@@ -48,5 +49,5 @@ def run(arguments: Sequence[str]) -> None:
     rows = order[: options.n]
     codes = traverse(makes, start, rows, options.columns, options.low, options.high, one)
     y = repeated(label, len(codes) * codes.shape[1])
-    pictures = model.pictures(makes.decode(codes.flatten(0, 1), y)).split(options.columns)
+    pictures = model.pictures(in_parts(makes.decode, codes.flatten(0, 1), y)).split(options.columns)
     write_captioned([(captions[row], picture) for row, picture in zip(rows, pictures, strict=True)], options.out)

@@ -115,6 +115,8 @@ class AttributeProbe:
     Attributes:
         accuracy: the mean of the shares of both groups that it tells, in five-fold cross-validation, or in as many
             folds as the smaller group has pictures. Chance gives 1/2.
+        error: its standard error, if each picture is told right or wrong independently of the others, with one
+            success and one failure more in each group than there were (Agresti & Coull 1998), so that none is 0.
 
     Raises:
         UserError: if a group has fewer than two pictures.
@@ -122,7 +124,7 @@ class AttributeProbe:
 
     def __init__(self, with_it: Tensor, without_it: Tensor) -> None:
         from sklearn.linear_model import LogisticRegression  # here, since it takes a second that others need not wait
-        from sklearn.model_selection import StratifiedKFold, cross_val_score
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
@@ -133,8 +135,12 @@ class AttributeProbe:
         y = np.repeat([1, 0], [len(with_it), len(without_it)])
         self._classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
         folds = StratifiedKFold(min(5, fewer), shuffle=True, random_state=0)
-        found = cross_val_score(self._classifier, x, y, cv=folds, scoring="balanced_accuracy")
-        self.accuracy = float(found.mean())
+        told = cross_val_predict(self._classifier, x, y, cv=folds) == y
+        groups = [told[y == kind] for kind in (0, 1)]
+        self.accuracy = float(np.mean([group.mean() for group in groups]))
+        shares = [(group.sum() + 1) / (len(group) + 2) for group in groups]
+        variances = [share * (1 - share) / (len(group) + 2) for share, group in zip(shares, groups, strict=True)]
+        self.error = sum(variances) ** 0.5 / 2
         self._classifier.fit(x, y)
 
     def score(self, features: Tensor) -> np.ndarray:
