@@ -21,7 +21,7 @@ networks objectives checkpoints
 conditional
 likelihoods
 distributions
-flows strokes
+flows strokes priors
 rendering
 models
 metrics latent

@@ -141,6 +141,14 @@ def _check_form(saved: Any, size: int) -> None:
         raise ValueError("it does not say of which class it is")
 
 
+def changed(saved: Mapping[str, Any], weights: Mapping[str, Tensor], **hyperparameters: Any) -> dict[str, Any]:
+    """Return a checkpoint with other weights and hyper-parameters, by which no training goes on."""
+    found = {key: value for key, value in saved.items() if key not in ("optimizer_states", "lr_schedulers", CHECKSUM)}
+    found["state_dict"] = dict(weights)
+    found["hyper_parameters"] = {**saved["hyper_parameters"], **hyperparameters}
+    return {**found, CHECKSUM: checksum(found)}
+
+
 def refuse_nonfinite(path: str | Path, saved: Mapping[str, Any]) -> None:
     """Refuse a checkpoint that has weights which are no finite numbers.
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "neighbours": "show the nearest to pictures by code and in pixels, side by side, in a PNG",
     "duplicates": "find near-doubles among pictures; needs no model, and deletes nothing",
     "memorised": "compare samples with the nearest training pictures, in a PNG",
+    "prior": "fit a prior to a model's codes, to sample from, and keep the model with it",
     "probe": "measure how well a linear classifier predicts labels from a model's features",
     "compare": "train models under identical conditions, then report",
     "report": "compare the runs in a folder: report.html, report.md, results.csv",

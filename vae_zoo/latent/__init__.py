@@ -29,6 +29,7 @@ from vae_zoo.latent.maps import (
 )
 from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
+from vae_zoo.latent.priors import KINDS, fit_flow, fit_mixture
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.sketches import Endings, endings, surprise
 from vae_zoo.latent.traversal import informative, manifold, traverse
@@ -43,6 +44,7 @@ __all__ = [
     "Drawers",
     "Endings",
     "HOW",
+    "KINDS",
     "Memorised",
     "Nearest",
     "PROJECTIONS",
@@ -63,6 +65,8 @@ __all__ = [
     "encode",
     "endings",
     "find_duplicates",
+    "fit_flow",
+    "fit_mixture",
     "guided_backpropagation",
     "heat_map",
     "highest",

@@ -2,6 +2,7 @@
 
 import inspect
 
+import vae_zoo.priors  # noqa: F401  so that a checkpoint may name them
 from vae_zoo.models.aae import AAE
 from vae_zoo.models.ae import AE
 from vae_zoo.models.base import GenerativeModel

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vae_zoo.distributions import Gaussian, LikelihoodFactory, PointPosterior, StandardNormal
+from vae_zoo.distributions import Gaussian, LikelihoodFactory, PointPosterior, PriorFactory, StandardNormal
 from vae_zoo.errors import require, require_not_negative, require_positive
 from vae_zoo.models.base import JointModel
 from vae_zoo.models.latent import ReconstructionModel
@@ -28,6 +28,7 @@ class AE(JointModel, ReconstructionModel):
         encoder: called with (shape, latent), gives the network f.
         decoder: called with (latent, shape), gives the network to the likelihood's parameters.
         likelihood: called with the decoder, gives p(x|z).
+        prior: called with latent, shape and posterior, gives what `sample` draws codes from; no training changes it.
         noise: standard deviation of the noise on the encoder's input in training, in units of a pixel in [0, 1].
         lr: learning rate, unless the optimizer is given one of its own.
         optimizer: called with the parameters, gives the optimizer; None is Adam.
@@ -47,6 +48,7 @@ class AE(JointModel, ReconstructionModel):
         encoder: EncoderFactory = ConvEncoder,
         decoder: DecoderFactory = ConvDecoder,
         likelihood: LikelihoodFactory = Gaussian,
+        prior: PriorFactory = StandardNormal,
         noise: float = 0.0,
         lr: float = 1e-3,
         optimizer: OptimizerFactory | None = None,
@@ -60,7 +62,7 @@ class AE(JointModel, ReconstructionModel):
         require_not_negative(noise=noise)
         self.noise = noise
         self.posterior = PointPosterior(encoder(shape, latent))
-        self.prior = StandardNormal(latent)
+        self.prior = prior(latent, shape, self.posterior)
         self.likelihood = likelihood(decoder(latent, shape))
         self.lr, self.optimizer, self.lr_scheduler, self.lr_interval = lr, optimizer, lr_scheduler, lr_interval
 
