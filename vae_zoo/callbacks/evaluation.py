@@ -15,6 +15,7 @@ from vae_zoo.callbacks import charts
 from vae_zoo.callbacks.environment import environment, git_revision, global_seed
 from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
 from vae_zoo.callbacks.timing import Timing, checked_epochs, summarise
+from vae_zoo.conditional import parts
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, Measure, ModelFigure
 from vae_zoo.models import GenerativeModel
@@ -193,6 +194,7 @@ class Evaluation(Callback):
             reasons=reasons,
             nll_samples=samples[0] if samples else None,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
+            parts=parts(model),
             shape=list(model.hparams.get("shape", self._shape)),
             epochs=len(epochs),
             seed=seed if seed is not None else global_seed(),
