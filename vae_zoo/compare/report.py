@@ -101,7 +101,7 @@ def _setting(
     """
     notes: list[str] = []
     best = {column.key: rank(groups, column).best for column in columns if column.better}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for group in groups:
         cells = []
         for column in columns:
