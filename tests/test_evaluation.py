@@ -10,13 +10,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.data_sets import images, module
 from tests.running import data_for, fit, fitting, one_that, read_results, run_test
 from tests.test_distances import Colour
-from tests.zoo import JOINT, every_model
+from tests.zoo import JOINT, every_model, small
 from vae_zoo import objectives
 from vae_zoo.callbacks import Evaluation, RunFolder
 from vae_zoo.cli.options import Parser
+from vae_zoo.conditional import parts
 from vae_zoo.errors import UserError
+from vae_zoo.flows import IAFStep
 from vae_zoo.metrics import DEFAULTS, FID, KID, MSE, NLL, Measure, ModelFigure
 from vae_zoo.models import LatentVariableModel
+from vae_zoo.networks import Network
 from vae_zoo.results import NO_FIGURES
 
 LATENT = one_that(LatentVariableModel, pixels=True, conditional=False)
@@ -25,7 +28,8 @@ FIGURES = {
     *("elbo", "kl", "active_units", "nll", "bits_per_dim"),
 }
 KEYS = FIGURES | set(
-    "model traits reasons nll_samples parameters shape epochs seed split_sha256 timing environment git_revision".split()
+    "model traits reasons nll_samples parameters parts shape epochs seed split_sha256 timing environment "
+    "git_revision".split()
 )
 
 
@@ -52,9 +56,25 @@ def test_results_say_what_they_are_of(shapes, tmp_path):
     model = fitting(JOINT, data)
     results = run_test(model, data, tmp_path)
     assert results["split_sha256"] == data.split_sha256
-    assert results["parameters"] == sum(p.numel() for p in model.parameters())
+    assert results["parameters"] == sum(p.numel() for p in model.parameters()) and results["parts"] == parts(model)
     assert results["environment"]["cores"] >= 1 and results["environment"]["torch"] == torch.__version__.split("+")[0]
     assert results["epochs"] == 0 and results["timing"]["epoch_seconds"] == []
+
+
+@every_model
+def test_parts_are_counted_each_parameter_once(cls):
+    model = small(cls)
+    counted = parts(model)
+    assert sum(counted.values()) == sum(p.numel() for p in model.parameters())
+    named = {name.rpartition(".")[2]: each for name, each in model.named_modules() if isinstance(each, Network)}
+    flow = [each for each in model.modules() if isinstance(each, IAFStep)]
+    named |= {"flow": torch.nn.ModuleList(flow)} if flow else {}
+    assert named or not model.pixels
+    for name, part in named.items():
+        assert counted[name] == sum(p.numel() for p in part.parameters()), name
+    if model.encodes and model.pixels:
+        rest = counted.keys() - named.keys()
+        assert rest == ({"labels"} if model.conditional else set())
 
 
 def test_results_stand_in_the_order_of_the_list(shapes, tmp_path):
@@ -150,7 +170,7 @@ def test_ones_own_measure_is_in_results_validation_and_tensorboard(shapes, tmp_p
     assert read_results(tmp_path)["brightness"] == pytest.approx(truth["test"] + 2)
     logged = scalars(tmp_path)
     assert logged["val/brightness"] == pytest.approx([truth["val"] + 2] * 2)  # of two epochs, begun anew
-    assert logged["test/brightness"] == logged["hp/brightness"] == pytest.approx([truth["test"] + 2])
+    assert logged["test/brightness"] == pytest.approx([truth["test"] + 2])
     assert logged["test/mse"] and not [tag for tag in logged if tag.startswith("val/nll")]
 
 
@@ -176,7 +196,7 @@ def test_a_further_figure_of_an_objective_is_everywhere(shapes, tmp_path):
     trained.test(model, datamodule=data, verbose=False)
     results, logged = read_results(tmp_path), scalars(tmp_path)
     assert results["aggregate"] > 0 and results["reasons"] == {}
-    assert logged["test/aggregate"] == logged["hp/aggregate"] == pytest.approx([results["aggregate"]])
+    assert logged["test/aggregate"] == pytest.approx([results["aggregate"]])
     assert len(logged["val/aggregate"]) == 2 and len(logged["train/aggregate"]) == 6
     assert not results.keys() & {"elbo", "kl", "mse_sampled"}  # these have measures, which the list leaves out
 

@@ -167,7 +167,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path, m
     assert set(multiplexer.Runs()) >= {"OptimalGaussian/vae/seed_0", "OptimalGaussian/aae/seed_0"}
     for run in ("OptimalGaussian/vae/seed_0", "OptimalGaussian/aae/seed_0"):
         tags = multiplexer.GetAccumulator(run).Tags()
-        assert {"val/mse", "timing/seconds_per_epoch", "hp/mse"} <= set(tags["scalars"])
+        assert {"val/mse", "timing/seconds_per_epoch", "test/mse"} <= set(tags["scalars"])
         metadata = multiplexer.GetAccumulator(run).SummaryMetadata("_hparams_/session_start_info")
         start = plugin_data_pb2.HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info
         assert {"latent", "lr"} <= set(start.hparams)

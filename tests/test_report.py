@@ -1,4 +1,4 @@
-"""The report's files: figures as they are, pictures whole, runs left out with a reason; and the page in a browser."""
+"""The report's files: figures as they are, curves, pictures whole, runs left out with a reason."""
 
 import base64
 import csv
@@ -8,17 +8,19 @@ import math
 import re
 import shutil
 import time
-from urllib.parse import quote
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.conftest import call, vae_zoo
 from tests.run_folders import MODELS, change_results, compared, made_run
-from vae_zoo.compare.columns import BASE, COLUMNS
+from vae_zoo.compare import charts
+from vae_zoo.compare.columns import BASE, COLUMNS, fitting
 from vae_zoo.compare.figures import read_groups
 from vae_zoo.compare.report import write_report
 from vae_zoo.errors import UserError
+from vae_zoo.runs import Run
 
 
 def rows_of(table):
@@ -54,11 +56,11 @@ def test_report_files(tmp_path):
 def best_cells(page):
     """By model, the titles of the columns in which its cell is shaded."""
     html = page.read_text()
-    titles = re.findall(r'<th scope="col"><button type="button">(.*?)</button>', html)[1:]
+    titles = re.findall(r'<th scope="col"[^>]*><button type="button">(.*?)</button>', html)[1:]
     rows = re.findall(r'<tr><th scope="row">(\w+)</th>\n((?:<td data-value.*\n)+)', html)
     cells = {label: re.findall("<td (.*?)>", row) for label, row in rows}
     return {
-        label: [title for title, cell in zip(titles, row, strict=True) if 'class="best"' in cell]
+        label: [title for title, cell in zip(titles, row, strict=True) if 'class="best ' in cell]
         for label, row in cells.items()
     }
 
@@ -195,7 +197,7 @@ def test_a_run_that_diverged_and_runs_without_a_curve(tmp_path):
     made_run(tmp_path, "slow", curve=False, figures={"mse": math.nan})
     write_report(tmp_path)
     html = (tmp_path / "report.html").read_text()
-    assert "None of the runs has a validation MSE" in html and ">diverged<" in html
+    assert "<h3>loss, nats</h3>" in html and "<h3>MSE</h3>" not in html and ">diverged<" in html
 
 
 def test_seeds_that_failed_are_counted(tmp_path):
@@ -254,92 +256,91 @@ def test_a_report_of_1200_epochs_takes_seconds(tmp_path):
     assert time.perf_counter() - begin < 10
 
 
-# ---- the page, in a browser
+# ---- what the page has room for
 
 
-@pytest.fixture
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
-        options.add_argument(f"--{flag}")
-    for flag in ("disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
+@pytest.mark.parametrize("room", [0, 9, 40, 80, 10**6])
+def test_columns_are_shown_as_long_as_there_is_room(room):
+    texts = {column.key: ["0.12345 ± 0.00001", "0.1"] for column in COLUMNS} | {"nll": ["n/a", "n/a"]}
+    shown = fitting(COLUMNS, texts, room)
+    widths = {column.key: 2 + max(17, *(len(word) + 2 for word in column.title.split())) for column in COLUMNS}
+    assert len(shown) == {0: 1, 9: 1, 40: 2, 80: 4, 10**6: len(COLUMNS)}[room]  # of 19 characters each
+    assert len(shown) == 1 or sum(widths[key] for key in shown) <= room
+    assert "mse" in shown and ("nll" in shown) == (room == 10**6)  # what no model has comes last
 
 
-@pytest.mark.slow
-def test_the_page_in_a_browser(tmp_path, browser):
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
+def test_pictures_share_a_bounded_page(tmp_path, monkeypatch):
+    """Noise, which no format makes smaller, at 100 epochs: fewer epochs, and each picture in its share."""
+    run, noise = made_run(tmp_path, "base"), np.random.default_rng(0)
+    for epoch in range(7, 107):
+        Image.fromarray(noise.integers(0, 256, (400, 600, 3), np.uint8)).save(run.picture("samples", epoch))
+    monkeypatch.setattr(charts, "BYTES", 1_000_000)
+    html = write_report(tmp_path)[1][0].read_text()
+    found = re.findall(r'base64,([^"]+)" alt="Base: samples after (\d+) epochs"', html)
+    assert len(found) == charts.EPOCHS and {found[0][1], found[-1][1]} == {"0", "106"}
+    assert sum(len(base64.b64decode(content)) for content, _ in found) <= 1_000_000
+    # Where there is room nothing is lost.
+    Image.fromarray(small := noise.integers(0, 256, (50, 60, 3), np.uint8)).save(run.picture("samples", 0))
+    content = re.search(r'base64,([^"]+)" alt="Base: samples after 0', write_report(tmp_path)[1][0].read_text())[1]
+    assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))) == small).all()
 
-    write_report(compared(tmp_path))
-    browser.get(f"file://{quote(str(tmp_path / 'report.html'))}")
 
-    def find(css):
-        return browser.find_elements(By.CSS_SELECTOR, css)
+def test_what_was_logged_is_drawn_training_beside_validation(tmp_path):
+    for name in ("base", "floor"):
+        run = made_run(tmp_path, name, epochs=2)
+        kl = [",", "1.5,", ",3", "2.5,", ",4"] if name == "base" else [","] * 5
+        rows = ["0,,10,", "0,9,,", "0,,,0.2", "1,7,,", "1,,20,0.1"]
+        lines = [f"{row},{each}" for row, each in zip(rows, kl, strict=True)]
+        run.metrics_file.write_text("\n".join(["epoch,train/loss,val/loss,val/mse,train/kl,val/kl", *lines, ""]))
+    html = write_report(tmp_path)[1][0].read_text()
+    charts_of = dict(re.findall(r"<h3>([^<]*)</h3>\n<figure(.*?)</svg>", html, re.S))
+    assert {title: body.count(">training<") for title, body in charts_of.items()} == {
+        "loss, nats": 1,
+        "KL, nats": 1,
+        "MSE": 0,
+    }
+    assert {title: body.count(">validation<") for title, body in charts_of.items()} == dict.fromkeys(charts_of, 2)
+    assert ">Floor<" in charts_of["loss, nats"] and ">Floor<" not in charts_of["KL, nats"]  # which it has not
 
-    def models():
-        return [cell.text for cell in find(".figures tbody th")]
 
-    # Sorting by MSE with the keyboard alone, both ways; what has no figure stands last both ways.
-    mse = find(".figures thead button")[1]
-    mse.send_keys(Keys.ENTER)
-    assert models() == ["Floor", "Sharp", "Slow", "Base", "Flow"]
-    assert find(".figures thead th")[1].get_attribute("aria-sort") == "ascending"
-    mse.send_keys(Keys.SPACE)
-    assert models() == ["Flow", "Base", "Slow", "Sharp", "Floor"]
-    mse.send_keys(Keys.ENTER)  # the two that have no NLL stand first
-    nll = next(button for button in find(".figures thead button") if "NLL" in button.text)
-    for _ in range(2):
-        nll.send_keys(Keys.ENTER)
-        assert set(models()[-2:]) == {"Floor", "Sharp"}
-        assert len(find(".figures thead [aria-sort]")) == 1
+# ---- what the models share
 
-    # A picture is enlarged by Enter, and the dialog closed by Escape.
-    tile = find(".wall button")[0]
-    width = tile.size["width"]
-    tile.send_keys(Keys.ENTER)
-    (dialog,) = find("dialog[open]")
-    large = dialog.find_element(By.TAG_NAME, "img")
-    assert large.size["width"] > width and "reconstructions after 0 epochs" in large.get_attribute("alt")
-    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
-    assert not find("dialog[open]")
 
+def test_parts_are_told_by_their_parameters(tmp_path):
+    own = {
+        "base": {"encoder": 1000, "decoder": 500},
+        "slow": {"encoder": 1000, "decoder": 500},
+        "flow": {"encoder": 1100, "flow": 2000, "decoder": 500},
+        "sharp": {"encoder": 1000, "decoder": 500, "discriminator": 400},
+        "floor": {"encoder": 900, "decoder": 500},
+    }
+    for name, parts in own.items():
+        for setting in ("Gaussian", "OptimalGaussian"):
+            made_run(tmp_path, name, 0, setting, parts=parts, parameters=sum(parts.values()))
+    said = [
+        "Equal in all models: decoder, 500 parameters.",
+        "Base and Slow have 1,500 parameters: encoder 1,000, decoder 500.",
+        "Floor has 100 fewer than Base: encoder 100 fewer.",
+        "Flow has 2,100 more than Base: encoder 100 more, its flow 2,000.",
+        "Sharp has 400 more than Base: its discriminator.",
+    ]
+    page, text, _ = write_report(tmp_path, "base")[1]
+    assert re.findall("<li>(.*)</li>", page.read_text())[: len(said)] == said and " ".join(said) in text.read_text()
+    # A likelihood with parameters of its own; a model of other parts; and results of an earlier version, without any.
+    change_results(made_run(tmp_path, "base", 1), parts={"encoder": 1000, "decoder": 501})
+    change_results(Run(tmp_path / "OptimalGaussian/sharp/seed_0"), parts={"generator": 2000})
+    results = json.loads((earlier := Run(tmp_path / "OptimalGaussian/floor/seed_0").results_file).read_text())
+    earlier.write_text(json.dumps({name: value for name, value in results.items() if name != "parts"}))
+    text = write_report(tmp_path, "base")[1][1].read_text()
+    optimal = text[text.index("OptimalGaussian: ") :].split("\n")[0]
     assert (
-        browser.execute_script(
-            "const ids = [...document.querySelectorAll('[id]')].map(e => e.id); return ids.length - new Set(ids).size"
-        )
-        == 0
+        "Sharp has 500 more than Base: its generator 2,000, no encoder, 1,000 fewer, no decoder, 500 fewer." in optimal
     )
-    assert not find("main style")  # a chart's would be the page's
-    # Each picture and chart has a text; each table a caption or header; the page names its language.
-    assert all(image.get_attribute("alt") for image in find("main img")) and find("html[lang]")
-    assert all(svg.get_attribute("aria-label") for svg in find("main svg[role=img]")) and len(find("main svg")) == 2
-    assert all(find_in.find_elements(By.CSS_SELECTOR, "th[scope=col]") for find_in in find("table"))
+    assert "The parts of Floor were not counted" in optimal and "Equal in all models" not in optimal
 
-    # On a phone nothing but the tables scrolls sideways; dark follows the system's choice.
-    for size, scheme, dark in (((360, 800), "light", False), ((1600, 900), "dark", True)):
-        browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500},
-        )
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= size[0]
-        paper, ink = (
-            [int(v) for v in re.findall(r"\d+", browser.execute_script(f"return getComputedStyle({where}).{what}"))][:3]
-            for where, what in (
-                ("document.body", "backgroundColor"),
-                ("document.querySelector('figure svg text')", "fill"),
-            )
-        )
-        assert (sum(paper) < 200 < 500 < sum(ink)) if dark else (sum(ink) < 200 < 500 < sum(paper))
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+def test_results_without_parts_are_those_of_an_earlier_version_and_are_compared(tmp_path):
+    made_run(tmp_path, "base")
+    made_run(tmp_path, "slow")
+    page, text, _ = write_report(tmp_path)[1]
+    assert len(rows_of(tmp_path / "results.csv")) == 2 and "Equal in all" not in page.read_text() + text.read_text()

@@ -90,6 +90,15 @@ def test_curve_and_epoch(tmp_path):
     assert Run(run.folder).epoch == 0
 
 
+def test_of_an_epoch_training_has_the_mean_and_a_validation_the_last(tmp_path):
+    run = made_run(tmp_path, "base")
+    run.metrics_file.write_text("epoch,train/loss,val/mse\n0,1,\n0,3,\n0,,9\n1,8,\n1,-inf,\n1,inf,\n1,,7\n1,,5\n")
+    logged = Run(run.folder).curves(["train/loss", "val/mse", "val/kl"])
+    assert [point.value for point in logged["val/mse"]] == [9, 5]
+    first, second = logged["train/loss"]
+    assert first.value == 2 and math.isnan(second.value) and not logged["val/kl"]
+
+
 def test_names_of_runs(tmp_path):
     assert Run(tmp_path / "vae" / "version_12").name == Run(tmp_path / "vae" / "seed_0").name == "vae"
     assert Run(tmp_path / "mine").name == "mine"

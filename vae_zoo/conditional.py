@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from vae_zoo.errors import UserError
+from vae_zoo.networks import Network
 
 
 class Conditional(nn.Module, ABC):
@@ -16,10 +17,13 @@ class Conditional(nn.Module, ABC):
     Attributes:
         discrete: of a likelihood: it is a probability of the 256 pixel values, so that bits per dimension are defined.
         binary: of a likelihood: it is a probability of black and white pixels, and no density of grey ones.
+        part: what its own parameters, those outside of its networks, are called in a comparison; None: as the model
+            calls it.
     """
 
     discrete: bool = False
     binary: bool = False
+    part: str | None = None
 
     def __call__(self, *given: Tensor | None) -> Distribution:
         """Return the distribution given these tensors."""
@@ -28,6 +32,26 @@ class Conditional(nn.Module, ABC):
     @abstractmethod
     def forward(self, *given: Any, **names: Any) -> Distribution:
         """Make the distribution; concrete subclasses name what they are given."""
+
+
+def parts(model: nn.Module) -> dict[str, int]:
+    """Count a model's parameters by part: a network by its name in the model, other parameters as their owner says."""
+    found: dict[str, int] = {}
+    for path, parameter in model.named_parameters():
+        part = _part(model, path.split("."))
+        found[part] = found.get(part, 0) + parameter.numel()
+    return found
+
+
+def _part(model: nn.Module, names: list[str]) -> str:
+    """The part that the parameter of these names belongs to."""
+    for depth in range(len(names) - 1, 0, -1):
+        owner = model.get_submodule(".".join(names[:depth]))
+        if isinstance(owner, Network):
+            return names[depth - 1]
+        if isinstance(owner, Conditional) and owner.part:
+            return owner.part
+    return names[0]
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from vae_zoo.errors import LARGEST, UserError
 
+SECONDS = "timing/train_seconds"
+
 
 class Point(NamedTuple):
-    """One epoch of a training: a validation figure and the seconds of training so far, nan where not measured."""
+    """One epoch of a training: a figure and the seconds of training so far, nan where not measured."""
 
     epoch: int
     value: float
@@ -35,32 +37,40 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
-def read_curve(path: Path, figure: str, measured: Sequence[float] = ()) -> list[Point]:
-    """Return by epoch a figure of the validation, and the training time.
+def read_curves(path: Path, names: Sequence[str], measured: Sequence[float] = ()) -> dict[str, list[Point]]:
+    """Return by epoch what was logged, and the training time: of an epoch the last value, in training the mean of all.
 
     Args:
         path: of a metrics.csv.
-        figure: its name.
+        names: columns of it.
         measured: the seconds of each epoch, where they are known more exactly.
 
     Raises:
         UserError: if the file is damaged.
     """
-    found: dict[int, dict[str, float]] = {}
-    rows = read_rows(path)
+    logged: dict[str, dict[int, list[float]]] = {name: {} for name in (*names, SECONDS)}
     try:
-        for row in rows:
-            for name in (f"val/{figure}", "timing/train_seconds"):
+        for row in read_rows(path):
+            for name, epochs in logged.items():
                 if row.get(name):
                     epoch, value = int(row["epoch"]), float(row[name])
                     if not 0 <= epoch < 2**31 or LARGEST < abs(value) < math.inf:
                         raise ValueError(f"{name} is {row[name][:40]} in epoch {row['epoch'][:40]}")
-                    found.setdefault(epoch, {})[name] = value
+                    epochs.setdefault(epoch, []).append(value)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
-    for epoch, seconds in enumerate(accumulate(measured)):
-        found.setdefault(epoch, {})["timing/train_seconds"] = seconds
-    return [
-        Point(epoch + 1, at.get(f"val/{figure}", math.nan), at.get("timing/train_seconds", math.nan))
-        for epoch, at in sorted(found.items())
-    ]
+    seconds = {epoch: values[-1] for epoch, values in logged.pop(SECONDS).items()} | dict(
+        enumerate(accumulate(measured))
+    )
+    return {
+        name: [
+            Point(epoch + 1, _value(name, epochs.get(epoch, [math.nan])), seconds.get(epoch, math.nan))
+            for epoch in sorted(epochs.keys() | seconds)
+        ]
+        for name, epochs in logged.items()
+    }
+
+
+def _value(name: str, logged: Sequence[float]) -> float:
+    """The mean of training's steps, each of another batch; a validation is of all images, and the last one counts."""
+    return sum(logged) / len(logged) if name.startswith("train/") else logged[-1]

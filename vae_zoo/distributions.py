@@ -233,6 +233,8 @@ class ConditionedOnLabel(Conditional):
         size: of an embedding: (N,) to stand beside codes (..., D), or (C, H, W) to stand beside images.
     """
 
+    part = "labels"
+
     def __init__(self, conditional: Conditional, labels: int, size: tuple[int, ...]) -> None:
         super().__init__()
         require(1, labels=labels)

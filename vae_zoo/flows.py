@@ -157,6 +157,8 @@ class FlowPosterior(Conditional):
         depth: hidden layers of a step.
     """
 
+    part = "flow"
+
     def __init__(self, encoder: nn.Module, latent: int, context: int, steps: int, hidden: int, depth: int) -> None:
         super().__init__()
         self.encoder, self.latent = encoder, latent

@@ -1,7 +1,7 @@
 """What results.json holds."""
 
 from types import UnionType
-from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 
 class Traits(TypedDict):
@@ -24,6 +24,7 @@ class Results(TypedDict):
         reasons: by name, why there is none.
         nll_samples: importance samples of the NLL; None where it was not estimated.
         parameters: how many the model has.
+        parts: how many each part of it has; missing in results of earlier versions.
         shape: of one image or sketch.
         epochs: that it was trained for.
         seed: of the training.
@@ -39,6 +40,7 @@ class Results(TypedDict):
     reasons: dict[str, str]
     nll_samples: int | None
     parameters: int
+    parts: NotRequired[dict[str, int]]
     shape: list[int]
     epochs: int
     seed: int | None
@@ -48,7 +50,8 @@ class Results(TypedDict):
     git_revision: str | None
 
 
-NO_FIGURES = Results.__required_keys__ - {"figures"}  # the keys on disk that are not figures
+REQUIRED = Results.__required_keys__ - {"figures"}  # the keys on disk without which it is an older version's
+NO_FIGURES = REQUIRED | Results.__optional_keys__  # the keys on disk that are not figures
 
 
 def damage(content: dict[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from glob import glob
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vae_zoo import settings
-from vae_zoo.curves import Point, read_curve
+from vae_zoo.curves import Point, read_curves
 from vae_zoo.errors import UserError
 from vae_zoo.reading import read_file
-from vae_zoo.results import NO_FIGURES, Results, damage
+from vae_zoo.results import NO_FIGURES, REQUIRED, Results, damage
 from vae_zoo.writing import write_json
 
 RUNS = Path("runs")
@@ -112,7 +112,7 @@ class Run:
         """Why there are no results; None if there are."""
         if self._content is None:
             return "it is not finished, or was not tested"
-        if not self._content.keys() >= NO_FIGURES:
+        if not self._content.keys() >= REQUIRED:
             return "it was tested by an older version: vae-zoo test it again"
         return (found := damage(self._content)) and f"its results.json is damaged, {found}: vae-zoo test it again"
 
@@ -155,8 +155,16 @@ class Run:
         Raises:
             UserError: if metrics.csv is damaged.
         """
+        return self.curves([f"val/{figure}"])[f"val/{figure}"]
+
+    def curves(self, names: Sequence[str]) -> dict[str, list[Point]]:
+        """Return what was logged under these names, such as ``train/loss``, each as `curve` does, in one reading.
+
+        Raises:
+            UserError: if metrics.csv is damaged.
+        """
         measured = self.results["timing"].get("epoch_seconds") if self.results else None
-        return read_curve(self.metrics_file, figure, measured or [])
+        return read_curves(self.metrics_file, names, measured or [])
 
     def write_results(self, results: Results) -> None:
         """Write results.json. A figure that is no finite number is None there, and the reason is that it diverged.

@@ -216,6 +216,8 @@ class StrokeDecoder(Conditional):
         longest: points after which a sampled sketch ends in any case.
     """
 
+    part = "decoder"
+
     def __init__(
         self, latent: int, width: int = 512, mixtures: int = 20, recurrent_dropout: float = 0.0, longest: int = 250
     ) -> None:

@@ -1,13 +1,16 @@
-"""What TensorBoard shows of the codes: the KL per latent dimension, and the test codes in its projector."""
+"""What loggers show of the codes: the KL per latent dimension, and the test codes in TensorBoard's projector."""
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from vae_zoo.callbacks.of_trainer import data_of
+from vae_zoo.callbacks.trackers import log_picture
 
 PROJECTED = 1_000  # test images whose codes and thumbnails go to TensorBoard's projector
 THUMBNAIL = 32  # pixels, its largest side
@@ -26,9 +29,12 @@ def log_kl(trainer: Trainer, kl: Tensor) -> None:
         ylabel="summand of the KL (nats per image)",
         title=f"sum {kl.sum():.2f} nats",
     )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy())  # H W 3
+    log_picture(trainer, "latent/kl_per_dimension", drawn.permute(2, 0, 1) / 255)
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure("latent/kl_per_dimension", figure, trainer.global_step)
             logger.experiment.add_histogram("latent/kl_histogram", kl, trainer.global_step)
 
 

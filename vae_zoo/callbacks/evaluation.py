@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torchmetrics import CatMetric, SumMetric
@@ -15,6 +14,8 @@ from vae_zoo.callbacks import charts
 from vae_zoo.callbacks.environment import environment, git_revision, global_seed
 from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
 from vae_zoo.callbacks.timing import Timing, checked_epochs, summarise
+from vae_zoo.callbacks.trackers import log_hyperparameters
+from vae_zoo.conditional import parts
 from vae_zoo.errors import UserError, require
 from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, Measure, ModelFigure
 from vae_zoo.models import GenerativeModel
@@ -26,9 +27,9 @@ class Evaluation(Callback):
     """Measure the figures in the list, and write ``results.json`` to the run's folder after a test.
 
     The model's own figures that are not in the list, such as what its objective returns beside the bound, are added to
-    it. A figure that a model does not have is null, with the reason beside it. At each validation and test TensorBoard
-    gets a chart of the KL per latent dimension; at the test an embedding of the codes and the hyper-parameters with the
-    final figures.
+    it. A figure that a model does not have is null, with the reason beside it. At each validation and test the loggers
+    get a chart of the KL per latent dimension; at the test TensorBoard gets an embedding of the codes, and the figures
+    beside the hyper-parameters.
 
     Args:
         nll_samples: importance samples for each `NLL` in the list that does not say its own; 0 leaves it out.
@@ -80,6 +81,7 @@ class Evaluation(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove what was made of an earlier checkpoint, if training goes on."""
+        log_hyperparameters(trainer, pl_module, [measure.name for measure in self.measures], ended=False)
         if run := run_of(trainer):
             run.forget_results(trainer.current_epoch)
 
@@ -166,10 +168,7 @@ class Evaluation(Callback):
                 f"{items} of {len(data.parts['test'])} test images were measured, so results.json was not written"
             )
             return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                metrics = {f"hp/{name}": float(value) for name, value in numbers.items()}
-                logger.log_hyperparams(dict(pl_module.hparams), metrics)
+        log_hyperparameters(trainer, pl_module, found, ended=True)
         self._projector.log(trainer)
         reasons = {name: value for name, value in found.items() if isinstance(value, str)}
         figures = {name: numbers.get(name) for name in found}
@@ -193,6 +192,7 @@ class Evaluation(Callback):
             reasons=reasons,
             nll_samples=samples[0] if samples else None,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
+            parts=parts(model),
             shape=list(model.hparams.get("shape", self._shape)),
             epochs=len(epochs),
             seed=seed if seed is not None else global_seed(),

@@ -9,12 +9,12 @@ import matplotlib
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
 from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
+from vae_zoo.callbacks.trackers import log_picture
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.writing import whole
@@ -23,7 +23,7 @@ FONT = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "
 
 
 class EpochPictures(Callback, ABC):
-    """Writes pictures after chosen epochs, to the run's folder and to TensorBoard, and leaves random states alone.
+    """Writes pictures after chosen epochs, to the run's folder and to the loggers, and leaves random states alone.
 
     Args:
         epochs: after how many epochs; 0 is before any training. The last epoch is always added.
@@ -69,13 +69,11 @@ class EpochPictures(Callback, ABC):
                         temporary.write_text(picture)
                         continue
                     save_image(picture, temporary, format="png")
-                for logger in trainer.loggers:
-                    if isinstance(logger, TensorBoardLogger):
-                        logger.experiment.add_image(f"images/{kind}", picture, trainer.global_step)
+                log_picture(trainer, f"images/{kind}", picture)
 
 
 class SampleImages(EpochPictures):
-    """Write ``images/reconstructions_0005.png`` and ``samples_0005.png``, and the same to TensorBoard.
+    """Write ``images/reconstructions_0005.png`` and ``samples_0005.png``, and the same to the loggers.
 
     The one has pairs of rows, originals over their reconstructions (test images, always the same); the other samples
     from the prior (always the same noise). A model without an encoder has the samples alone. No random state of the

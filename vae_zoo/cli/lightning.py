@@ -15,7 +15,7 @@ import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch._functorch import config as functorch_config
@@ -32,7 +32,7 @@ from vae_zoo.cli.checkpoints import (
     refuse_other_settings,
     refuse_to_replace,
 )
-from vae_zoo.cli.loggers import MetricsCSV, ProgressBar
+from vae_zoo.cli.loggers import MetricsCSV, ProgressBar, TensorBoard
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
 from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
 from vae_zoo.cli.trained import run_of, settings_of
@@ -251,9 +251,7 @@ class ZooCLI(LightningCLI):
         # Of what is there, TensorBoard forgets the steps that were taken after the checkpoint, or all of them.
         purge = self.saved["global_step"] + 1 if self.saved else None if self.is_new else 0
         loggers = listed(None if given is True else given) or [
-            TensorBoardLogger(
-                folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge if fit else None
-            )
+            TensorBoard(folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge if fit else None)
         ]
         return [*loggers, MetricsCSV(folder, finished_epochs(self.saved) if self.saved else 0)] if fit else loggers
 

@@ -1,13 +1,14 @@
-"""metrics.csv, which a resumed run extends, and the progress bar."""
+"""metrics.csv, which a resumed run extends, TensorBoard, and the progress bar."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
@@ -63,6 +64,18 @@ class MetricsCSV(CSVLogger):
             self._experiment = KeepingWriter(self.log_dir)
             self._experiment.keep(self.epochs)
         return super().experiment
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's TensorBoard logger, which opens on the losses: in the order of tags capitals come first.
+
+    What an epoch was at a step, metrics.csv tells.
+    """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log the numbers, and the losses once more, side by side."""
+        first = {f"Loss/{part}": metrics[f"{part}/loss"] for part in ("train", "val") if f"{part}/loss" in metrics}
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"} | first, step)
 
 
 class ProgressBar(RichProgressBar):

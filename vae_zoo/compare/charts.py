@@ -4,7 +4,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vae_zoo.compare.figures import Group
+from vae_zoo.compare.figures import DRAWN, Group
 from vae_zoo.curves import Point
 
 INK = "#010203"  # stands for the colour of the page's text
@@ -24,29 +24,49 @@ STYLE |= {"svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top"
 COLOURS = ("#8a8a8a", "#3b8ed0", "#e08214", "#35a06c", "#c2569b", "#b59f00", "#8a6fd1", "#c4483a")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vP*X"
-SIDE = 1200  # pixels of the longer side of a picture of the wall, at most; larger ones would make a page of megabytes
+# A page stays below some 15 MB: its pictures share this many bytes, and of each kind there are so many epochs at most.
+BYTES = 8_000_000
+EPOCHS = 24
+# What is tried until a picture has its share: pixels of its longer side, and the quality; 100 is without loss.
+TRIED = ((1200, 100), (1200, 95), (1200, 85), (800, 85), (500, 80), (300, 75))
 
 
 @matplotlib.rc_context(STYLE)
-def curves(groups: Sequence[Group]) -> str:
-    """Draw validation MSE against epochs and against seconds: a row for each setting; thin lines are seeds."""
-    settings = list(dict.fromkeys(group.setting for group in groups))
-    figure = Figure(figsize=(10, 3.6 * len(settings)), layout="constrained")
-    axes = figure.subplots(len(settings), 2, squeeze=False, sharey="row")
-    looks = _looks(groups)
-    drawn = False
+def curves(groups: Sequence[Group]) -> dict[str, str]:
+    """Draw by name what was logged, training beside validation, and validation against seconds: a row for each setting.
+
+    Thin lines are seeds.
+    """
+    return {name: svg for name, title in DRAWN.items() if (svg := _curves(groups, name, title))}
+
+
+def _curves(groups: Sequence[Group], name: str, title: str) -> str:
+    """The curves of one figure; nothing where no run has it."""
+    panels = [
+        (part, against)
+        for part, against in (("train", "epoch"), ("val", "epoch"), ("val", "seconds"))
+        if any(math.isfinite(p.value) for group in groups for curve in group.logged[f"{part}/{name}"] for p in curve)
+    ]
+    if not panels:
+        return ""
+    settings, looks = list(dict.fromkeys(group.setting for group in groups)), _looks(groups)
+    figure = Figure(figsize=(12, 0.5 + 3.4 * len(settings)), layout="constrained")
+    axes = figure.subplots(len(settings), len(panels), squeeze=False, sharey="row")
     for row, setting in zip(axes, settings, strict=True):
-        for group in (group for group in groups if group.setting == setting):
-            i = looks[group.label]
-            look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
-            drawn |= any(math.isfinite(point.value) for curve in group.curves for point in curve)
-            for axis, x in zip(row, (lambda p: p.epoch, lambda p: p.seconds), strict=True):
-                _curve(axis, group, x, look, MARKERS[i % len(MARKERS)])
-        row[0].set(ylabel=f"validation MSE\n{setting}", xlabel="epoch")
-        row[0].xaxis.get_major_locator().set_params(integer=True)
-        row[1].set(xlabel="seconds of training")
-    axes[0][0].legend(frameon=False)
-    return _svg(figure, "Validation MSE against epochs and against seconds of training") if drawn else ""
+        for axis, (part, against) in zip(row, panels, strict=True):
+            for group in (group for group in groups if group.setting == setting):
+                i = looks[group.label]
+                look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+                _curve(axis, group.label, group.logged[f"{part}/{name}"], against, look, MARKERS[i % len(MARKERS)])
+            axis.set(xlabel="epoch" if against == "epoch" else "seconds of training")
+            axis.set_title("training" if part == "train" else "validation", fontsize="medium")
+            axis.yaxis.set_tick_params(labelleft=True)
+            if against == "epoch":
+                axis.xaxis.get_major_locator().set_params(integer=True)
+        row[0].set(ylabel=f"{title}\n{setting}" if len(settings) > 1 else title)
+    handles, labels = axes[0][-1].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=len(labels))
+    return _svg(figure, name, f"{title}, by epochs and by seconds of training")
 
 
 def _looks(groups: Sequence[Group]) -> dict[str, int]:
@@ -54,12 +74,18 @@ def _looks(groups: Sequence[Group]) -> dict[str, int]:
     return {label: i for i, label in enumerate(dict.fromkeys(group.label for group in groups))}
 
 
-def _curve(axis: "matplotlib.axes.Axes", group: Group, x: Callable[[Point], float], look: dict, marker: str) -> None:
-    for curve in group.curves if len(group.curves) > 1 else []:
+def _curve(
+    axis: "matplotlib.axes.Axes", label: str, curves: Sequence[Sequence[Point]], against: str, look: dict, marker: str
+) -> None:
+    def x(point: Point) -> float:
+        return point.epoch if against == "epoch" else point.seconds
+
+    for curve in curves if len(curves) > 1 else []:
         axis.plot([x(point) for point in curve], [point.value for point in curve], **look, linewidth=0.6, alpha=0.6)
-    shared = list(zip(*group.curves, strict=False))  # epochs that all seeds have
+    shared = list(zip(*curves, strict=False))  # epochs that all seeds have
     xs, ys = ([fmean(f(point) for point in at) for at in shared] for f in (x, lambda p: p.value))
-    axis.plot(xs, ys, **look, linewidth=1.8, label=group.label, marker=marker, markevery=max(1, len(xs) // 10))
+    if any(map(math.isfinite, ys)):
+        axis.plot(xs, ys, **look, linewidth=1.8, label=label, marker=marker, markevery=max(1, len(xs) // 10))
 
 
 @matplotlib.rc_context(STYLE)
@@ -80,10 +106,10 @@ def bars(groups: Sequence[Group]) -> str:
         axis.set(xlabel=title, xlim=(0, None))
         axis.invert_yaxis()
     figure.axes[0].yaxis.set_inverted(True)
-    return _svg(figure, "Seconds per epoch and peak memory of each model")
+    return _svg(figure, "bars", "Seconds per epoch and peak memory of each model")
 
 
-def _svg(figure: Figure, description: str) -> str:
+def _svg(figure: Figure, name: str, description: str) -> str:
     """The figure as an element of a page, whose ink is the page's."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": description}):  # of the names inside
@@ -91,7 +117,7 @@ def _svg(figure: Figure, description: str) -> str:
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.S)  # it would style the whole page
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{description.split()[0].lower()}-", svg)  # ids are the page's
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)  # ids are the page's
     return svg.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
 
 
@@ -111,15 +137,20 @@ class Tile(NamedTuple):
     source: str | None
 
 
-def wall(groups: Sequence[Group]) -> dict[str, list[list[Tile]]]:
-    """Return for each kind of picture a row of tiles for each epoch, of one setting's first seeds."""
+def wall(groups: Sequence[Group], share: int) -> dict[str, list[list[Tile]]]:
+    """Return for each kind of picture a row of tiles for each epoch, of one setting's first seeds.
+
+    Args:
+        groups: of the setting.
+        share: bytes of a picture, see `share`.
+    """
     there = {group.label: group.runs[0].pictures for group in groups}
     rows: dict[str, list[list[Tile]]] = {}
     for kind in sorted({kind for pictures in there.values() for kind in pictures}):
         pictures = {label: found.get(kind, {}) for label, found in there.items()}
-        for epoch in sorted({epoch for found in pictures.values() for epoch in found}):
+        for epoch in _some(sorted({epoch for found in pictures.values() for epoch in found})):
             tiles = [
-                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", _url(found.get(epoch)))
+                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", _url(found.get(epoch), share))
                 for label, found in pictures.items()
             ]
             if any(tile.source for tile in tiles):
@@ -127,15 +158,33 @@ def wall(groups: Sequence[Group]) -> dict[str, list[list[Tile]]]:
     return rows
 
 
-def _url(path: Path | None) -> str | None:
+def share(groups: Sequence[Group]) -> int:
+    """Return how many bytes each picture of a page may have."""
+    kinds = [epochs for group in groups for epochs in group.runs[0].pictures.values()]
+    return BYTES // max(1, sum(min(EPOCHS, len(epochs)) for epochs in kinds))
+
+
+def _some(epochs: list[int]) -> list[int]:
+    """Epochs from the first to the last, not more than a page has room for."""
+    if len(epochs) <= EPOCHS:
+        return epochs
+    return [epochs[round(i * (len(epochs) - 1) / (EPOCHS - 1))] for i in range(EPOCHS)]
+
+
+def _url(path: Path | None, share: int) -> str | None:
     """The picture in a URL; None where there is none, or it is damaged."""
     if path is None:
         return None
     try:
-        small = Image.open(path, formats=["PNG"]).convert("RGB")
+        picture = Image.open(path, formats=["PNG"]).convert("RGB")
     except Exception:  # Pillow lets through whatever its decoders meet
         return None
-    small.thumbnail((SIDE, SIDE))
-    out = io.BytesIO()
-    small.save(out, "WEBP", quality=85)
-    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
+    content = b""
+    for side, quality in TRIED:
+        picture.thumbnail((side, side))
+        out = io.BytesIO()
+        picture.save(out, "WEBP", **({"lossless": True, "method": 2} if quality == 100 else {"quality": quality}))
+        content = out.getvalue()
+        if len(content) <= share:
+            break
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"

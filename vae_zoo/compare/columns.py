@@ -1,5 +1,6 @@
 """The figures that a report knows: what they are called, which side is better, what they can be ranked by."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -10,39 +11,66 @@ class Column(NamedTuple):
     title: str
     better: int
     format: str
+    about: str = "further"
 
 
 BASE = "{base}"  # stands in a title for the model that the others are compared with
 
 COLUMNS = [
-    Column("mse", "MSE", -1, ".5f"),
-    Column("mse_sampled", "MSE of a draw", -1, ".5f"),
-    Column("mse_of_mean_image", "MSE of the mean image", 0, ".5f"),
-    Column("explained_variance", "explained variance", 1, ".3f"),
-    Column("psnr", "PSNR, dB", 1, ".2f"),
-    Column("ssim", "SSIM", 1, ".3f"),
-    Column("code_mmd", "code MMD", -1, ".4f"),
-    Column("elbo", "ELBO, nats", 1, ".1f"),
-    Column("nll", "NLL, nats", -1, ".1f"),
-    Column("bits_per_dim", "bits/dim", -1, ".3f"),
-    Column("kl", "KL, nats", 0, ".1f"),
-    Column("kl_share", "KL's share, %", 0, ".1f"),
-    Column("active_units", "active units", 0, ".0f"),
-    Column("fid", "FID", -1, ".1f"),
-    Column("kid", "KID", -1, ".4f"),
-    Column("parameters", "parameters", 0, ",.0f"),
-    Column("seconds_per_epoch", "s / epoch", -1, ".2f"),
-    Column("relative_time", f"time, {BASE} = 1", -1, ".2f"),
-    Column("images_per_second", "images / s", 1, ".0f"),
-    Column("peak_memory_mb", "peak memory, MB", -1, ".0f"),
-    Column("time_to_base", f"s to the final MSE of {BASE}", -1, ".1f"),
+    Column("mse", "MSE", -1, ".5f", "reconstruction"),
+    Column("mse_sampled", "MSE of a draw", -1, ".5f", "reconstruction"),
+    Column("mse_of_mean_image", "MSE of the mean image", 0, ".5f", "reconstruction"),
+    Column("explained_variance", "explained variance", 1, ".3f", "reconstruction"),
+    Column("psnr", "PSNR, dB", 1, ".2f", "reconstruction"),
+    Column("ssim", "SSIM", 1, ".3f", "reconstruction"),
+    Column("code_mmd", "code MMD", -1, ".4f", "codes"),
+    Column("active_units", "active units", 0, ".0f", "codes"),
+    Column("elbo", "ELBO, nats", 1, ".1f", "density"),
+    Column("nll", "NLL, nats", -1, ".1f", "density"),
+    Column("bits_per_dim", "bits/dim", -1, ".3f", "density"),
+    Column("kl", "KL, nats", 0, ".1f", "density"),
+    Column("kl_share", "KL's share, %", 0, ".1f", "density"),
+    Column("fid", "FID", -1, ".1f", "samples"),
+    Column("kid", "KID", -1, ".4f", "samples"),
+    Column("parameters", "parameters", 0, ",.0f", "cost"),
+    Column("seconds_per_epoch", "s / epoch", -1, ".2f", "cost"),
+    Column("relative_time", f"time, {BASE} = 1", -1, ".2f", "cost"),
+    Column("images_per_second", "images / s", 1, ".0f", "cost"),
+    Column("peak_memory_mb", "peak memory, MB", -1, ".0f", "cost"),
+    Column("time_to_base", f"s to the final MSE of {BASE}", -1, ".1f", "cost"),
 ]
+# Those that a narrow screen shows first.
+FIRST = ("mse", "nll", "kl", "code_mmd", "fid", "seconds_per_epoch", "peak_memory_mb", "elbo", "ssim", "psnr")
+ABOUTS = ("further", "cost", "samples", "codes", "density", "reconstruction")  # of the others, which come first
 KNOWN = {column.key: column for column in COLUMNS}
 
 COST = ("seconds_per_epoch", "relative_time", "images_per_second", "peak_memory_mb")
 MACHINE = (*COST, "time_to_base")  # only comparable on one machine
 ESTIMATED = ("nll", "bits_per_dim")  # from below, the better the more importance samples
 DENSITIES = ("elbo", "nll", "bits_per_dim")  # of images given the label they are other ones than of images
+
+
+def fitting(columns: Sequence[Column], texts: Mapping[str, Sequence[str]], room: int) -> set[str]:
+    """Return the keys of the columns that a screen has room for, at least one.
+
+    Args:
+        columns: of the table.
+        texts: by key, what stands in a column's cells; a column without any figure comes last.
+        room: characters in a line.
+    """
+
+    def place(column: Column) -> tuple[bool, int]:
+        order = FIRST.index(column.key) if column.key in FIRST else len(FIRST) + ABOUTS.index(column.about)
+        return set(texts[column.key]) == {"n/a"}, order
+
+    found: set[str] = set()
+    for column in sorted(columns, key=place):
+        widest = max(map(len, (*texts[column.key], *(f"{word} ^" for word in column.title.split()))))
+        room -= widest + 2
+        if room < 0 and found:
+            break
+        found.add(column.key)
+    return found
 
 
 def further(key: str) -> Column:

@@ -1,23 +1,22 @@
 """One comparison: which trainings it consists of, and carrying them out, each in a process of its own."""
 
-import math
 import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vae_zoo import settings
 from vae_zoo.compare.comparison import Comparison, parse_claims
 from vae_zoo.compare.figures import refuse_differences
+from vae_zoo.compare.forecast import Seen, left
 from vae_zoo.errors import UserError, require
 from vae_zoo.runs import Run, find_runs
 from vae_zoo.settings import nearest
@@ -135,38 +134,50 @@ class Experiment:
             self.console.print(f"{len(self.plans) - len(waiting)} of {len(self.plans)} runs are finished")
         failed: list[Plan] = []
         running: dict[Plan, tuple[subprocess.Popen, Iterator[list[str]]]] = {}
-        columns = TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-        bar: dict[str, Any] = {
-            "console": self.console,
-            "disable": not self.console.is_terminal,
-            "speed_estimate_period": math.inf,
-        }
+        columns = (
+            TextColumn("epochs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
         said = time.monotonic()
-        done = dict.fromkeys(self.plans, 0)
+        done = {plan: plan.run.epoch for plan in self.plans}
+        seen = {plan: Seen(plan.config.stem, done[plan]) for plan in waiting}
         try:
-            with Progress(*columns, **bar) as progress:
+            with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
                 task = progress.add_task("", total=self.epochs * len(self.plans))
                 while waiting or running:
                     while waiting and len(running) < self.jobs:
                         plan = waiting.pop(0)
                         commands = self._commands(plan)
                         running[plan] = self._start(plan, next(commands)), commands
+                        seen[plan].began = time.monotonic()
                     time.sleep(POLL)
                     for plan, (process, commands) in list(running.items()):
                         if process.poll() is None:
                             continue
                         if process.returncode == 0 and (command := next(commands, None)):
                             running[plan] = self._start(plan, command), commands
+                            seen[plan].trained = time.monotonic()
                             continue
                         del running[plan]
+                        seen[plan].ended = time.monotonic()
+                        if process.returncode:
+                            seen[plan].trained = None  # what a failure took is no measure
                         failed += [plan] if process.returncode else []
                         self._ended(plan, process.returncode)
-                    done = {plan: max(before, plan.run.epoch) for plan, before in done.items()}
-                    progress.update(task, completed=sum(done.values()))
+                    for plan, watched in seen.items():
+                        if (epoch := plan.run.epoch) > done[plan]:
+                            done[plan] = epoch
+                            if watched.trained is None:  # a test tells of the last one once more
+                                watched.rises.append((time.monotonic(), epoch))
+                    still = str(left([*seen.values()], self.epochs, self.jobs, time.monotonic()))
+                    progress.update(task, completed=sum(done.values()), description=still)
                     if not self.console.is_terminal and time.monotonic() - said > REPORT:
-                        said, left = time.monotonic(), progress.tasks[0].time_remaining
-                        about = "" if left is None else f", about {timedelta(seconds=left)} left"
-                        self.console.print(f"epochs {sum(done.values())}/{self.epochs * len(self.plans)}{about}")
+                        said = time.monotonic()
+                        counted = f"epochs {sum(done.values())}/{self.epochs * len(self.plans)}"
+                        self.console.print(", ".join(filter(None, (counted, still))))
         finally:
             for process, _ in running.values():
                 process.kill()

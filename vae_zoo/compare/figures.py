@@ -13,6 +13,9 @@ from vae_zoo.results import Traits
 from vae_zoo.runs import Run, find_runs
 
 SECTIONS = ("model", "data", "trainer", "evaluation")  # of a config.yaml, which a report shows
+# What training logs and a report draws, by name; a validation has the same.
+DRAWN = {"loss": "loss, nats", "elbo": "ELBO, nats", "kl": "KL, nats", "mse": "MSE"}
+LOGGED = [f"{part}/{name}" for part in ("train", "val") for name in DRAWN]
 GAUSSIANS = ("Gaussian", "OptimalGaussian")  # likelihoods whose variance is known without the model
 
 
@@ -24,6 +27,7 @@ class Group:
         name: of the configuration.
         label: what the model is called among the others.
         traits: what the model declares.
+        logged: what was logged by epoch, by name, a curve for each run.
         figures: for each run, by key; None for what it does not have.
         reasons: by key, why it has none.
     """
@@ -31,7 +35,8 @@ class Group:
     def __init__(self, setting: str, name: str, label: str, runs: Sequence[Run]) -> None:
         self.setting, self.name, self.label, self.runs = setting, name, label, runs
         self.traits: Traits = runs[0].tested["traits"]
-        self.curves = [run.curve() for run in runs]
+        curves = [run.curves(LOGGED) for run in runs]
+        self.logged = {name: [of_run[name] for of_run in curves] for name in LOGGED}
         self.figures: list[dict[str, float | None]] = []
         self.reasons: dict[str, str] = {}
 
@@ -121,7 +126,7 @@ def _not_comparable(run: Run, epochs: int) -> str | None:
         return "it was not begun, see its log.txt" if run.results is None else "its config.yaml is missing"
     try:
         run.likelihood  # noqa: B018  reading the settings is the test, and drawing the curve
-        run.curve()
+        run.curves(LOGGED)
         if missing := [name for name in SECTIONS if not isinstance(run.config.get(name), dict)]:
             return f"its config.yaml is damaged, it has no {missing[0]}"
     except UserError as error:
@@ -174,11 +179,11 @@ def _measure(groups: Sequence[Group], base_name: str | None) -> None:
             group.reasons["kl_share"] = group.reasons.get("kl") or f"only for the likelihoods {' and '.join(GAUSSIANS)}"
     no_base = f"there is no run of {base_name} to compare with" if base_name else "no base to compare with: give --base"
     finals: dict[int | None, float] = {}  # the base's last validation MSE, by seed
-    for run, curve in zip(base.runs, base.curves, strict=True) if base else ():
+    for run, curve in zip(base.runs, base.logged["val/mse"], strict=True) if base else ():
         if seen := [point.value for point in curve if math.isfinite(point.value)]:
             finals[run.tested["seed"]] = seen[-1]
     for group in groups:
-        for run, curve, figures in zip(group.runs, group.curves, group.figures, strict=True):
+        for run, curve, figures in zip(group.runs, group.logged["val/mse"], group.figures, strict=True):
             seconds, typical = figures.get("seconds_per_epoch"), base.mean("seconds_per_epoch") if base else math.nan
             figures["relative_time"] = seconds / typical if seconds and math.isfinite(typical) else None
             target = finals.get(run.tested["seed"], fmean(finals.values()) if finals else math.nan)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from vae_zoo import settings
 from vae_zoo.compare import charts
 from vae_zoo.compare.claims import findings
-from vae_zoo.compare.columns import Column
+from vae_zoo.compare.columns import Column, fitting
 from vae_zoo.compare.comparison import Claim, Comparison
-from vae_zoo.compare.figures import Group, columns_of, read_groups
+from vae_zoo.compare.figures import DRAWN, Group, columns_of, read_groups
+from vae_zoo.compare.parts import shared_parts
 from vae_zoo.compare.ranking import rank
 from vae_zoo.compare.verdict import across, verdict
 from vae_zoo.errors import UserError
 from vae_zoo.settings import nearest
 from vae_zoo.writing import whole
+
+ROOM = 120  # characters of a line of the table, on a screen of 1,400 pixels
 
 
 def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list[Path]]:
@@ -46,8 +50,13 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
     shown = [column for column in columns if column.key in asked]
     first = groups[0].runs[0]
     results = first.tested
+    share = charts.share(groups)
+    parts = {setting: list(shared_parts(members, base or comparison.base)) for setting, members in by_setting.items()}
     content = {
-        "settings": [_setting(*each, shown, comparison.claims) for each in by_setting.items()],
+        "settings": [_setting(*each, shown, comparison.claims, share) for each in by_setting.items()],
+        # Said once, where a likelihood has no parameters of its own.
+        "parts": {"": parts[groups[0].setting]} if len({*map(tuple, parts.values())}) == 1 else parts,
+        "drawn": DRAWN,
         "across": list(across(groups)),
         "claims": comparison.claims,
         "columns": shown,
@@ -78,10 +87,21 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
     return [*said, *content["across"]], files
 
 
-def _setting(name: str, groups: Sequence[Group], columns: Sequence[Column], claims: Sequence[Claim]) -> dict[str, Any]:
+def _setting(
+    name: str, groups: Sequence[Group], columns: Sequence[Column], claims: Sequence[Claim], share: int
+) -> dict[str, Any]:
+    """What the page says of one likelihood.
+
+    Args:
+        name: of the setting.
+        groups: of it.
+        columns: of the table.
+        claims: to be tested.
+        share: bytes of a picture.
+    """
     notes: list[str] = []
     best = {column.key: rank(groups, column).best for column in columns if column.better}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for group in groups:
         cells = []
         for column in columns:
@@ -93,13 +113,19 @@ def _setting(name: str, groups: Sequence[Group], columns: Sequence[Column], clai
             shaded = best.get(column.key) is group
             cells.append({"text": text, "value": group.mean(column.key), "note": note, "best": shaded})
         rows.append({"label": group.label, "cells": cells})
+    texts = {column.key: [row["cells"][i]["text"] for row in rows] for i, column in enumerate(columns)}
+    few = fitting(columns, texts, ROOM - max(len(group.label) for group in groups))
     return {
         "name": name or "as configured",
         "rows": rows,
         "notes": notes,
         "verdict": list(verdict(groups)),
         "claims": list(findings(claims, groups)),
-        "wall": charts.wall(groups),
+        "few": few,
+        "abouts": [
+            (about, [c.key for c in members]) for about, members in groupby(columns, lambda column: column.about)
+        ],
+        "wall": charts.wall(groups, share),
     }
 
 

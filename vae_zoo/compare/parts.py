@@ -1,0 +1,56 @@
+"""Which networks the compared models share, and what a model has beyond them, as the runs counted parameters."""
+
+from collections.abc import Iterator, Sequence
+
+from vae_zoo.compare.figures import Group
+
+
+def shared_parts(groups: Sequence[Group], base: str | None) -> Iterator[str]:
+    """Yield sentences on one setting; nothing where no run has counted its parts.
+
+    Networks of one setting are described alike, else the runs would not be compared; so those with as many parameters
+    are equal.
+
+    Args:
+        groups: of the setting.
+        base: name of the configuration that the others are compared with; None, or one that is not there: the first.
+    """
+    counted = {group.label: group.runs[0].tested.get("parts") or {} for group in groups}
+    models = {label: parts for label, parts in counted.items() if parts}
+    if not models:
+        return
+    labels = {group.name: group.label for group in groups}
+    first = labels.get(base or "")
+    first = first if first in models else next(iter(models))
+    ours = models[first]
+    like = [label for label, parts in models.items() if parts == ours]
+    totals = ", ".join(f"{part} {count:,}" for part, count in ours.items())
+    if equal := [part for part in ours if len(models) > 1 and all(m.get(part) == ours[part] for m in models.values())]:
+        count = sum(ours[part] for part in equal)
+        yield f"Equal in all models: {_and(equal)}, {count:,} parameters."
+    yield f"{_and(like)} {'has' if len(like) == 1 else 'have'} {sum(ours.values()):,} parameters: {totals}."
+    for label, theirs in models.items():
+        if theirs != ours:
+            yield f"{label} has {_apart(theirs, ours, first)}."
+    if unknown := [label for label, parts in counted.items() if not parts]:
+        yield f"The parts of {_and(unknown)} were not counted: vae-zoo test does it."
+
+
+def _apart(theirs: dict[str, int], ours: dict[str, int], first: str) -> str:
+    """By how many parameters a model differs from the first, and where."""
+    apart = {part: theirs.get(part, 0) - ours.get(part, 0) for part in {**theirs, **ours}}
+    more = sum(apart.values())
+    much = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than {first}" if more else f"as many as {first}"
+    said = []
+    for part, difference in apart.items():
+        if part not in ours:
+            said.append(f"its {part}" + ("" if difference == more else f" {difference:,}"))
+        elif difference:
+            without = f"no {part}, " if part not in theirs else f"{part} "
+            said.append(f"{without}{abs(difference):,} {'more' if difference > 0 else 'fewer'}")
+    return f"{much}: {', '.join(said)}"
+
+
+def _and(words: Sequence[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
