@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.conftest import call, vae_zoo
@@ -283,6 +284,20 @@ def test_pictures_share_a_bounded_page(tmp_path, monkeypatch):
     Image.fromarray(small := noise.integers(0, 256, (50, 60, 3), np.uint8)).save(run.picture("samples", 0))
     content = re.search(r'base64,([^"]+)" alt="Base: samples after 0', write_report(tmp_path)[1][0].read_text())[1]
     assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))) == small).all()
+
+
+def test_a_curve_of_many_epochs_is_drawn_by_some_of_them_and_the_last(tmp_path):
+    run, rng = made_run(tmp_path, "base", epochs=9000, curve=False), np.random.default_rng(0)
+    lines = [f"{epoch},{value:.6f}" for epoch, value in enumerate(rng.random(9000))]
+    sizes = []
+    for last in (300, 9000):
+        run.metrics_file.write_text("\n".join(["epoch,val/mse", *lines[:last], ""]))
+        sizes.append(len(write_report(tmp_path)[1][0].read_text()))
+    assert sizes[1] < 1.5 * sizes[0]
+    axis = Figure().subplots()
+    charts._curve(axis, "Base", [run.curve()], "epoch", {}, "o")
+    epochs = axis.lines[0].get_xdata()
+    assert epochs[-1] == 9000 and len(epochs) <= charts.POINTS and len(set(np.diff(epochs))) == 1
 
 
 def test_what_was_logged_is_drawn_training_beside_validation(tmp_path):

@@ -27,6 +27,7 @@ MARKERS = "osD^vP*X"
 # A page stays below some 15 MB: its pictures share this many bytes, and of each kind there are so many epochs at most.
 BYTES = 8_000_000
 EPOCHS = 24
+POINTS = 400  # of a curve, at most; a panel is some 400 pixels wide
 # What is tried until a picture has its share: pixels of its longer side, and the quality; 100 is without loss.
 TRIED = ((1200, 100), (1200, 95), (1200, 85), (800, 85), (500, 80), (300, 75))
 
@@ -80,6 +81,8 @@ def _curve(
     def x(point: Point) -> float:
         return point.epoch if against == "epoch" else point.seconds
 
+    every = max(1, math.ceil(max(map(len, curves)) / POINTS))
+    curves = [curve[::-every][::-1] for curve in curves]  # the last one among them
     for curve in curves if len(curves) > 1 else []:
         axis.plot([x(point) for point in curve], [point.value for point in curve], **look, linewidth=0.6, alpha=0.6)
     shared = list(zip(*curves, strict=False))  # epochs that all seeds have
