@@ -1,0 +1,105 @@
+"""A decoder as a list of layers, in the few operations that ``templates/decoder.js`` computes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Of a number each, with the arguments that they have beside it.
+ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
+    "relu": (),
+    "silu": (),
+    "sigmoid": (),
+    "tanh": (),
+    "exp": (),
+    "leaky_relu": ("negative_slope",),
+    "elu": ("alpha",),
+    "softplus": ("beta", "threshold"),
+}
+BINARY = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}
+WEIGHTED = ("linear", "conv2d", "conv_transpose2d")
+ROUNDED = 32767  # the largest of 16 bits
+
+
+@dataclass
+class Layers:
+    """A decoder that was taken apart. Its tensors have numbers; the code is number 0.
+
+    Attributes:
+        shape: of the code, (D,) or of maps.
+        layers: in their order. Each has "op"; "from" and "to", the numbers of what it takes and makes; the "shapes" of
+            the former and the "shape" of the latter, with a first dimension of 1; and what else the operation needs.
+            The weights of a transposed convolution are (C out, height, width, C in).
+        constants: weights and what else is known beforehand, by number.
+        labelled: numbers of those constants whose first dimension is the label.
+        output: number of the image (1, C, H, W).
+    """
+
+    shape: tuple[int, ...]
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    constants: dict[int, Tensor] = field(default_factory=dict)
+    labelled: set[int] = field(default_factory=set)
+    output: int = 0
+
+    def __call__(self, z: Tensor, label: int = 0) -> Tensor:
+        """Return the image (C, H, W) of a code (D,), computed as the page does."""
+        values = {0: z, **self.constants}
+        values |= {number: values[number][label] for number in self.labelled}
+        for layer in self.layers:
+            inputs = [values[n].reshape(shape) for n, shape in zip(layer["from"], layer["shapes"], strict=True)]
+            values[layer["to"]] = compute(layer, inputs)
+        return values[self.output][0]
+
+    def packed(self, number: int, whole: bool) -> Iterator[bytes]:
+        """Yield a constant's bytes, little-endian: float32, or the scale of each row and then 16 bits for each number.
+
+        A row is all with the same first index. 16 bits of a row's range are six times closer to trained weights than
+        float16. Of one dimension all stays whole.
+        """
+        x = self.constants[number]
+        if not whole and x.ndim > 1:
+            rows = x.flatten(1)
+            scale = rows.abs().amax(1).clamp(min=1e-30) / ROUNDED
+            yield scale.numpy().astype("<f4").tobytes()
+            yield (rows / scale[:, None]).round().numpy().astype("<i2").tobytes()
+        else:
+            yield x.numpy().astype("<f4").tobytes()
+
+    def rounded(self) -> "Layers":
+        """Return the layers with the constants that the page has, if they are packed in 16 bits."""
+
+        def near(x: Tensor) -> Tensor:
+            if x.ndim < 2:
+                return x
+            scale = x.flatten(1).abs().amax(1).clamp(min=1e-30) / ROUNDED
+            scale = scale.view(-1, *[1] * (x.ndim - 1))
+            return (x / scale).round() * scale
+
+        constants = {number: near(x) for number, x in self.constants.items()}
+        return Layers(self.shape, self.layers, constants, self.labelled, self.output)
+
+
+def compute(layer: Mapping[str, Any], inputs: list[Tensor]) -> Tensor:
+    """Return what a layer makes of its inputs."""
+    x, op = inputs[0], layer["op"]
+    if op in BINARY:
+        return BINARY[op](*inputs)
+    if op == "linear":
+        return F.linear(*inputs)
+    if op == "conv2d":
+        return torch.conv2d(*inputs, layer["stride"], layer["padding"], layer["dilation"])
+    if op == "conv_transpose2d":
+        inputs[1] = inputs[1].permute(3, 0, 1, 2)
+        place = layer["stride"], layer["padding"], layer["output_padding"], 1, layer["dilation"]
+        return torch.conv_transpose2d(*inputs, *place)
+    if op == "normalise":
+        return F.group_norm(x.reshape(1, -1), layer["groups"], eps=layer["eps"]).view_as(x)
+    if op == "cat":
+        return torch.cat(inputs, layer["dim"])
+    if op == "take":
+        return x.as_strided(layer["shape"], layer["strides"], layer["offset"]).contiguous()
+    activation: Callable[..., Tensor] = torch.exp if op == "exp" else getattr(F, op)
+    return activation(x, **{name: layer[name] for name in ACTIVATIONS[op]})
