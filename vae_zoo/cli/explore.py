@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.pictures import add_images, decoder, images, label_of
-from vae_zoo.cli.trained import add_checkpoint, load_trained
+from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.errors import UserError
 from vae_zoo.models import Autoencoder
 from vae_zoo.page.page import write_page
@@ -35,14 +36,16 @@ def run(arguments: Sequence[str]) -> None:
     if options.run:
         if options.ckpt_path != "last":
             raise UserError(f"{options.run} and --ckpt_path {options.ckpt_path} are two models; give one")
-        options.ckpt_path = options.run if options.run.is_file() else Run(options.run).checkpoint()
+        options.ckpt_path = Run(options.run).checkpoint()
+        if not options.ckpt_path.is_file():
+            raise UserError(f"{options.run} is no run folder with a trained model; there is no {options.ckpt_path}")
     model, checkpoint = load_trained(options)
     torch.manual_seed(0)  # of the codes by which the page is compared with the model
     makes, label = decoder(model, "be explored"), label_of(options, model, checkpoint)
     x = y = None
     if isinstance(model, Autoencoder) and model.pixels:
         try:
-            x, y = images(options, MEASURED, label, model, checkpoint)
+            x, y = _pictures(options, label, model, checkpoint)
         except (UserError, OSError) as error:
             if options.images or label is not None:
                 raise
@@ -54,6 +57,18 @@ def run(arguments: Sequence[str]) -> None:
     names = trained_labels(read(checkpoint)) if model.labels else None
     found = write_page(makes, options.html, title, x, y, names or (), options.pictures, options.sliders)
     print(
-        f"wrote {options.html}, {found['bytes'] / 1e6:.1f} MB with weights of {found['bits']} bits, which change no pixel "
-        f"by more than {found['difference']:.1g} of 1"
+        f"wrote {options.html}, {found['bytes'] / 1e6:.1f} MB with weights of {found['bits']} bits, which change no "
+        f"pixel by more than {found['difference']:.1g} of 1"
     )
+
+
+def _pictures(
+    options: argparse.Namespace, label: int | None, model: Autoencoder, checkpoint: Path
+) -> tuple[Tensor, Tensor | None]:
+    """Images that are given, or the run's test images, evenly from the first to the last, and their labels."""
+    if options.images or label is not None:
+        return images(options, MEASURED, label, model, checkpoint)
+    data = data_of_run(checkpoint, model, "say which pictures with --images", options.trust)
+    n = len(data.parts["test"])
+    rows = torch.linspace(0, n - 1, min(n, MEASURED), dtype=torch.float64).long().tolist()
+    return next(data.batches("test", MEASURED, rows))

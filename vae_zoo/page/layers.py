@@ -19,7 +19,7 @@ ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
     "elu": ("alpha",),
     "softplus": ("beta", "threshold"),
 }
-BINARY = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}
+BINARY: Mapping[str, Callable[..., Tensor]] = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}
 WEIGHTED = ("linear", "conv2d", "conv_transpose2d")
 ROUNDED = 32767  # the largest of 16 bits
 
@@ -90,11 +90,12 @@ def compute(layer: Mapping[str, Any], inputs: list[Tensor]) -> Tensor:
     if op == "linear":
         return F.linear(*inputs)
     if op == "conv2d":
-        return torch.conv2d(*inputs, layer["stride"], layer["padding"], layer["dilation"])
+        _, weight, bias = inputs
+        return torch.conv2d(x, weight, bias, layer["stride"], layer["padding"], layer["dilation"])
     if op == "conv_transpose2d":
-        inputs[1] = inputs[1].permute(3, 0, 1, 2)
-        place = layer["stride"], layer["padding"], layer["output_padding"], 1, layer["dilation"]
-        return torch.conv_transpose2d(*inputs, *place)
+        _, weight, bias = inputs
+        place = {name: layer[name] for name in ("stride", "padding", "output_padding", "dilation")}
+        return F.conv_transpose2d(x, weight.permute(3, 0, 1, 2), bias, **place)
     if op == "normalise":
         return F.group_norm(x.reshape(1, -1), layer["groups"], eps=layer["eps"]).view_as(x)
     if op == "cat":

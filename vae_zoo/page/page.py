@@ -25,7 +25,7 @@ from vae_zoo.writing import whole
 LARGEST = 16_000_000  # bytes of weights: more is no page that one sends to somebody
 CLOSE = 5e-4  # of [0, 1], to which weights of 16 bits must keep; what is shown has steps of 4e-3
 SAME = 1e-3  # of [0, 1], to which the page must keep in any case
-TRIED = 64  # draws of the prior that this is measured by
+TRIED = 64  # draws of the prior, and as many codes of pictures, that this is measured by
 BANK = 256  # draws that stand for a prior that the page cannot draw from
 OWN = b'<meta name="generator" content="vae-zoo explore">'
 
@@ -50,7 +50,7 @@ def write_page(
         x: images (N, C, H, W) in [0, 1] for a model with an encoder, by which the numbers of a code are put in order.
         y: their labels (N,), for a model that takes them.
         labels: names of the labels, which such a model has as many of.
-        pictures: how many of the images can be chosen in the page, which then holds them.
+        pictures: how many of the images, evenly from the first to the last, the page holds to choose from.
         sliders: how many numbers of a code can be changed.
 
     Returns:
@@ -65,7 +65,9 @@ def write_page(
     require(1, sliders=sliders)
     name = type(model).__name__
     if not model.pixels:
-        raise UserError(f"{name} makes sketches, and the page draws pixels; vae-zoo interpolate --out way.svg shows some")
+        raise UserError(
+            f"{name} makes sketches, and the page draws pixels; vae-zoo interpolate --out way.svg shows some"
+        )
     shape = tuple(model.hparams["shape"])
     if shape[0] not in (1, 3):
         raise UserError(f"{name} makes images of {shape[0]} channels, and the page shows those of 1 or 3")
@@ -73,8 +75,9 @@ def write_page(
         raise UserError(f"{path} is there, and is no page of vae-zoo explore; give another name")
     model = model.cpu()
     codes = model.encode(x, y).flatten(1) if x is not None and isinstance(model, Autoencoder) else None
+    shown = [] if codes is None else torch.linspace(0, len(codes) - 1, min(pictures, len(codes))).long().tolist()
     layers = take_apart(model)
-    bits, difference = _checked(model, layers, None if codes is None else codes[:pictures], y)
+    bits, difference = _checked(model, layers, codes, y)
     packed = b"".join(part for number in layers.constants for part in layers.packed(number, bits == 32))
     if len(packed) > LARGEST:
         raise UserError(
@@ -82,12 +85,14 @@ def write_page(
             f"{LARGEST / 1e6:.0f} MB; train a narrower decoder, or look at this one with vae-zoo traverse"
         )
     numbers = model.code_shape.numel()
-    order, what = list(range(numbers)), ""
-    told = None
+    order = list(range(numbers))
+    texts, which = [""] * numbers, "The first ones."
     if codes is not None and isinstance(model, Autoencoder):
         told, what = informative(model, [(x, y)])  # type: ignore[list-item]
         order = told.argsort(descending=True, stable=True).tolist()
-    priors = [_prior(model, each) for each in _each_label(model)]
+        figure, _, unit = what.partition(", ")
+        texts = [f"{figure} {each:#.3g} {unit}".strip() for each in told.tolist()]
+        which = f"Those with the largest {figure}."
     low, high = _range(model, codes)
     data = {
         "model": {
@@ -100,22 +105,20 @@ def write_page(
             ],
         },
         "shape": shape,
-        "priors": priors,
-        "start": priors[0]["middle"],
+        "priors": [_prior(model, each) for each in _each_label(model)],
         "labels": [str(each) for each in labels] or [str(each) for each in range(model.labels)],
         "low": low.tolist(),
         "high": high.tolist(),
-        "sliders": [
-            {"dimension": d, "text": "" if told is None else f"{what.replace(', nats', '')} {told[d]:.3g}"}
-            for d in order[:sliders]
-        ],
-        "pictures": [] if codes is None else _pictures(x[:pictures], codes, y),  # type: ignore[index]
+        "sliders": [{"dimension": d, "text": texts[d]} for d in order[:sliders]],
+        "pictures": []
+        if x is None or codes is None
+        else [_picture(x[i], codes[i], None if y is None else y[i]) for i in shown],
     }
     content = {
         "title": title,
         "numbers": numbers,
         "regularised": model.regularised,
-        "order": "The first ones." if told is None else f"Those with the largest {what.replace(', ', ' in ')}.",
+        "which": which,
     }
     with whole(path) as temporary:
         temporary.write_bytes(_render({**content, "data": data, "weights": base64.b64encode(packed).decode()}))
@@ -145,8 +148,8 @@ def _checked(model: Decoding, layers: Layers, codes: Tensor | None, y: Tensor | 
     tried = torch.arange(TRIED) % model.labels if model.labels else None
     z = model.sample_prior(TRIED, tried)
     if codes is not None:
-        z = torch.cat([z, codes.view(-1, *model.code_shape)])
-        tried = None if tried is None or y is None else torch.cat([tried, y[: len(codes)]])
+        z = torch.cat([z, codes[:TRIED].view(-1, *model.code_shape)])
+        tried = None if tried is None or y is None else torch.cat([tried, y[:TRIED]])
     truth = model.decode(z, tried)
     label = [0] * len(z) if tried is None else tried.tolist()
     difference = float("nan")
@@ -191,9 +194,12 @@ def _prior(model: Decoding, y: Tensor | None) -> dict[str, Any]:
 
 
 def _range(model: Decoding, codes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """From where to where each slider goes, (D,), (D,): the prior's quantiles at 0.1 % and 99.9 %, and all codes."""
+    """From where to where each slider goes, (D,), (D,): all codes, and the prior's quantiles at 0.1 % and 99.9 %.
+
+    Of a model whose codes do not follow the prior, the codes alone.
+    """
     ends = [] if codes is None else [codes]
-    for y in _each_label(model):
+    for y in _each_label(model) if codes is None or model.regularised else ():
         try:
             ends += [model.icdf(torch.full((1, *model.code_shape), share), y).flatten(1) for share in (0.001, 0.999)]
         except UserError:  # its numbers are not independent
@@ -201,14 +207,11 @@ def _range(model: Decoding, codes: Tensor | None) -> tuple[Tensor, Tensor]:
     return torch.cat(ends).amin(0), torch.cat(ends).amax(0)
 
 
-def _pictures(x: Tensor, codes: Tensor, y: Tensor | None) -> list[dict[str, Any]]:
-    found = []
-    for i, image in enumerate(x):
-        file = io.BytesIO()
-        to_pil_image(image).save(file, "PNG", optimize=True)
-        src = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-        found.append({"src": src, "code": codes[i].tolist(), "label": 0 if y is None else int(y[i])})
-    return found
+def _picture(image: Tensor, code: Tensor, label: Tensor | None) -> dict[str, Any]:
+    file = io.BytesIO()
+    to_pil_image(image).save(file, "PNG", optimize=True)
+    src = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return {"src": src, "code": code.tolist(), "label": 0 if label is None else int(label)}
 
 
 def _is_own(path: Path) -> bool:

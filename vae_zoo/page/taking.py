@@ -250,7 +250,7 @@ class _Translation:
         scale = scale if given["weight"] is None else scale * given["weight"]
         shift = -given["running_mean"] * scale
         shift = shift if given["bias"] is None else shift + given["bias"]
-        last = self.found.layers[-1] if self.found.layers else {"op": "", "to": 0}
+        last: dict[str, Any] = self.found.layers[-1] if self.found.layers else {"op": ""}
         users = max(len(each.users) for each in node.all_input_nodes if isinstance(self.values[each], Live))
         constants, owned = self.found.constants, self.found.constants.keys() - self.found.labelled
         if last["op"] in WEIGHTED and self.row(x) == last["to"] and users == 1 and owned.issuperset(last["from"][1:]):
@@ -281,7 +281,9 @@ class _Translation:
 
     def unknown(self, name: str) -> UserError:
         """The error for what the page does not know."""
-        return UserError(f"{self.model}'s decoder computes {name}, which the page does not; it knows {', '.join(KNOWN)}")
+        return UserError(
+            f"{self.model}'s decoder computes {name}, which the page does not; it knows {', '.join(KNOWN)}"
+        )
 
 
 def _weights(given: dict[str, Any], outputs: int) -> tuple[Any, Any]:

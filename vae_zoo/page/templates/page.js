@@ -3,7 +3,7 @@ const find = id => document.getElementById(id);
 const data = JSON.parse(find("data").textContent);
 const decode = makeDecoder(data.model, find("weights").textContent);
 const [channels, height, width] = data.shape;
-let code = [...data.start], label = data.pictures[0]?.label ?? 0;
+let code = [], label = data.pictures[0]?.label ?? 0, picture = -1; // the last is the number of the picture that it is of
 
 // ---- codes: draws of the prior, and what lies between two
 
@@ -72,8 +72,9 @@ function element(tag, properties, parent) {
 
 // ---- the code that is shown
 
-function set(next, says, picture = -1) {
+function set(next, says, of = -1) {
   code = [...next];
+  picture = of;
   find("says").textContent = says;
   for (const [i, button] of [...find("pictures").children].entries()) button.setAttribute("aria-pressed", i === picture);
   if (data.pictures.length) {
@@ -92,13 +93,17 @@ function set(next, says, picture = -1) {
   if (data.low.length === 2) placeMark();
 }
 
+function change(next) {
+  set(next, picture < 0 ? "changed by hand" : `picture ${picture + 1}, changed by hand`, picture);
+}
+
 const sliders = data.sliders.map(({ dimension, text }) => {
   const row = element("label", { className: "slider" }, find("sliders"));
   const head = element("span", {}, row);
   element("b", { textContent: `dimension ${dimension}` }, head);
   element("span", { className: "soft", textContent: text }, head);
   const output = element("output", {}, head), input = element("input", { type: "range", step: "any" }, row);
-  input.addEventListener("input", () => set(code.map((value, d) => d === dimension ? +input.value : value), "changed by hand"));
+  input.addEventListener("input", () => change(code.map((value, d) => d === dimension ? +input.value : value)));
   input.addEventListener("keydown", event => { // without steps the arrow keys are the page's to understand
     const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
     if (!way) return;
@@ -189,7 +194,7 @@ function showEnds() {
 
 ends.forEach((select, i) => {
   data.pictures.forEach((_, n) => element("option", { textContent: `picture ${n + 1}` }, select));
-  for (let n = 1; n <= 8; n++) element("option", { value: `draw ${n}`, textContent: `draw, seed ${n}` }, select);
+  for (let n = 1; n <= 8; n++) element("option", { textContent: `draw ${n}` }, select);
   select.selectedIndex = i;
   select.addEventListener("change", showEnds);
   find(`keep_${select.id}`).addEventListener("click", () => {
@@ -207,8 +212,9 @@ find("above").addEventListener("click", () => set(way(), "from between"));
 
 const samples = Array.from({ length: 12 }, (_, i) => {
   const button = element("button", { type: "button", className: "tile", title: "show it above" }, find("samples"));
-  const canvas = element("canvas", { width, height, ariaLabel: `sample ${i + 1}` }, button);
+  const canvas = element("canvas", { width, height }, button);
   canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `sample ${i + 1}`);
   button.addEventListener("click", () => set(sample(i), `sample ${i + 1} of seed ${find("seed").value}`));
   return canvas;
 });
@@ -218,7 +224,7 @@ find("seed").addEventListener("input", showSamples);
 find("next").addEventListener("click", () => { find("seed").value = (+find("seed").value || 0) + 1; showSamples(); });
 
 if (data.pictures.length) find("pictures").children[0].click();
-else set(code, "the prior's mean");
+else set(draw(1), "a draw of the prior");
 showEnds();
 showSamples();
 if (data.low.length === 2) showSpace();
