@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Independent
 
 import vae_zoo
 from tests.conftest import call
@@ -17,7 +18,7 @@ from tests.running import checkpoint
 from tests.zoo import batch, models_that, small
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
-from vae_zoo.distributions import Bernoulli, DiscretisedLogistic, GaussianMixture
+from vae_zoo.distributions import Bernoulli, DiscretisedLogistic, GaussianMixture, Likelihood, Prior
 from vae_zoo.errors import UserError
 from vae_zoo.latent import between, informative
 from vae_zoo.models import CVAE, DCGAN, VAE, Autoencoder
@@ -122,7 +123,8 @@ class Film(Network):
 
     def __init__(self, features, shape):
         super().__init__()
-        self.first = nn.Sequential(nn.Linear(features, 96), nn.BatchNorm1d(96), nn.ELU(inplace=True))
+        self.first = nn.Sequential(nn.Linear(features, 96), nn.BatchNorm1d(96), nn.ELU(inplace=True), nn.Linear(96, 96))
+        self.again = nn.BatchNorm2d(6)
         self.modulation = nn.Linear(features, 24)
         self.convolutions = nn.ModuleList(
             [nn.Conv2d(12, 12, 3, padding=2, dilation=2), nn.Conv2d(12, 12, (3, 1), padding="same")]
@@ -134,7 +136,7 @@ class Film(Network):
         self.last = nn.Conv2d(5, shape[0], 3, padding=1)
 
     def forward(self, z):
-        x = self.first(z).unflatten(1, (6, 4, 4))
+        x = self.again(self.first(z).unflatten(1, (6, 4, 4)))  # a view between a normalisation and the weights before
         x = torch.cat([x, x.transpose(2, 3)], 1)
         scale, shift = self.modulation(z)[..., None, None].chunk(2, 1)
         x = self.norms[2](self.convolutions[0](x)) * (1 + scale) - shift
@@ -169,6 +171,7 @@ def test_layers_of_many_kinds_are_taken_apart():
     [
         partial(film, CVAE),
         partial(film, VAE, likelihood=DiscretisedLogistic),
+        lambda: shaken(small(VAE, likelihood=Checked)),
         lambda: shaken(small(CVAE, learned_prior=True, likelihood=Bernoulli)),
         lambda: shaken(
             VAE(shape=(1, 20, 12), latent=2, encoder=small_mlp_encoder, decoder=partial(MLPDecoder, width=30))
@@ -180,6 +183,17 @@ def test_other_decoders_in_a_browser(model, browser, tmp_path):
     write_page(model, tmp_path / "it.html", "it")
     open_page(browser, tmp_path / "it.html")
     assert difference(browser, model) < 1e-3
+
+
+class Checked(Likelihood):
+    """Its distribution looks at its arguments, as PyTorch's do unless they are told not to."""
+
+    def __init__(self, decoder):
+        super().__init__()
+        self.decoder = decoder
+
+    def distribution(self, out):
+        return Independent(torch.distributions.Uniform(out.sigmoid() / 2, (3 + out.tanh()) / 4), 3)
 
 
 def small_mlp_encoder(shape, features):
@@ -277,11 +291,21 @@ def test_the_page_in_use(browser, tmp_path):
     assert complaints(browser) == []
 
 
+class Exponential(Prior):
+    def __init__(self, latent, shape=(), posterior=None):
+        super().__init__()
+        self.register_buffer("rate", torch.ones(latent))
+
+    def forward(self, y=None):
+        return Independent(torch.distributions.Exponential(self.rate), 1)
+
+
 @pytest.mark.slow
 def test_draws_of_other_priors(browser, tmp_path):
     noise = small(DCGAN)
     mixture = small(VAE, prior=partial(GaussianMixture, components=5, radius=4.0, sigma=0.1))
-    for name, model in (("noise", noise), ("mixture", mixture)):
+    other = small(VAE, prior=Exponential)
+    for name, model in (("noise", noise), ("mixture", mixture), ("other", other)):
         write_page(shaken(model), tmp_path / f"{name}.html", name)
     open_page(browser, tmp_path / "noise.html")
     draws = np.array(browser.execute_script("return Array.from({ length: 4000 }, (_, i) => draw(i + 1))"))
@@ -294,6 +318,9 @@ def test_draws_of_other_priors(browser, tmp_path):
     shares = np.bincount(angle.round().astype(int) % 5) / 4000
     assert np.abs(shares - 0.2).max() < 5 * 0.4 / 4000**0.5
     assert np.abs(draws.std(0)[2:] - 1).max() < 0.06
+    open_page(browser, tmp_path / "other.html")  # which the page cannot draw from: some of 256 draws
+    draws = np.array(browser.execute_script("return Array.from({ length: 2000 }, (_, i) => draw(i + 1))"))
+    assert 240 < len(np.unique(draws, axis=0)) <= 256 and draws.min() > 0 and np.abs(draws.mean(0) - 1).max() < 5 / 16
 
 
 @pytest.mark.slow
@@ -392,11 +419,13 @@ class Deciding(ConvDecoder):
         ),
     ],
 )
-def test_decoders_that_the_page_cannot_have(changes, message, tmp_path):
+def test_decoders_that_the_page_cannot_have(changes, message, tmp_path, capfd):
     assert LARGEST == 16_000_000
     with pytest.raises(UserError, match=message):
         write_page(small(VAE, **changes).eval(), tmp_path / "it.html", "it")
-    assert not [*tmp_path.iterdir()]
+    assert not [*tmp_path.iterdir()] and capfd.readouterr().err == ""
+    with pytest.raises(ValueError, match="Expected parameter"):
+        torch.distributions.Normal(0.0, -1.0)  # checked as before
 
 
 def test_weights_of_16_bits_are_not_taken_where_they_show(tmp_path):

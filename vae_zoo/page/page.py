@@ -78,7 +78,7 @@ def write_page(
     shown = [] if codes is None else torch.linspace(0, len(codes) - 1, min(pictures, len(codes))).long().tolist()
     layers = take_apart(model)
     bits, difference = _checked(model, layers, codes, y)
-    packed = b"".join(part for number in layers.constants for part in layers.packed(number, bits == 32))
+    packed = layers.packed(bits)
     if len(packed) > LARGEST:
         raise UserError(
             f"{name}'s decoder has {len(packed) / 1e6:.1f} MB of weights, and the page is for at most "
@@ -94,32 +94,26 @@ def write_page(
         texts = [f"{figure} {each:#.3g} {unit}".strip() for each in told.tolist()]
         which = f"Those with the largest {figure}."
     low, high = _range(model, codes)
+    priors = [_prior(model, each) for each in _each_label(model)]
     data = {
         "model": {
             "layers": layers.layers,
             "output": layers.output,
-            "whole": bits == 32,
+            "bits": bits,
             "constants": [
                 {"number": number, "shape": list(value.shape), "labelled": number in layers.labelled}
                 for number, value in layers.constants.items()
             ],
         },
         "shape": shape,
-        "priors": [_prior(model, each) for each in _each_label(model)],
+        "priors": priors if any(each != priors[0] for each in priors) else priors[:1],
         "labels": [str(each) for each in labels] or [str(each) for each in range(model.labels)],
         "low": low.tolist(),
         "high": high.tolist(),
         "sliders": [{"dimension": d, "text": texts[d]} for d in order[:sliders]],
-        "pictures": []
-        if x is None or codes is None
-        else [_picture(x[i], codes[i], None if y is None else y[i]) for i in shown],
+        "pictures": [_picture(x[i], codes[i], y, i) for i in shown] if x is not None and codes is not None else [],
     }
-    content = {
-        "title": title,
-        "numbers": numbers,
-        "regularised": model.regularised,
-        "which": which,
-    }
+    content = {"title": title, "numbers": numbers, "regularised": model.regularised, "which": which}
     with whole(path) as temporary:
         temporary.write_bytes(_render({**content, "data": data, "weights": base64.b64encode(packed).decode()}))
     return {"bytes": path.stat().st_size, "bits": bits, "difference": difference}
@@ -172,25 +166,22 @@ def _each_label(model: Decoding) -> list[Tensor | None]:
 def _prior(model: Decoding, y: Tensor | None) -> dict[str, Any]:
     """What the page draws codes from: a normal, a mixture of normals, a uniform, else draws that were made here."""
     prior: Distribution = model.prior(y)
-    draws = model.sample_prior(BANK, None if y is None else y.expand(BANK)).flatten(1)
-    try:
-        middle = prior.mean.flatten().tolist()
-    except NotImplementedError:
-        middle = draws.mean(0).tolist()
     numbers = model.code_shape.numel()
     match prior:
         case Independent(base_dist=Normal() as normal):
             mean, sigma = (each.reshape(1, numbers).tolist() for each in (normal.mean, normal.stddev))
-            return {"middle": middle, "weights": [1.0], "mean": mean, "sigma": sigma}
+            return {"middle": mean[0], "weights": [1.0], "mean": mean, "sigma": sigma}
         case Independent(base_dist=Uniform() as uniform):
-            low, high = (each.flatten().tolist() for each in (uniform.low, uniform.high))
+            low, high, middle = (each.flatten().tolist() for each in (uniform.low, uniform.high, uniform.mean))
             return {"middle": middle, "low": low, "high": high}
         case MixtureSameFamily(
             mixture_distribution=mixture, component_distribution=Independent(base_dist=Normal() as normal)
         ) if mixture.probs.ndim == 1:
             mean, sigma = (each.reshape(-1, numbers).tolist() for each in (normal.mean, normal.stddev))
+            middle = prior.mean.flatten().tolist()
             return {"middle": middle, "weights": mixture.probs.tolist(), "mean": mean, "sigma": sigma}
-    return {"middle": middle, "draws": draws.tolist()}
+    draws = model.sample_prior(BANK, None if y is None else y.expand(BANK)).flatten(1)
+    return {"middle": draws.mean(0).tolist(), "draws": draws.tolist()}
 
 
 def _range(model: Decoding, codes: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -207,11 +198,11 @@ def _range(model: Decoding, codes: Tensor | None) -> tuple[Tensor, Tensor]:
     return torch.cat(ends).amin(0), torch.cat(ends).amax(0)
 
 
-def _picture(image: Tensor, code: Tensor, label: Tensor | None) -> dict[str, Any]:
+def _picture(image: Tensor, code: Tensor, y: Tensor | None, row: int) -> dict[str, Any]:
     file = io.BytesIO()
     to_pil_image(image).save(file, "PNG", optimize=True)
     src = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return {"src": src, "code": code.tolist(), "label": 0 if label is None else int(label)}
+    return {"src": src, "code": code.tolist(), "label": 0 if y is None else int(y[row])}
 
 
 def _is_own(path: Path) -> bool:

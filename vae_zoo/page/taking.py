@@ -5,14 +5,18 @@ from the code is computed beforehand, once or for each label, so that embeddings
 the label alone, are tables. Views (a reshape, a permutation, a slice, an expansion) cost nothing, or are one "take".
 """
 
+import io
+import logging
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.fx import Node
 from torch.fx.node import map_arg
 
@@ -61,8 +65,10 @@ def take_apart(model: Decoding) -> Layers:
     y = torch.zeros(1, dtype=torch.int64) if model.labels else None
     z = model.sample_prior(1, y)
     given = (z,) if y is None else (z, y)
+    layers = Layers(tuple(model.code_shape))  # which asks the prior: once known, that is no part of what is followed
     try:
-        exported = torch.export.export(_Decode(model), given, strict=False).run_decompositions({})
+        with _without_checks():
+            exported = torch.export.export(_Decode(model), given, strict=False).run_decompositions({})
     except Exception as error:  # of a network of one's own, anything
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{type(model).__name__}: torch.export cannot follow its decode: {reason}") from error
@@ -72,7 +78,21 @@ def take_apart(model: Decoding) -> Layers:
     values = {name: tensors[place].detach() for name, place in held.items()}
     labels = PerLabel([torch.tensor([label]) for label in range(model.labels)])
     values |= dict(zip(signature.user_inputs, (Live(0, z.contiguous()), labels), strict=False))
-    return _Translation(type(model).__name__, Layers(tuple(model.code_shape)), values).run(exported.graph.nodes)
+    return _Translation(type(model).__name__, layers, values).run(exported.graph.nodes)
+
+
+@contextmanager
+def _without_checks() -> Iterator[None]:
+    """Leave out the checks of distributions, which decide by the numbers, and what torch says of ways that it left."""
+    checks, silent = Distribution._validate_args, logging.root.manager.disable
+    Distribution.set_default_validate_args(False)
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        Distribution.set_default_validate_args(checks)
+        logging.disable(silent)
 
 
 class _Translation:
@@ -127,6 +147,8 @@ class _Translation:
         x = next(self.values[each] for each in node.all_input_nodes if isinstance(self.values[each], Live))
         if name == "cat":
             return self.layer("cat", given["tensors"], dim=given["dim"])
+        if name == "broadcast_tensors":
+            return tuple(_expanded(each, node.meta["val"][0].shape) for each in given["tensors"])
         if name == "rsub" and given["alpha"] == 1:
             return self.layer("sub", [given["other"], given["self"]])
         if name in BINARY and given.get("alpha", 1) == 1 and not given.get("rounding_mode"):
@@ -138,7 +160,7 @@ class _Translation:
         if name in ("conv2d", "conv_transpose2d"):
             return self.convolution(name, given)
         if name == BATCH_NORM:
-            return self.batch_norm(node, x, given), None, None
+            return self.batch_norm(x, given), None, None
         if name in ("group_norm", "layer_norm", "instance_norm"):
             return self.norm(name, x, given)
         if name == "upsample_nearest2d":
@@ -244,20 +266,22 @@ class _Translation:
             place["output_padding"] = [*given["output_padding"]] * (2 // len(given["output_padding"]))
         return self.layer(name, [given["input"], weight, bias], **place)
 
-    def batch_norm(self, node: Node, x: Live, given: dict[str, Any]) -> Live:
+    def batch_norm(self, x: Live, given: dict[str, Any]) -> Live:
         """Batch normalisation by running statistics, put into the weights before it where nothing else needs those."""
         scale = (given["running_var"] + given["eps"]).rsqrt()
         scale = scale if given["weight"] is None else scale * given["weight"]
         shift = -given["running_mean"] * scale
         shift = shift if given["bias"] is None else shift + given["bias"]
         last: dict[str, Any] = self.found.layers[-1] if self.found.layers else {"op": ""}
-        users = max(len(each.users) for each in node.all_input_nodes if isinstance(self.values[each], Live))
+        same = last["op"] in WEIGHTED and (last["to"], last["shape"]) == (x.number, list(x.x.shape))
+        looks = (node for node, value in self.values.items() if isinstance(value, Live) and value.number == x.number)
+        alone = sum(len(node.users) for node in looks) == 1
         constants, owned = self.found.constants, self.found.constants.keys() - self.found.labelled
-        if last["op"] in WEIGHTED and self.row(x) == last["to"] and users == 1 and owned.issuperset(last["from"][1:]):
+        if same and alone and owned.issuperset(last["from"][1:]):
             _, weight, bias = last["from"]
             constants[weight] = constants[weight] * scale.view(-1, *[1] * (constants[weight].ndim - 1))
             constants[bias] = constants[bias] * scale + shift
-            return Live(x.number, self.values[node.all_input_nodes[0]].x)
+            return x
         each = -1, *[1] * (x.x.ndim - 2)
         return self.scaled(x, scale.view(each), shift.view(each))
 
@@ -284,6 +308,15 @@ class _Translation:
         return UserError(
             f"{self.model}'s decoder computes {name}, which the page does not; it knows {', '.join(KNOWN)}"
         )
+
+
+def _expanded(value: Any, shape: Sequence[int]) -> Any:
+    """A value as it looks when it is repeated to this shape."""
+    if isinstance(value, Live):
+        return Live(value.number, value.x.expand(shape))
+    if isinstance(value, PerLabel):
+        return PerLabel([each.expand(shape) for each in value.values])
+    return value.expand(shape)
 
 
 def _weights(given: dict[str, Any], outputs: int) -> tuple[Any, Any]:

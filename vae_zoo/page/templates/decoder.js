@@ -48,7 +48,8 @@ function placesOf(shape, strides, offset) {
   let places = Int32Array.of(offset);
   shape.forEach((size, d) => {
     const next = new Int32Array(places.length * size);
-    for (let p = 0, q = 0; p < places.length; p++) for (let i = 0; i < size; i++) next[q++] = places[p] + i * strides[d];
+    for (let p = 0, q = 0; p < places.length; p++)
+      for (let i = 0; i < size; i++) next[q++] = places[p] + i * strides[d];
     places = next;
   });
   return places;
@@ -149,14 +150,14 @@ const OPERATIONS = {
 };
 
 // The constants from base64: float32, or of each row a scale and then 16 bits for each number.
-function unpack({ constants, whole }, base64) {
+function unpack({ constants, bits }, base64) {
   const text = atob(base64), bytes = new Uint8Array(text.length), found = {};
   for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
   const view = new DataView(bytes.buffer);
   let at = 0;
   for (const { number, shape, labelled } of constants) {
     const data = new Float32Array(sizeOf(shape)), rows = shape[0], row = data.length / rows;
-    if (whole || shape.length < 2) {
+    if (bits === 32 || shape.length < 2) {
       for (let i = 0; i < data.length; i++, at += 4) data[i] = view.getFloat32(at, true);
     } else {
       const scales = at;

@@ -3,7 +3,9 @@ const find = id => document.getElementById(id);
 const data = JSON.parse(find("data").textContent);
 const decode = makeDecoder(data.model, find("weights").textContent);
 const [channels, height, width] = data.shape;
-let code = [], label = data.pictures[0]?.label ?? 0, picture = -1; // the last is the number of the picture that it is of
+let code = [], label = data.pictures[0]?.label ?? 0;
+let picture = -1; // of which the code is, or was before it was changed
+const ofLabel = () => data.priors[data.priors.length > 1 ? label : 0];
 
 // ---- codes: draws of the prior, and what lies between two
 
@@ -17,11 +19,11 @@ function randomNumbers(seed) { // mulberry32: the same numbers of a seed in ever
 }
 
 function draw(seed) {
-  const random = randomNumbers(seed), prior = data.priors[data.priors.length > 1 ? label : 0];
+  const random = randomNumbers(seed), prior = ofLabel();
   if (prior.draws) return prior.draws[Math.floor(random() * prior.draws.length)];
   if (prior.low) return prior.low.map((low, d) => low + (prior.high[d] - low) * random());
-  let which = 0;
-  for (let left = random(); which < prior.weights.length - 1 && left >= prior.weights[which]; which++) left -= prior.weights[which];
+  let which = 0, left = random();
+  while (which < prior.weights.length - 1 && left >= prior.weights[which]) left -= prior.weights[which++];
   return prior.mean[which].map((mean, d) =>
     mean + prior.sigma[which][d] * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()));
 }
@@ -35,7 +37,8 @@ function between(a, b, t) {
   return a.map((value, d) => left * value + right * b[d]);
 }
 
-// ---- pictures: those that wait are decoded one after the other, the large one first, and never so long that a slider sticks
+// ---- pictures: those that wait are decoded one after the other, the large one first, and never long enough for a
+// slider to stick
 
 const waiting = new Map();
 
@@ -46,7 +49,8 @@ function soon(canvas, task) {
 
 function work() {
   for (const begin = performance.now(); waiting.size && performance.now() - begin < 12;) {
-    const canvas = waiting.has(find("picture")) ? find("picture") : waiting.keys().next().value, task = waiting.get(canvas);
+    const canvas = waiting.has(find("picture")) ? find("picture") : waiting.keys().next().value;
+    const task = waiting.get(canvas);
     waiting.delete(canvas);
     task();
   }
@@ -76,7 +80,7 @@ function set(next, says, of = -1) {
   code = [...next];
   picture = of;
   find("says").textContent = says;
-  for (const [i, button] of [...find("pictures").children].entries()) button.setAttribute("aria-pressed", i === picture);
+  [...find("pictures").children].forEach((button, i) => button.setAttribute("aria-pressed", i === picture));
   if (data.pictures.length) {
     find("original").hidden = picture < 0;
     find("nothing").hidden = picture >= 0;
@@ -115,8 +119,9 @@ const sliders = data.sliders.map(({ dimension, text }) => {
 });
 
 data.pictures.forEach(({ src, code: its, label: own }, i) => {
-  const button = element("button", { type: "button", className: "tile", title: `as picture ${i + 1}` }, find("pictures"));
-  element("img", { src, alt: `as picture ${i + 1}` }, button);
+  const title = `as picture ${i + 1}`;
+  const button = element("button", { type: "button", className: "tile", title }, find("pictures"));
+  element("img", { src, alt: title }, button);
   button.addEventListener("click", () => {
     if (data.labels.length) chooseLabel(own);
     set(its, `picture ${i + 1}, decoded`, i);
@@ -124,7 +129,7 @@ data.pictures.forEach(({ src, code: its, label: own }, i) => {
 });
 
 find("random").addEventListener("click", () => set(draw(Math.random() * 2 ** 32), "a draw of the prior"));
-find("middle").addEventListener("click", () => set(data.priors[data.priors.length > 1 ? label : 0].middle, "the prior's mean"));
+find("middle").addEventListener("click", () => set(ofLabel().middle, "the prior's mean"));
 
 function chooseLabel(next) {
   label = next;
@@ -158,10 +163,12 @@ function showSpace() {
     });
 }
 
+const inside = next => next.map((value, d) => Math.min(Math.max(value, data.low[d]), data.high[d]));
+
 function drag(event) {
   const box = pad.getBoundingClientRect();
   const shares = [(event.clientX - box.left) / box.width, (box.bottom - event.clientY) / box.height];
-  set(shares.map((s, d) => data.low[d] + Math.min(Math.max(s, 0), 1) * (data.high[d] - data.low[d])), "chosen in the field");
+  set(inside(shares.map((share, d) => data.low[d] + share * (data.high[d] - data.low[d]))), "chosen in the field");
 }
 
 pad?.addEventListener("pointerdown", event => { pad.setPointerCapture(event.pointerId); drag(event); });
@@ -170,8 +177,7 @@ pad?.addEventListener("keydown", event => {
   const way = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
   if (!way) return;
   event.preventDefault();
-  const moved = code.map((value, d) => value + way[d] * (data.high[d] - data.low[d]) / 50);
-  set(moved.map((value, d) => Math.min(Math.max(value, data.low[d]), data.high[d])), "chosen in the field");
+  set(inside(code.map((value, d) => value + way[d] * (data.high[d] - data.low[d]) / 50)), "chosen in the field");
 });
 
 // ---- between two codes
