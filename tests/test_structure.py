@@ -26,7 +26,7 @@ rendering
 models
 metrics latent
 callbacks
-compare
+compare page
 cli
 """.split("\n")[1:-1]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}

@@ -26,6 +26,7 @@ COMMANDS = {
     "manifold": "decode a grid over a code of two numbers, in a PNG",
     "arithmetic": "put an attribute onto pictures, or calculate A - B + C, and measure the effect",
     "map": "show where models put pictures, coloured by label, beside the prior, in a PNG",
+    "explore": "write a page that decodes in any browser: sliders, ways between pictures, samples",
     "relabel": "decode pictures under every label, for a model that takes labels",
     "complete": "draw endings to the first strokes of test sketches, at several temperatures",
     "denoise": "damage pictures, let a model restore them, and measure the PSNR",

@@ -1,0 +1,1 @@
+"""One page that holds a trained decoder and computes it in a browser."""
