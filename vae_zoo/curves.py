@@ -35,6 +35,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
+def figures_of(path: Path) -> list[str]:
+    """Return the names of the validation's figures in a metrics.csv, for `read_curve`.
+
+    Raises:
+        UserError: if the file is no table.
+    """
+    rows = read_rows(path)
+    return [name.removeprefix("val/") for name in (rows[0] if rows else {}) if name.startswith("val/")]
+
+
 def read_curve(path: Path, figure: str, measured: Sequence[float] = ()) -> list[Point]:
     """Return by epoch a figure of the validation, and the training time.
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -27,9 +27,25 @@ MARKERS = "osD^vP*X"
 SIDE = 1200  # pixels of the longer side of a picture of the wall, at most; larger ones would make a page of megabytes
 
 
+class HasCurves(Protocol):
+    """What a chart of curves needs of the runs of one model in one setting: a `Group` has it."""
+
+    @property
+    def setting(self) -> str:
+        """The name of a row of the chart."""
+
+    @property
+    def label(self) -> str:
+        """What the model is called."""
+
+    @property
+    def curves(self) -> Sequence[Sequence[Point]]:
+        """Of each run."""
+
+
 @matplotlib.rc_context(STYLE)
-def curves(groups: Sequence[Group]) -> str:
-    """Draw validation MSE against epochs and against seconds: a row for each setting; thin lines are seeds."""
+def curves(groups: Sequence[HasCurves], figure_name: str = "MSE") -> str:
+    """Draw a validation figure against epochs and against seconds: a row for each setting; thin lines are seeds."""
     settings = list(dict.fromkeys(group.setting for group in groups))
     figure = Figure(figsize=(10, 3.6 * len(settings)), layout="constrained")
     axes = figure.subplots(len(settings), 2, squeeze=False, sharey="row")
@@ -42,19 +58,21 @@ def curves(groups: Sequence[Group]) -> str:
             drawn |= any(math.isfinite(point.value) for curve in group.curves for point in curve)
             for axis, x in zip(row, (lambda p: p.epoch, lambda p: p.seconds), strict=True):
                 _curve(axis, group, x, look, MARKERS[i % len(MARKERS)])
-        row[0].set(ylabel=f"validation MSE\n{setting}", xlabel="epoch")
+        row[0].set(ylabel=f"validation {figure_name}\n{setting}", xlabel="epoch")
         row[0].xaxis.get_major_locator().set_params(integer=True)
         row[1].set(xlabel="seconds of training")
     axes[0][0].legend(frameon=False)
-    return _svg(figure, "Validation MSE against epochs and against seconds of training") if drawn else ""
+    return _svg(figure, f"Validation {figure_name} against epochs and against seconds of training") if drawn else ""
 
 
-def _looks(groups: Sequence[Group]) -> dict[str, int]:
+def _looks(groups: Sequence[HasCurves]) -> dict[str, int]:
     """By label, the number of its colour: its place among the models, whichever settings it is in."""
     return {label: i for i, label in enumerate(dict.fromkeys(group.label for group in groups))}
 
 
-def _curve(axis: "matplotlib.axes.Axes", group: Group, x: Callable[[Point], float], look: dict, marker: str) -> None:
+def _curve(
+    axis: "matplotlib.axes.Axes", group: HasCurves, x: Callable[[Point], float], look: dict, marker: str
+) -> None:
     for curve in group.curves if len(group.curves) > 1 else []:
         axis.plot([x(point) for point in curve], [point.value for point in curve], **look, linewidth=0.6, alpha=0.6)
     shared = list(zip(*group.curves, strict=False))  # epochs that all seeds have
@@ -119,7 +137,7 @@ def wall(groups: Sequence[Group]) -> dict[str, list[list[Tile]]]:
         pictures = {label: found.get(kind, {}) for label, found in there.items()}
         for epoch in sorted({epoch for found in pictures.values() for epoch in found}):
             tiles = [
-                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", _url(found.get(epoch)))
+                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", picture_url(found.get(epoch)))
                 for label, found in pictures.items()
             ]
             if any(tile.source for tile in tiles):
@@ -127,8 +145,8 @@ def wall(groups: Sequence[Group]) -> dict[str, list[list[Tile]]]:
     return rows
 
 
-def _url(path: Path | None) -> str | None:
-    """The picture in a URL; None where there is none, or it is damaged."""
+def picture_url(path: Path | None) -> str | None:
+    """Return a picture of a run in a URL; None where there is none, or it is damaged."""
     if path is None:
         return None
     try:

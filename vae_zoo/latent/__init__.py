@@ -21,6 +21,7 @@ from vae_zoo.latent.maps import (
     coverage,
     draw_map,
     label_accuracy,
+    lifted,
     mass_levels,
     placed,
     project,
@@ -31,7 +32,7 @@ from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.sketches import Endings, endings, surprise
-from vae_zoo.latent.traversal import informative, manifold, traverse
+from vae_zoo.latent.traversal import extent, informative, manifold, spread, traverse
 
 __all__ = [
     "Anomalies",
@@ -62,12 +63,14 @@ __all__ = [
     "draw_map",
     "encode",
     "endings",
+    "extent",
     "find_duplicates",
     "guided_backpropagation",
     "heat_map",
     "highest",
     "informative",
     "label_accuracy",
+    "lifted",
     "manifold",
     "mass_levels",
     "memorised",
@@ -80,6 +83,7 @@ __all__ = [
     "relabel",
     "restore",
     "smoothness",
+    "spread",
     "strays",
     "strongest",
     "surprise",

@@ -1,0 +1,107 @@
+"""The bar above the tabs: which picture the models are shown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from vae_zoo.explore.session import Picture, Session
+from vae_zoo.explore.showing import QUICK, each, message, sentence, tiles, told, urls
+from vae_zoo.models import Autoencoder
+from vae_zoo.models.sketch import SketchModel
+
+DIFFERENT = "These models were trained on different data, so a number is another picture for each of them."
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the tabs share in one browser tab.
+
+    Attributes:
+        blocks: the page.
+        picture: the state that holds a `Picture`.
+        number: the control of its number.
+        label: the control of its label's number.
+        pick: makes of a number what these `outputs` are to be.
+        outputs: of `pick`.
+    """
+
+    blocks: gr.Blocks
+    picture: gr.State
+    number: gr.Slider
+    label: gr.Dropdown
+    pick: Callable[[int], tuple[Any, ...]]
+    outputs: list[Any]
+
+    def on_picture(self, function: Any, inputs: list[Any], outputs: list[Any], **how: Any) -> None:
+        """Call a function when the page is opened, and whenever the picture or its label is another one."""
+        gr.on([self.blocks.load, self.picture.change, self.label.input], function, inputs, outputs, **how)
+
+
+def label_control(session: Session, shown: bool = True) -> gr.Dropdown:
+    """Return a control of the label for models that take labels, which is hidden where none does."""
+    labelled = session.that(labels=True)
+    names = labelled[0].labels if labelled else []
+    choices = [(name, number) for number, name in enumerate(names)]
+    return gr.Dropdown(
+        choices, value=0 if names else None, label="label", visible=bool(names) and shown, min_width=100, scale=1
+    )
+
+
+def build(session: Session, blocks: gr.Blocks) -> Page:
+    """Make the bar; it is hidden where no model is shown a picture."""
+    seeing = [each for each in session.models if isinstance(each.model, Autoencoder | SketchModel)]
+    most = max(session.test_pictures - 1, 1)
+    with gr.Row(visible=bool(seeing), elem_classes="zoo-bar"):
+        shown = gr.HTML(elem_id="picture", elem_classes="zoo-thumb", min_width=80, scale=0)
+        with gr.Column(scale=3, min_width=200):
+            number = gr.Slider(
+                0, most, 0, step=1, label="test picture", visible=bool(session.test_pictures), elem_id="number"
+            )
+            label = label_control(session)
+        drop = gr.File(
+            type="binary",
+            file_types=["image"],
+            label="or drop a picture, or choose a file",
+            height=110,
+            scale=2,
+            min_width=200,
+            visible=any(each.model.pixels for each in seeing),
+            elem_id="drop",
+        )
+    if session.differs and seeing:
+        gr.HTML(sentence(DIFFERENT))
+    said = message()
+    picture = gr.State(Picture())
+    labelled = session.that(labels=True)
+    first = seeing[:1]
+
+    def pick(value: int | None) -> tuple[Picture, Any, Any, None]:
+        chosen = Picture(int(value or 0))
+        return chosen, label_of(chosen), thumbnail(chosen), None
+
+    def take(content: bytes | None, value: int | None) -> tuple[Picture, Any, Any]:
+        if content is None:  # it was taken away
+            return pick(value)[:3]
+        chosen = Picture(content=content)
+        for explored in seeing:
+            if explored.model.pixels:
+                explored.read(chosen, 0)  # which says if it is none
+        return chosen, gr.skip(), thumbnail(chosen)
+
+    def label_of(chosen: Picture) -> Any:
+        found = labelled[0].own_label(chosen) if labelled else None
+        return gr.skip() if found is None else found
+
+    def thumbnail(chosen: Picture) -> str:
+        if chosen.content is None and not session.test_pictures:
+            return ""
+        return each(first, lambda m: tiles([(urls(m.model, m.read(chosen, 0)[0])[0], "picture")], True), named=False)
+
+    outputs = [picture, label, shown]
+    gr.on([blocks.load, number.input], told(pick, 4), number, [*outputs, drop, said], **QUICK)
+    drop.upload(told(take, 3), [drop, number], [*outputs, said], **QUICK)
+    drop.clear(told(take, 3), [drop, number], [*outputs, said], **QUICK)
+    picture.change(thumbnail, picture, shown, **QUICK)
+    return Page(blocks, picture, number, label, pick, [*outputs, drop])
