@@ -60,7 +60,7 @@ def build(session: Session, page: Page) -> None:
                     file_count="multiple",
                     file_types=["image"],
                     label=text,
-                    height=140,
+                    height=150,
                     min_width=180,
                     elem_id=name,
                 )
@@ -75,7 +75,7 @@ def build(session: Session, page: Page) -> None:
         out = gr.HTML(
             sentence("Choose an attribute, or put pictures into the boxes, and make the vector."), elem_id="changed"
         )
-    state = gr.State([])
+        state = gr.State([])  # a child of the tab: of the tabs' parent, every child counts as a tab
 
     def made(picture: Picture, chosen: str, *files: list[bytes] | None) -> list[Made]:
         found = []

@@ -30,10 +30,13 @@ def build(session: Session, page: Page) -> None:
             last = gr.Number(1, precision=0, label=f"to: {what}", min_width=110, elem_id="to")
             how = gr.Dropdown(list(HOW), value="spherical", label="way", min_width=110, elem_id="way")
             label = label_control(session)
-        with gr.Row(visible=any(explored.model.pixels for explored in encodes)):
+        own = gr.Accordion(
+            "Pictures of your own", open=False, visible=any(explored.model.pixels for explored in encodes)
+        )
+        with own, gr.Row():
             files = [
                 gr.File(
-                    type="binary", file_types=["image"], label=text, height=90, min_width=150, elem_id=f"{end}-file"
+                    type="binary", file_types=["image"], label=text, height=130, min_width=150, elem_id=f"{end}-file"
                 )
                 for end, text in (("from", "from: drop a picture"), ("to", "to: drop a picture"))
             ]

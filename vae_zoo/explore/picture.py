@@ -54,7 +54,7 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
     seeing = [each for each in session.models if isinstance(each.model, Autoencoder | SketchModel)]
     most = max(session.test_pictures - 1, 1)
     with gr.Row(visible=bool(seeing), elem_classes="zoo-bar"):
-        shown = gr.HTML(elem_id="picture", elem_classes="zoo-thumb", min_width=80, scale=0)
+        shown = gr.HTML(elem_id="picture", elem_classes="zoo-thumb", min_width=96, scale=0)
         with gr.Column(scale=3, min_width=200):
             number = gr.Slider(
                 0, most, 0, step=1, label="test picture", visible=bool(session.test_pictures), elem_id="number"
@@ -64,7 +64,7 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
             type="binary",
             file_types=["image"],
             label="or drop a picture, or choose a file",
-            height=110,
+            height=130,
             scale=2,
             min_width=200,
             visible=any(each.model.pixels for each in seeing),

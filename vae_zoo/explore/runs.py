@@ -7,7 +7,7 @@ import gradio as gr
 
 from vae_zoo import settings
 from vae_zoo.compare import charts
-from vae_zoo.compare.columns import COLUMNS, KNOWN, further
+from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, further
 from vae_zoo.curves import Point, figures_of
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
@@ -117,7 +117,12 @@ def _table(session: Session, runs: list[Run]) -> str:
             value = results["figures"].get(column.key) if results else None
             cells.append("" if value is None else f"{value:{column.format}}")
         rows.append([_name(session, run), model, str(run.epoch), *cells, "" if results else str(run.untested)])
-    return table(["run", "model", "epochs", *(column.title for column in columns), ""], rows)
+    if all(tested.values()):
+        rows = [row[:-1] for row in rows]
+    titles = [column.title.replace(BASE, "the base") for column in columns]
+    return table(
+        ["run", "model", "epochs", *titles, *(["why there are no figures"] * (not all(tested.values())))], rows
+    )
 
 
 def _report_link(session: Session) -> str:
@@ -137,7 +142,7 @@ def _curves(session: Session, runs: list[Run], figure: str) -> str:
             continue
         if found:
             by_model.setdefault((setting, run.name), Curves(setting, run.name)).curves.append(found)
-    return charts.curves(list(by_model.values()), figure.replace("_", " ")) if by_model else ""
+    return charts.curves(list(by_model.values()), (KNOWN.get(figure) or further(figure)).title) if by_model else ""
 
 
 def _wall(session: Session, runs: list[Run], kind: str | None, epoch: Any) -> str:

@@ -96,27 +96,21 @@ def build(session: Session, page: Page) -> None:
     for explored, column in zip(models, columns, strict=True):
         numbers, start, out, sliders = column
         handlers = _handlers(explored, session, numbers)
-        everything = [start, out, *sliders]
-        decoded = [start, label, seed, scale, *sliders]
-        gr.on([each.input for each in sliders], told(handlers["moved"]), decoded, [out, said], **QUICK)
-        label.input(told(handlers["moved"]), decoded, [out, said], **QUICK)
-        drawn = [label, seed, scale]
-        gr.on(
-            [page.blocks.load, reset.click],
-            told(handlers["reset"], len(everything)),
-            drawn,
-            [*everything, said],
-            **QUICK,
-        )
-        gr.on([draw.click, seed.submit], told(handlers["draw"], len(everything)), drawn, [*everything, said], **QUICK)
-        scale.input(told(handlers["scaled"], len(everything)), [start, *drawn, *sliders], [*everything, said], **QUICK)
+        everything, drawn = [start, out, *sliders], [label, seed, scale]
+        results = [*everything, said]
+
+        def wire(triggers: list[Any], name: str, given: list[Any], handlers: Any = handlers, to: Any = results) -> None:
+            gr.on(triggers, told(handlers[name], len(to) - 1), given, to, **QUICK)
+
+        decoded = [start, *drawn, *sliders]
+        gr.on([*(each.input for each in sliders), label.input], told(handlers["moved"]), decoded, [out, said], **QUICK)
+        begin = [page.blocks.load]
+        wire([reset.click], "reset", drawn)
+        wire([scale.input], "scaled", decoded)
         if isinstance(explored.model, Autoencoder):
-            to_picture.click(
-                told(handlers["encoded"], len(everything)),
-                [page.picture, page.label, *drawn],
-                [*everything, said],
-                **QUICK,
-            )
+            wire([to_picture.click, *(begin if explored.data else [])], "encoded", [page.picture, page.label, *drawn])
+            begin = [] if explored.data else begin
+        wire([draw.click, seed.submit, *begin], "draw", drawn)
 
 
 def _column(explored: Explored, place: int, session: Session) -> tuple[Numbers, gr.State, gr.HTML, list[gr.Slider]]:
