@@ -50,7 +50,7 @@ def build(session: Session, page: Page) -> None:
     with gr.Tab("Arithmetic", id="arithmetic"):
         with gr.Row(elem_classes="zoo-controls"):
             category = gr.Dropdown(
-                [NONE, *known], value=NONE, label="attribute", visible=bool(known), elem_id="category", min_width=150
+                [NONE, *known], value=NONE, label="attribute", visible=bool(known), elem_id="category", min_width=230
             )
             make = gr.Button("Make the vector", variant="primary", elem_id="make", min_width=150)
         with gr.Row():

@@ -23,13 +23,19 @@ def build(session: Session, page: Page) -> None:
     if not models:
         return
     encodes = [explored for explored in models if isinstance(explored.model, Autoencoder)]
-    what = "test picture" if len(encodes) == len(models) else "test picture, or seed of a draw" if encodes else "seed"
+    what = (
+        "test picture"
+        if len(encodes) == len(models)
+        else "test picture, or seed of a draw"
+        if encodes
+        else "seed of a draw"
+    )
     with gr.Tab("Between", id="between"):
         with gr.Row(elem_classes="zoo-controls"):
             first = gr.Number(0, precision=0, label=f"from: {what}", min_width=110, elem_id="from")
             last = gr.Number(1, precision=0, label=f"to: {what}", min_width=110, elem_id="to")
             how = gr.Dropdown(list(HOW), value="spherical", label="way", min_width=110, elem_id="way")
-            label = label_control(session)
+            label = label_control(session, "decode as label")
         own = gr.Accordion(
             "Pictures of your own", open=False, visible=any(explored.model.pixels for explored in encodes)
         )

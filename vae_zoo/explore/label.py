@@ -16,7 +16,7 @@ def build(session: Session, page: Page) -> None:
         return
     with gr.Tab("Label", id="label"):
         with gr.Row(elem_classes="zoo-controls"):
-            other = label_control(session)
+            other = label_control(session, "decode it as")
         said = message()
         out = gr.HTML(elem_id="relabelled")
 

@@ -162,6 +162,7 @@ def _wire(session: Session, page: Page, explored: Explored, n: Any, draw: Any, p
 
 def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:
     """The map of so many test pictures, and its HTML."""
+    from matplotlib.colors import to_hex
     from matplotlib.figure import Figure
 
     model, loaded, data = explored.autoencoder, explored.loaded, explored.data
@@ -173,12 +174,16 @@ def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:
         codes, _ = placed(model, iter(batches))
         projection = project(codes)
         labels = torch.cat([y for _, y in batches]).numpy()
-        figure = Figure(figsize=(6.4, 5.2), dpi=150, layout="constrained")
+        figure = Figure(figsize=(5.4, 5.0), dpi=160, layout="constrained")
         axes = figure.subplots()
         names = data.labels
         draw_map(axes, projection, labels, names, projected_prior(model, projection))
-    if len(names) > 1:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, markerscale=1, frameon=False)
+    handles: Any
+    handles, captions = axes.get_legend_handles_labels()
+    legend = "".join(
+        f'<span><i style="background: {to_hex(handle.get_facecolor()[0])}"></i>{escape(caption)}</span>'
+        for handle, caption in zip(handles, captions, strict=True)
+    )
     out = io.BytesIO()
     figure.savefig(out, format="png")
     width, height = figure.get_size_inches() * figure.dpi
@@ -204,6 +209,8 @@ def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:
         f'<img class="zoo-sheet" src="{sheet}" alt="" hidden><div class="zoo-tip" hidden><div></div><span></span></div>'
         "</div>"
     )
+    if len(names) > 1:
+        html += f'<div class="zoo-legend">{legend}</div>'
     return drawn, html
 
 

@@ -39,27 +39,24 @@ class Page:
         gr.on([self.blocks.load, self.picture.change, self.label.input], function, inputs, outputs, **how)
 
 
-def label_control(session: Session, shown: bool = True) -> gr.Dropdown:
+def label_control(session: Session, text: str) -> gr.Dropdown:
     """Return a control of the label for models that take labels, which is hidden where none does."""
     labelled = session.that(labels=True)
     names = labelled[0].labels if labelled else []
     choices = [(name, number) for number, name in enumerate(names)]
-    return gr.Dropdown(
-        choices, value=0 if names else None, label="label", visible=bool(names) and shown, min_width=100, scale=1
-    )
+    return gr.Dropdown(choices, value=0 if names else None, label=text, visible=bool(names), min_width=110, scale=1)
 
 
 def build(session: Session, blocks: gr.Blocks) -> Page:
     """Make the bar; it is hidden where no model is shown a picture."""
-    seeing = [each for each in session.models if isinstance(each.model, Autoencoder | SketchModel)]
+    seeing = [explored for explored in session.models if isinstance(explored.model, Autoencoder | SketchModel)]
     most = max(session.test_pictures - 1, 1)
+    what = "test picture" if any(explored.model.pixels for explored in seeing) else "test sketch"
     with gr.Row(visible=bool(seeing), elem_classes="zoo-bar"):
         shown = gr.HTML(elem_id="picture", elem_classes="zoo-thumb", min_width=96, scale=0)
         with gr.Column(scale=3, min_width=200):
-            number = gr.Slider(
-                0, most, 0, step=1, label="test picture", visible=bool(session.test_pictures), elem_id="number"
-            )
-            label = label_control(session)
+            number = gr.Slider(0, most, 0, step=1, label=what, visible=bool(session.test_pictures), elem_id="number")
+            label = label_control(session, "its label")
         drop = gr.File(
             type="binary",
             file_types=["image"],
@@ -67,7 +64,7 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
             height=130,
             scale=2,
             min_width=200,
-            visible=any(each.model.pixels for each in seeing),
+            visible=any(explored.model.pixels for explored in seeing),
             elem_id="drop",
         )
     if session.differs and seeing:

@@ -88,7 +88,7 @@ def build(session: Session, page: Page) -> None:
             draw = gr.Button("Draw", elem_id="draw", variant="primary", min_width=90)
             seed = gr.Number(session.seed, precision=0, label="seed of the draw", min_width=100, elem_id="seed")
             scale = gr.Slider(0, 1.5, 1, step=0.05, label="temperature", min_width=150, elem_id="temperature")
-            label = label_control(session)
+            label = label_control(session, "decode as label")
         said = message()
         with gr.Row():
             columns = [_column(explored, number, session) for number, explored in enumerate(models)]
