@@ -20,6 +20,8 @@ from vae_zoo.compare.figures import read_groups
 from vae_zoo.compare.report import write_report
 from vae_zoo.errors import UserError
 
+pytest_plugins = ["tests.browsers"]
+
 
 def rows_of(table):
     with open(table, newline="") as file:
@@ -255,24 +257,6 @@ def test_a_report_of_1200_epochs_takes_seconds(tmp_path):
 
 
 # ---- the page, in a browser
-
-
-@pytest.fixture
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
-        options.add_argument(f"--{flag}")
-    for flag in ("disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.explore.session import Explored, Session
 from vae_zoo.models import GenerativeModel
-from vae_zoo.runs import RUNS, Run, find_checkpoint, find_runs, of_checkpoint
+from vae_zoo.runs import RUNS, Run, find_runs, newest_checkpoint, of_checkpoint
 
 MOST = 4  # models beside each other
 LARGEST_PORT = 65535
@@ -57,7 +57,9 @@ def find(given: Sequence[str]) -> tuple[list[Path], Path | None]:
         UserError: if something is not there, or has no checkpoint.
     """
     if not given:
-        return [find_checkpoint("last")], RUNS
+        if (newest := newest_checkpoint(RUNS / "*" / "*")) is None:
+            raise UserError(f"there is no trained model in {RUNS}; train one with vae-zoo fit, or name a RUN")
+        return [newest], RUNS
     found: list[Path] = []
     folder = None
     for word in given:

@@ -155,9 +155,8 @@ def _wire(session: Session, page: Page, explored: Explored, n: Any, draw: Any, p
         return told(clicked, count)(drawn, label, event._data or {})
 
     draw.click(told(make, 3), n, [state, shown, decoded, said], **SLOW)
-    shown.select(
-        on_click, [state, page.label], [decoded, page.number, *page.outputs, said], queue=False, show_progress="hidden"
-    )
+    results = [decoded, page.number, *page.outputs, said]
+    page.sources.append(shown.select(on_click, [state, page.label], results, queue=False, show_progress="hidden"))
 
 
 def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:

@@ -23,6 +23,7 @@ def build(session: Session) -> gr.Blocks:
         with gr.Tabs():
             for tab in (reconstruct, walk, between, arithmetic, map, label, sketch, runs):
                 tab.build(session, page)
+        page.wire()
         timer = gr.Timer(LOOK_EVERY)
 
     def look() -> str:

@@ -1,13 +1,13 @@
 """The bar above the tabs: which picture the models are shown."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
 from vae_zoo.explore.session import Picture, Session
-from vae_zoo.explore.showing import QUICK, each, message, sentence, tiles, told, urls
+from vae_zoo.explore.showing import QUICK, each, message, sentence, tiles, told, urls, whole
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.sketch import SketchModel
 
@@ -25,6 +25,8 @@ class Page:
         label: the control of its label's number.
         pick: makes of a number what these `outputs` are to be.
         outputs: of `pick`.
+        sources: events after which the picture may be another one; the first is that the page is opened.
+        listeners: what is called after them.
     """
 
     blocks: gr.Blocks
@@ -33,10 +35,22 @@ class Page:
     label: gr.Dropdown
     pick: Callable[[int], tuple[Any, ...]]
     outputs: list[Any]
+    sources: list[Any] = field(default_factory=list)
+    listeners: list[tuple[Any, list[Any], list[Any], dict[str, Any]]] = field(default_factory=list)
 
     def on_picture(self, function: Any, inputs: list[Any], outputs: list[Any], **how: Any) -> None:
-        """Call a function when the page is opened, and whenever the picture or its label is another one."""
-        gr.on([self.blocks.load, self.picture.change, self.label.input], function, inputs, outputs, **how)
+        """Call a function when the page is opened, and whenever the picture or its label may be another one."""
+        self.listeners.append((function, inputs, outputs, how))
+
+    def wire(self) -> None:
+        """Let the listeners hear of the sources, when all tabs are made.
+
+        The state's own event of a change is not sent after those that wait in no queue, so each is followed up.
+        """
+        for function, inputs, outputs, how in self.listeners:
+            self.label.input(function, inputs, outputs, **how)
+            for source in self.sources:
+                source.then(function, inputs, outputs, **how)
 
 
 def label_control(session: Session, text: str) -> gr.Dropdown:
@@ -74,18 +88,18 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
     labelled = session.that(labels=True)
     first = seeing[:1]
 
-    def pick(value: int | None) -> tuple[Picture, Any, Any, None]:
-        chosen = Picture(int(value or 0))
-        return chosen, label_of(chosen), thumbnail(chosen), None
+    def pick(value: Any) -> tuple[Picture, Any, None]:
+        chosen = Picture(whole(value, 0, most, what))
+        return chosen, label_of(chosen), None
 
-    def take(content: bytes | None, value: int | None) -> tuple[Picture, Any, Any]:
+    def take(content: bytes | None, value: Any) -> tuple[Picture, Any]:
         if content is None:  # it was taken away
-            return pick(value)[:3]
+            return pick(value)[:2]
         chosen = Picture(content=content)
         for explored in seeing:
             if explored.model.pixels:
                 explored.read(chosen, 0)  # which says if it is none
-        return chosen, gr.skip(), thumbnail(chosen)
+        return chosen, gr.skip()
 
     def label_of(chosen: Picture) -> Any:
         found = labelled[0].own_label(chosen) if labelled else None
@@ -96,9 +110,12 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
             return ""
         return each(first, lambda m: tiles([(urls(m.model, m.read(chosen, 0)[0])[0], "picture")], True), named=False)
 
-    outputs = [picture, label, shown]
-    gr.on([blocks.load, number.input], told(pick, 4), number, [*outputs, drop, said], **QUICK)
-    drop.upload(told(take, 3), [drop, number], [*outputs, said], **QUICK)
-    drop.clear(told(take, 3), [drop, number], [*outputs, said], **QUICK)
-    picture.change(thumbnail, picture, shown, **QUICK)
-    return Page(blocks, picture, number, label, pick, [*outputs, drop])
+    sources = [
+        blocks.load(told(pick, 3), number, [picture, label, drop, said], **QUICK),
+        number.input(told(pick, 3), number, [picture, label, drop, said], **QUICK),
+        drop.upload(told(take, 2), [drop, number], [picture, label, said], **QUICK),
+        drop.clear(told(take, 2), [drop, number], [picture, label, said], **QUICK),
+    ]
+    page = Page(blocks, picture, number, label, pick, [picture, label, drop], sources)
+    page.on_picture(thumbnail, [picture], [shown], **QUICK)
+    return page

@@ -119,7 +119,7 @@ def build(session: Session, page: Page) -> None:
     given = [page.picture, lines, temperature, seed]
     page.on_picture(told(show), given, [out, said], **SLOW)
     gr.on([lines.release, temperature.release, seed.submit], told(show), given, [out, said], **SLOW)
-    pad.submit(told(draw), pad, [page.picture, said], queue=False, show_progress="hidden")
+    page.sources.append(pad.submit(told(draw), pad, [page.picture, said], queue=False, show_progress="hidden"))
 
 
 def _svg(x: Any, begun: int) -> str:

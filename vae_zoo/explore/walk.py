@@ -104,13 +104,17 @@ def build(session: Session, page: Page) -> None:
 
         decoded = [start, *drawn, *sliders]
         gr.on([*(each.input for each in sliders), label.input], told(handlers["moved"]), decoded, [out, said], **QUICK)
-        begin = [page.blocks.load]
         wire([reset.click], "reset", drawn)
+        wire([draw.click, seed.submit], "draw", drawn)
         wire([scale.input], "scaled", decoded)
         if isinstance(explored.model, Autoencoder):
-            wire([to_picture.click, *(begin if explored.data else [])], "encoded", [page.picture, page.label, *drawn])
-            begin = [] if explored.data else begin
-        wire([draw.click, seed.submit, *begin], "draw", drawn)
+            encoded = told(handlers["encoded"], len(results))
+            given = [page.picture, page.label, *drawn]
+            to_picture.click(encoded, given, [label, *results], **QUICK)
+            if explored.data:
+                page.sources[0].then(encoded, given, [label, *results], **QUICK)
+                continue
+        page.sources[0].then(told(handlers["draw"], len(everything)), drawn, results, **QUICK)
 
 
 def _column(explored: Explored, place: int, session: Session) -> tuple[Numbers, gr.State, gr.HTML, list[gr.Slider]]:
@@ -165,7 +169,11 @@ def _handlers(explored: Explored, session: Session, numbers: Numbers) -> dict[st
         return start, shown(numbers.moved(start, values), label, seed, scale), *values
 
     def encoded(picture: Picture, own: int | None, label: int | None, seed: Any, scale: float) -> tuple:
-        return put(explored.autoencoder.encode(*explored.read(picture, own)), label, seed, scale)
+        x, y = explored.read(picture, own)
+        z = explored.autoencoder.encode(x, y)
+        if y is None:
+            return gr.skip(), *put(z, label, seed, scale)
+        return int(y), *put(z, int(y), seed, scale)
 
     return {"moved": moved, "reset": reset, "draw": draw, "scaled": scaled, "encoded": encoded}
 
