@@ -26,7 +26,7 @@ from vae_zoo.networks import ConvDecoder, MLPDecoder, Network
 from vae_zoo.page.page import LARGEST, write_page
 from vae_zoo.page.taking import take_apart
 
-pytest_plugins = ["tests.browsing", "tests.trained_runs"]
+pytest_plugins = ["tests.browsers", "tests.trained_runs"]
 
 
 def shaken(model, seed=0):

@@ -1,7 +1,6 @@
 """The report's page in a browser: sorting, columns, the slider over epochs, pictures, light and dark."""
 
 import re
-import shutil
 from urllib.parse import quote
 
 import pytest
@@ -9,23 +8,7 @@ import pytest
 from tests.run_folders import compared
 from vae_zoo.compare.report import write_report
 
-
-@pytest.fixture
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run"):
-        options.add_argument(f"--{flag}")
-    for flag in ("disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
+pytest_plugins = ["tests.browsers"]
 
 
 @pytest.mark.slow

@@ -27,10 +27,11 @@ models
 metrics latent
 callbacks
 compare page
+explore
 cli
 """.split("\n")[1:-1]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
-KNOWS_DATA = {"data", "callbacks", "compare", "cli", "__init__"}  # the last inside functions
+KNOWS_DATA = {"data", "callbacks", "compare", "explore", "cli", "__init__"}  # the last inside functions
 
 
 def imports(path):

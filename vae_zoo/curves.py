@@ -37,6 +37,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
+def figures_of(path: Path) -> list[str]:
+    """Return the names of the validation's figures in a metrics.csv.
+
+    Raises:
+        UserError: if the file is no table.
+    """
+    rows = read_rows(path)
+    return [name.removeprefix("val/") for name in (rows[0] if rows else {}) if name.startswith("val/")]
+
+
 def read_curves(path: Path, names: Sequence[str], measured: Sequence[float] = ()) -> dict[str, list[Point]]:
     """Return by epoch what was logged, and the training time: of an epoch the last value, in training the mean of all.
 

@@ -1,74 +1,144 @@
-"""``vae-zoo explore``: a trained decoder to play with, in a page that needs nothing but a browser."""
+"""``vae-zoo explore``: a page to move about in trained models, local, or with --html one that needs no server."""
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
+import vae_zoo
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
-from vae_zoo.cli.pictures import add_images, decoder, images, label_of
-from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
-from vae_zoo.errors import UserError
-from vae_zoo.models import Autoencoder
-from vae_zoo.page.page import write_page
-from vae_zoo.runs import Run, of_checkpoint
+from vae_zoo.cli.page import add_page, refuse_page_options, write
+from vae_zoo.cli.trained import ALLOW_NONFINITE, TRUST, data_of_run
+from vae_zoo.data.module import DataModule
+from vae_zoo.errors import UserError, require
+from vae_zoo.explore.session import Explored, Session
+from vae_zoo.models import GenerativeModel
+from vae_zoo.runs import RUNS, Run, find_runs, newest_checkpoint, of_checkpoint
 
-MEASURED = 256  # images by which the numbers of a code are put in order
+MOST = 4  # models beside each other
+LARGEST_PORT = 65535
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Write the page."""
-    text = "Write a page that decodes in any browser: sliders, ways between pictures, samples."
-    parser = argparse.ArgumentParser(prog="vae-zoo explore", description=text, allow_abbrev=False)
-    parser.add_argument("run", nargs="?", type=Path, help="a run folder, in place of --ckpt_path")
-    add_checkpoint(parser)
-    parser.add_argument("--html", type=Path, required=True, help="the page, one .html that needs no other file")
-    add_images(parser)
-    parser.add_argument("--label", help="the label of --images, for a model that takes labels")
-    parser.add_argument("--pictures", type=int, default=8, help="images in the page, to choose (default %(default)s)")
-    parser.add_argument("--sliders", type=int, default=12, help="numbers of a code to change (default %(default)s)")
-    options = parser.parse_args(arguments)
-    if options.html.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--html {options.html}: it ends in .html")
-    if options.run:
-        if options.ckpt_path != "last":
-            raise UserError(f"{options.run} and --ckpt_path {options.ckpt_path} are two models; give one")
-        options.ckpt_path = Run(options.run).checkpoint()
-        if not options.ckpt_path.is_file():
-            raise UserError(f"{options.run} is no run folder with a trained model; there is no {options.ckpt_path}")
-    model, checkpoint = load_trained(options)
-    torch.manual_seed(0)  # of the codes by which the page is compared with the model
-    makes, label = decoder(model, "be explored"), label_of(options, model, checkpoint)
-    x = y = None
-    if isinstance(model, Autoencoder) and model.pixels:
-        try:
-            x, y = _pictures(options, label, model, checkpoint)
-        except (UserError, OSError) as error:
-            if options.images or label is not None:
-                raise
-            print(f"the page has no pictures to choose: {error}")
-    elif options.images and model.pixels:
-        raise UserError(f"{type(model).__name__} has no encoder, so there is nothing to do with --images")
-    of = of_checkpoint(checkpoint)
-    title = f"{type(model).__name__}, {of.name if of and of.exists else checkpoint.stem}"
-    names = trained_labels(read(checkpoint)) if model.labels else None
-    found = write_page(makes, options.html, title, x, y, names or (), options.pictures, options.sliders)
-    print(
-        f"wrote {options.html}, {found['bytes'] / 1e6:.1f} MB with weights of {found['bits']} bits, which change no "
-        f"pixel by more than {found['difference']:.1g} of 1"
+    """Read the models and their data, and serve the page, or write it."""
+    parser = argparse.ArgumentParser(
+        prog="vae-zoo explore", description="Open a local page to move about in trained models.", allow_abbrev=False
     )
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help=f"run folders, checkpoints, or a folder of runs, whose newest models are shown, at most {MOST} (default: "
+        "the newest run)",
+    )
+    parser.add_argument("--trust", nargs="+", default=[], metavar="MODULE", help=TRUST)
+    parser.add_argument("--allow_nonfinite", action="store_true", help=ALLOW_NONFINITE)
+    parser.add_argument("--port", type=int, default=0, help="of the page on this machine (default: a free one)")
+    parser.add_argument(
+        "--browser", action=argparse.BooleanOptionalAction, help="open the page in a browser (default: where one can)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default %(default)s)")
+    add_page(parser)
+    options = parser.parse_args(arguments)
+    require(0, LARGEST_PORT, port=options.port)
+    require(0, seed=options.seed)
+    if options.html:
+        checkpoints, _ = find(options.runs)
+        if len(checkpoints) > 1:
+            raise UserError(f"--html is of one model, and these are {len(checkpoints)}; name one RUN")
+        options.ckpt_path = str(checkpoints[0])
+        return write(options)
+    refuse_page_options(options)
+    if find_spec("gradio") is None:  # which is told before the models are read
+        raise ModuleNotFoundError("explore needs gradio: pip install 'vae_zoo[explore]'")
+    from vae_zoo.explore.server import serve
+
+    checkpoints, folder = find(options.runs)
+    serve(session(checkpoints, folder, options), options.port, options.browser)
 
 
-def _pictures(
-    options: argparse.Namespace, label: int | None, model: Autoencoder, checkpoint: Path
-) -> tuple[Tensor, Tensor | None]:
-    """Images that are given, or the run's test images, evenly from the first to the last, and their labels."""
-    if options.images or label is not None:
-        return images(options, MEASURED, label, model, checkpoint)
-    data = data_of_run(checkpoint, model, "say which pictures with --images", options.trust)
-    n = len(data.parts["test"])
-    rows = torch.linspace(0, n - 1, min(n, MEASURED), dtype=torch.float64).long().tolist()
-    return next(data.batches("test", MEASURED, rows))
+def find(given: Sequence[str]) -> tuple[list[Path], Path | None]:
+    """Return the checkpoints that are meant, and the folder of runs that is looked at as a whole, if there is one.
+
+    Raises:
+        UserError: if something is not there, or has no checkpoint.
+    """
+    if not given:
+        if (newest := newest_checkpoint(RUNS / "*" / "*")) is None:
+            raise UserError(f"there is no trained model in {RUNS}; train one with vae-zoo fit, or name a RUN")
+        return [newest], RUNS
+    found: list[Path] = []
+    folder = None
+    for word in given:
+        path = Path(word)
+        if path.is_file():
+            found.append(path)
+        elif not path.is_dir():
+            raise UserError(f"{word}: there is no such run folder, folder of runs or checkpoint")
+        elif (of_run := _newest(Run(path))) or Run(path).exists:
+            if of_run is None:
+                raise UserError(f"{word}: this run has no checkpoint yet; one is written at the end of an epoch")
+            found.append(of_run)
+        else:
+            folder = folder or path
+            found += _of_folder(path)
+    found = list(dict.fromkeys(path.resolve() for path in found))
+    if len(found) > MOST:
+        raise UserError(f"{len(found)} models are too many beside each other; name {MOST} or fewer")
+    return found, folder
+
+
+def _newest(run: Run) -> Path | None:
+    return next((path for which in ("last", "best") if (path := run.checkpoint(which)).is_file()), None)
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    """The checkpoint of the newest run of each model below a folder, the newest first."""
+    there = [(path.stat().st_mtime, run, path) for run in find_runs(folder) if (path := _newest(run))]
+    if not there:
+        raise UserError(f"{folder}: there is no run with a checkpoint in it")
+    newest: dict[tuple[str, str], Path] = {}
+    for _, run, path in sorted(there, key=lambda each: each[0], reverse=True):
+        newest.setdefault((str(run.folder.parent) if run.name != run.folder.name else "", run.name), path)
+    if len(newest) > MOST:
+        print(f"{folder} has {len(newest)} models; the {MOST} newest are shown, name others to see them")
+    return [*newest.values()][:MOST]
+
+
+def session(checkpoints: Sequence[Path], folder: Path | None, options: argparse.Namespace) -> Session:
+    """Return the session of these models, each with the data of its run where they can be had."""
+    load = partial(vae_zoo.load, trust=options.trust, allow_nonfinite=options.allow_nonfinite)
+    names = _names(checkpoints)
+    models = []
+    for name, path in zip(names, checkpoints, strict=True):
+        print(f"reads {path}", flush=True)
+        model = load(path)
+        data, why = _data(path, model, options.trust)
+        labels = trained_labels(read(path)) or (data.labels if data and model.labels else [])
+        title = f"{type(model).__name__}, {name}"
+        models.append(Explored(title, path, load, of_checkpoint(path), data, why, labels))
+    return Session(models, folder, options.seed)
+
+
+def _data(path: Path, model: GenerativeModel, trust: Sequence[str]) -> tuple[DataModule | None, str]:
+    """The data of the model's run, or why there are none."""
+    try:
+        return data_of_run(path, model, "so there are no test pictures to take", trust), ""
+    except (UserError, OSError) as error:
+        print(f"{path}: its data cannot be had, so pictures must be dropped: {error}")
+        return None, str(error)
+
+
+def _names(checkpoints: Sequence[Path]) -> list[str]:
+    """Short names of checkpoints: of the run, and as much of its path as tells them apart."""
+    runs = [of_checkpoint(path) for path in checkpoints]
+    folders = [run.folder if run else path for run, path in zip(runs, checkpoints, strict=True)]
+    for depth in range(1, 20):
+        names = ["/".join(folder.resolve().parts[-depth:]) for folder in folders]
+        if len(set(names)) == len(names) and (depth > 1 or all(r is None or r.name == r.folder.name for r in runs)):
+            break
+    return [
+        f"{n} ({p.name})" if r and names.count(n) > 1 else n for n, r, p in zip(names, runs, checkpoints, strict=True)
+    ]

@@ -4,10 +4,10 @@ import base64
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -32,17 +32,33 @@ POINTS = 400  # of a curve, at most; a panel is some 400 pixels wide
 TRIED = ((1200, 100), (1200, 95), (1200, 85), (800, 85), (500, 80), (300, 75))
 
 
-@matplotlib.rc_context(STYLE)
+class HasCurves(Protocol):
+    """What a chart of curves needs of the runs of one model in one setting: a `Group` has it."""
+
+    @property
+    def setting(self) -> str:
+        """The name of a row of the chart."""
+
+    @property
+    def label(self) -> str:
+        """What the model is called."""
+
+    @property
+    def logged(self) -> Mapping[str, Sequence[Sequence[Point]]]:
+        """By name, ``val/mse``, a curve of each run."""
+
+
 def curves(groups: Sequence[Group]) -> dict[str, str]:
     """Draw by name what was logged, training beside validation, and validation against seconds: a row for each setting.
 
     Thin lines are seeds.
     """
-    return {name: svg for name, title in DRAWN.items() if (svg := _curves(groups, name, title))}
+    return {name: svg for name, title in DRAWN.items() if (svg := curves_of(groups, name, title))}
 
 
-def _curves(groups: Sequence[Group], name: str, title: str) -> str:
-    """The curves of one figure; nothing where no run has it."""
+@matplotlib.rc_context(STYLE)
+def curves_of(groups: Sequence[HasCurves], name: str, title: str) -> str:
+    """Draw the curves of one figure, see `curves`; nothing where no run has it."""
     panels = [
         (part, against)
         for part, against in (("train", "epoch"), ("val", "epoch"), ("val", "seconds"))
@@ -70,7 +86,7 @@ def _curves(groups: Sequence[Group], name: str, title: str) -> str:
     return _svg(figure, name, f"{title}, by epochs and by seconds of training")
 
 
-def _looks(groups: Sequence[Group]) -> dict[str, int]:
+def _looks(groups: Sequence[HasCurves]) -> dict[str, int]:
     """By label, the number of its colour: its place among the models, whichever settings it is in."""
     return {label: i for i, label in enumerate(dict.fromkeys(group.label for group in groups))}
 
@@ -153,7 +169,7 @@ def wall(groups: Sequence[Group], share: int) -> dict[str, list[list[Tile]]]:
         pictures = {label: found.get(kind, {}) for label, found in there.items()}
         for epoch in _some(sorted({epoch for found in pictures.values() for epoch in found})):
             tiles = [
-                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", _url(found.get(epoch), share))
+                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", picture_url(found.get(epoch), share))
                 for label, found in pictures.items()
             ]
             if any(tile.source for tile in tiles):
@@ -174,8 +190,8 @@ def _some(epochs: list[int]) -> list[int]:
     return [epochs[round(i * (len(epochs) - 1) / (EPOCHS - 1))] for i in range(EPOCHS)]
 
 
-def _url(path: Path | None, share: int) -> str | None:
-    """The picture in a URL; None where there is none, or it is damaged."""
+def picture_url(path: Path | None, share: int = BYTES) -> str | None:
+    """Return a picture of a run in a URL, in so many bytes; None where there is none, or it is damaged."""
     if path is None:
         return None
     try:

@@ -21,6 +21,7 @@ from vae_zoo.latent.maps import (
     coverage,
     draw_map,
     label_accuracy,
+    lifted,
     mass_levels,
     placed,
     project,
@@ -32,7 +33,7 @@ from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.priors import KINDS, fit_flow, fit_mixture
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.sketches import Endings, endings, surprise
-from vae_zoo.latent.traversal import informative, manifold, traverse
+from vae_zoo.latent.traversal import extent, informative, manifold, spread, traverse
 
 __all__ = [
     "Anomalies",
@@ -64,6 +65,7 @@ __all__ = [
     "draw_map",
     "encode",
     "endings",
+    "extent",
     "find_duplicates",
     "fit_flow",
     "fit_mixture",
@@ -72,6 +74,7 @@ __all__ = [
     "highest",
     "informative",
     "label_accuracy",
+    "lifted",
     "manifold",
     "mass_levels",
     "memorised",
@@ -84,6 +87,7 @@ __all__ = [
     "relabel",
     "restore",
     "smoothness",
+    "spread",
     "strays",
     "strongest",
     "surprise",

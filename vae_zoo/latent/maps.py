@@ -83,6 +83,26 @@ def project(codes: np.ndarray, how: str = "auto", seed: int = 0) -> Projection:
     return Projection(flat @ pca.components_.T, (first, second), "pca", pca.components_)
 
 
+def lifted(projection: Projection, points: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the codes that stand for places on a map, (M, 2) -> (M, D), or maps: what `project` undoes.
+
+    Of the codes that have a place, it is the one nearest to the mean of the map's codes, m + R^+ (p - R m), R the rows.
+
+    Args:
+        projection: the map.
+        points: (M, 2).
+        codes: that were brought to the map, (N, D), or maps.
+
+    Raises:
+        UserError: if the map is none of directions, as UMAP's, on which a place stands for no code.
+    """
+    if projection.rows is None:
+        raise UserError(f"a place on a map by {projection.how} stands for no code")
+    mean = codes.reshape(len(codes), -1).mean(0)
+    z = mean + (points - projection.rows @ mean) @ np.linalg.pinv(projection.rows).T
+    return z.reshape(len(points), *codes.shape[1:]).astype(codes.dtype)
+
+
 def _shares(pca: Any, flat: np.ndarray) -> np.ndarray:
     total = flat.var(0, ddof=1).sum()
     return pca.explained_variance_ / total if total else np.zeros(2)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from vae_zoo.errors import UserError, require, require_share
+from vae_zoo.errors import UserError, require, require_not_negative, require_share
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
@@ -102,3 +102,41 @@ def manifold(model: Decoding, steps: int = 20, y: Tensor | None = None) -> Tenso
     u = (torch.arange(steps, dtype=torch.float64, device=model.device) + 0.5) / steps
     rows, columns = torch.meshgrid(u.flip(0), u, indexing="ij")
     return model.icdf(torch.stack([columns, rows], -1), y).to(next(model.parameters()))
+
+
+@inference
+def spread(model: Decoding, z: Tensor, scale: float, y: Tensor | None = None) -> Tensor:
+    """Return codes (B, D) whose distance from the prior's mean is scaled, m + scale (z - m): a temperature of draws.
+
+    Args:
+        model: whose prior it is.
+        z: codes, or maps.
+        scale: 0 is the prior's mean, 1 leaves them as they are.
+        y: labels (B,), or (1,), for the prior of a model that takes them.
+
+    Raises:
+        UserError: if the scale is negative or no finite number.
+    """
+    require_not_negative(scale=scale)
+    if scale == 1:
+        return z  # to the bit
+    mean = model.prior(model.checked_labels(y, 1 if y is None else len(y))).mean
+    return mean + scale * (z - mean)
+
+
+@inference
+def extent(
+    model: Decoding, codes: Tensor | None = None, draws: int = 1000, y: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest value of each number of a code, (D,), or maps, each.
+
+    Args:
+        model: whose prior's draws are looked at.
+        codes: of pictures (N, D), which may lie farther out; they are looked at, too.
+        draws: of the prior.
+        y: the label (1,), for the prior of a model that takes them.
+    """
+    require(1, draws=draws)
+    z = model.sample_prior(draws, None if y is None else y.expand(draws))
+    z = z if codes is None else torch.cat([z, codes.to(z)])
+    return z.amin(0), z.amax(0)

@@ -1,0 +1,160 @@
+"""The tab Runs: the figures and curves of all runs of a folder, and their pictures by epoch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from vae_zoo import settings
+from vae_zoo.compare import charts
+from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, further
+from vae_zoo.curves import Point, figures_of
+from vae_zoo.errors import UserError
+from vae_zoo.explore.picture import Page
+from vae_zoo.explore.session import Session, report
+from vae_zoo.explore.showing import QUICK, SLOW, message, sentence, table, tiles, told, whole
+from vae_zoo.runs import Run, find_runs
+
+REPORT = "report.html"
+LARGEST_EPOCH = 10**9
+
+
+@dataclass
+class Curves:
+    """The curves of the runs of one model in one setting, as `charts.curves_of` draws them."""
+
+    setting: str
+    label: str
+    logged: dict[str, list[list[Point]]]
+
+
+def runs_of(session: Session) -> list[Run]:
+    """Return the runs that are below the folder now, or those of the models."""
+    if session.folder is not None:
+        return find_runs(session.folder)
+    return list(dict.fromkeys(explored.run for explored in session.models if explored.run))
+
+
+def build(session: Session, page: Page) -> None:
+    """Make the tab."""
+    with gr.Tab("Runs", id="runs") as tab:
+        with gr.Row(elem_classes="zoo-controls"):
+            figure = gr.Dropdown(["mse"], value="mse", label="curve of", elem_id="curve-of", min_width=140)
+            refresh = gr.Button("Look again", elem_id="look-again", min_width=120)
+        said = message()
+        out = gr.HTML(elem_id="runs-table")
+        curve = gr.HTML(elem_id="curves")
+        with gr.Row(elem_classes="zoo-controls"):
+            kind = gr.Dropdown([], label="pictures", elem_id="kind", min_width=140)
+            epoch = gr.Slider(0, 1, 0, step=1, label="after so many epochs", elem_id="epoch", min_width=200)
+        wall = gr.HTML(elem_id="wall")
+
+    def look(figure: str, kind: str | None, epoch: Any) -> tuple:
+        runs = runs_of(session)
+        figures = sorted({name for run in runs for name in _figures(run)}) or ["mse"]
+        figure = figure if figure in figures else "mse" if "mse" in figures else figures[0]
+        pictures = [run.pictures for run in runs]
+        kinds = sorted({name for found in pictures for name in found})
+        kind = kind if kind in kinds else ("reconstructions" if "reconstructions" in kinds else next(iter(kinds), None))
+        last = max((number for found in pictures for number in found.get(kind or "", {})), default=0)
+        at = epoch if epoch and epoch <= last else last
+        return (
+            gr.update(choices=figures, value=figure),
+            gr.update(choices=kinds, value=kind),
+            gr.update(maximum=max(last, 1), value=at),
+            _table(session, runs) + _report_link(session),
+            _curves(session, runs, figure),
+            _wall(session, runs, kind, at),
+        )
+
+    controls, results = [figure, kind, epoch], [out, curve, wall]
+    gr.on([tab.select, refresh.click, page.blocks.load], told(look, 6), controls, [*controls, *results, said], **SLOW)
+    figure.input(told(lambda name: _curves(session, runs_of(session), name)), figure, [curve, said], **SLOW)
+    gr.on(
+        [kind.input, epoch.input],
+        told(lambda kind, at: _wall(session, runs_of(session), kind, at)),
+        [kind, epoch],
+        [wall, said],
+        **QUICK,
+    )
+
+
+def _name(session: Session, run: Run) -> str:
+    if session.folder is not None and run.folder.is_relative_to(session.folder):
+        return str(run.folder.relative_to(session.folder)) if run.folder != session.folder else run.folder.name
+    return run.folder.name if run.name == run.folder.name else f"{run.name}/{run.folder.name}"
+
+
+def _figures(run: Run) -> list[str]:
+    try:
+        return figures_of(run.metrics_file)
+    except (UserError, OSError):  # which the table tells
+        return []
+
+
+def _table(session: Session, runs: list[Run]) -> str:
+    """A line a run, with the figures of its test, or why there are none."""
+    if not runs:
+        return sentence("There is no run here.")
+    tested = {run: run.results for run in runs}
+    keys = {
+        key
+        for results in tested.values()
+        for key, v in (results["figures"] if results else {}).items()
+        if v is not None
+    }
+    columns = [column for column in COLUMNS if column.key in keys] + [
+        further(key) for key in sorted(keys - KNOWN.keys())
+    ]
+    rows = []
+    for run, results in tested.items():
+        try:
+            model = results["model"] if results else str(settings.class_name(run.config.get("model") or {}))
+        except Exception as error:  # of any yaml
+            model = report(error) if isinstance(error, UserError) else "its config.yaml is damaged"
+        cells = []
+        for column in columns:
+            value = results["figures"].get(column.key) if results else None
+            cells.append("" if value is None else f"{value:{column.format}}")
+        rows.append([_name(session, run), model, str(run.epoch), *cells, "" if results else str(run.untested)])
+    if all(tested.values()):
+        rows = [row[:-1] for row in rows]
+    titles = [column.title.replace(BASE, "the base") for column in columns]
+    return table(
+        ["run", "model", "epochs", *titles, *(["why there are no figures"] * (not all(tested.values())))], rows
+    )
+
+
+def _report_link(session: Session) -> str:
+    if session.folder is None or not (session.folder / REPORT).is_file():
+        return ""
+    return f'<p><a href="{REPORT}" target="_blank" rel="noopener">The report of this comparison</a></p>'
+
+
+def _curves(session: Session, runs: list[Run], figure: str) -> str:
+    by_model: dict[tuple[str, str], Curves] = {}
+    names = [f"{part}/{figure}" for part in ("train", "val")]
+    for run in runs:
+        try:
+            setting, found = run.likelihood or "", run.curves(names)
+        except Exception as error:  # of any yaml and csv, which the table tells
+            if not isinstance(error, (UserError, OSError, AttributeError, TypeError)):
+                raise
+            continue
+        of_model = by_model.setdefault((setting, run.name), Curves(setting, run.name, {name: [] for name in names}))
+        for name, curve in found.items():
+            of_model.logged[name].append(curve)
+    return charts.curves_of(list(by_model.values()), figure, (KNOWN.get(figure) or further(figure)).title)
+
+
+def _wall(session: Session, runs: list[Run], kind: str | None, epoch: Any) -> str:
+    """The newest pictures of a kind that are of this epoch or of an earlier one, of each run that has one."""
+    at = whole(epoch, 0, LARGEST_EPOCH, "the number of epochs")
+    found = []
+    for run in runs:
+        there = {number: path for number, path in run.pictures.get(kind or "", {}).items() if number <= at}
+        if there and (source := charts.picture_url(there[max(there)])):
+            found.append((source, f"{_name(session, run)}: {kind} after {max(there)} epochs"))
+    if not found:
+        return sentence("There are no pictures yet.") if kind is None else sentence("There are none as early as that.")
+    return f'<div class="zoo-wall">{tiles(found)}</div>'

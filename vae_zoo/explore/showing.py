@@ -1,0 +1,117 @@
+"""How the page shows things: pictures inside the HTML, so that none is written to a disk, and sentences."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from vae_zoo.explore.session import Explored, report
+from vae_zoo.models import GenerativeModel
+
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}  # for sliders
+SLOW: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", "concurrency_id": "slow"}
+SLOW |= {"concurrency_limit": 1}
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """Return a file as a URL that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def png(picture: Image.Image) -> str:
+    """Return a picture as a URL that holds a PNG."""
+    out = io.BytesIO()
+    picture.save(out, "PNG", compress_level=1)
+    return data_url(out.getvalue(), "png")
+
+
+def url(picture: Tensor) -> str:
+    """Return a picture (C, H, W) in [0, 1] as a URL, with its pixels as `save_image` would write them."""
+    return png(to_pil_image(picture.mul(255).add(0.5).clamp(0, 255).byte().cpu()))
+
+
+def urls(model: GenerativeModel, x: Tensor) -> list[str]:
+    """Return what a model makes, (B, ...), as a URL each: pixels, or lines of a sketch."""
+    if model.pixels:
+        return [url(picture) for picture in model.pictures(x)]
+    return [data_url(model.svg([sketch[None]]).encode(), "svg+xml") for sketch in x]
+
+
+def tiles(pictures: Sequence[tuple[str, str]], small: bool = False) -> str:
+    """Return HTML of pictures beside each other, each a URL and its caption, which is also its text."""
+    figures = "".join(
+        f'<figure><img src="{source}" alt="{escape(text)}"><figcaption>{escape(text)}</figcaption></figure>'
+        for source, text in pictures
+    )
+    return f'<div class="zoo-tiles{" zoo-small" if small else ""}">{figures}</div>'
+
+
+def heading(text: str) -> str:
+    """Return HTML of a model's name."""
+    return f'<h3 class="zoo-name">{escape(text)}</h3>'
+
+
+def sentence(text: str) -> str:
+    """Return HTML of something to tell; nothing of nothing."""
+    return f'<p class="zoo-said" role="alert">{escape(text)}</p>' if text else ""
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an HTML table, whose first column names the rows."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in rows
+    )
+    return f'<div class="zoo-scroll"><table class="zoo-table"><tr>{head}</tr>{body}</table></div>'
+
+
+def each(models: Sequence[Explored], show: Callable[[Explored], str], named: bool = True) -> str:
+    """Return what is shown of each model, below its name; of one that cannot, what it says."""
+    found = []
+    for explored in models:
+        try:
+            shown = show(explored)
+        except Exception as error:  # a picture may be fit for one model and not for another
+            shown = sentence(report(error))
+        found.append(f"<section>{heading(explored.name) if named else ''}{shown}</section>")
+    return "".join(found)
+
+
+def told(function: Callable[..., Any], outputs: int = 1) -> Callable[..., Any]:
+    """Let a handler of so many outputs have one more, last: a sentence if it fails, and then the others stay."""
+
+    def handler(*given: Any) -> Any:
+        try:
+            found = function(*given)
+        except Exception as error:  # the page tells whatever it was, and goes on
+            return (*[gr.skip()] * outputs, sentence(report(error)))
+        return (*(found if outputs > 1 else (found,)), "")
+
+    return handler
+
+
+def message() -> gr.HTML:
+    """Return the place where a tab says what went wrong."""
+    return gr.HTML("", elem_classes="zoo-message")
+
+
+def whole(value: Any, low: int, high: int, what: str) -> int:
+    """Return a number that was typed, which must be whole and in a range.
+
+    Raises:
+        UserError: that names it.
+    """
+    from vae_zoo.errors import UserError
+
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not low <= value <= high:
+        raise UserError(
+            f"{what} must be a whole number from {low} to {high}, got {'nothing' if value is None else value}"
+        )
+    return int(value)

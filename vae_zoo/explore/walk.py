@@ -1,0 +1,182 @@
+"""The tab Walk: some numbers of a code on sliders, decoded while they are dragged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import torch
+from torch import Tensor
+
+from vae_zoo.explore.picture import Page, label_control
+from vae_zoo.explore.session import Explored, Picture, Session
+from vae_zoo.explore.showing import QUICK, heading, message, tiles, told, urls, whole
+from vae_zoo.latent import extent, informative, spread
+from vae_zoo.models import Autoencoder
+from vae_zoo.models.decoding import Decoding
+
+SLIDERS = 10
+MEASURED = 256  # test pictures by which the numbers of a code are put in order
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where the sliders were put: a code (1, D), or maps, and what they showed.
+
+    A slider that nobody moved stands for the code's own number, which it shows rounded, or cut off at its end.
+    """
+
+    z: Tensor
+    shown: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """The numbers of a code that have sliders, with their names and ranges."""
+
+    which: list[int]
+    names: list[str]
+    low: list[float]
+    high: list[float]
+
+    def start(self, z: Tensor) -> Start:
+        """Return the start at a code (1, D), or maps."""
+        values = z.flatten()[self.which].tolist()
+        ranges = zip(values, self.low, self.high, strict=True)
+        return Start(z, tuple(round(min(max(value, low), high), 2) for value, low, high in ranges))
+
+    def moved(self, start: Start, values: Sequence[float]) -> Tensor:
+        """Return the code where these sliders stand."""
+        z = start.z.flatten(1).clone()
+        for number, value, before in zip(self.which, values, start.shown, strict=True):
+            if value != before:
+                z[:, number] = value
+        return z.view_as(start.z)
+
+
+def numbers_of(explored: Explored, session: Session) -> Numbers:
+    """Return the numbers that tell most of a test picture, or the first ones where there is no encoder or picture."""
+    model, one = explored.decoding, explored.of(0)
+    codes = None
+    with session.noise():
+        if isinstance(model, Autoencoder) and explored.data:
+            x, y = next(explored.data.batches("test", MEASURED))
+            told_, unit = informative(model, [(x, y if model.labels else None)])
+            order = told_.argsort(descending=True, stable=True)[:SLIDERS].tolist()
+            unit = unit.partition(",")[0]
+            names = [f"number {d}, {unit} {told_[d]:.2g}" for d in order]
+            codes = model.encode(x, y if model.labels else None)
+        else:
+            order = list(range(min(SLIDERS, model.code_shape.numel())))
+            names = [f"number {d}" for d in order]
+        low, high = (end.flatten()[order] for end in extent(model, codes, y=one))
+    low, high = (low * 10).floor() / 10, (high * 10).ceil() / 10
+    return Numbers(order, names, [round(v, 1) for v in low.tolist()], [round(v, 1) for v in high.tolist()])
+
+
+def build(session: Session, page: Page) -> None:
+    """Make the tab, where a model has codes."""
+    models = session.that(Decoding)
+    if not models:
+        return
+    encodes = any(isinstance(explored.model, Autoencoder) for explored in models)
+    with gr.Tab("Walk", id="walk"):
+        with gr.Row(elem_classes="zoo-controls"):
+            reset = gr.Button("Reset", elem_id="reset", min_width=90)
+            to_picture = gr.Button("As the picture", visible=encodes, elem_id="as-picture", min_width=120)
+            draw = gr.Button("Draw", elem_id="draw", variant="primary", min_width=90)
+            seed = gr.Number(session.seed, precision=0, label="seed of the draw", min_width=100, elem_id="seed")
+            scale = gr.Slider(0, 1.5, 1, step=0.05, label="temperature", min_width=150, elem_id="temperature")
+            label = label_control(session, "decode as label")
+        said = message()
+        with gr.Row():
+            columns = [_column(explored, number, session) for number, explored in enumerate(models)]
+
+    for explored, column in zip(models, columns, strict=True):
+        numbers, start, out, sliders = column
+        handlers = _handlers(explored, session, numbers)
+        everything, drawn = [start, out, *sliders], [label, seed, scale]
+        results = [*everything, said]
+
+        def wire(triggers: list[Any], name: str, given: list[Any], handlers: Any = handlers, to: Any = results) -> None:
+            gr.on(triggers, told(handlers[name], len(to) - 1), given, to, **QUICK)
+
+        decoded = [start, *drawn, *sliders]
+        gr.on([*(each.input for each in sliders), label.input], told(handlers["moved"]), decoded, [out, said], **QUICK)
+        wire([reset.click], "reset", drawn)
+        wire([draw.click, seed.submit], "draw", drawn)
+        wire([scale.input], "scaled", decoded)
+        if isinstance(explored.model, Autoencoder):
+            encoded = told(handlers["encoded"], len(results))
+            given = [page.picture, page.label, *drawn]
+            to_picture.click(encoded, given, [label, *results], **QUICK)
+            if explored.data:
+                page.sources[0].then(encoded, given, [label, *results], **QUICK)
+                continue
+        page.sources[0].then(told(handlers["draw"], len(everything)), drawn, results, **QUICK)
+
+
+def _column(explored: Explored, place: int, session: Session) -> tuple[Numbers, gr.State, gr.HTML, list[gr.Slider]]:
+    """What one model has of the tab."""
+    numbers = numbers_of(explored, session)
+    with gr.Column(min_width=300):
+        gr.HTML(heading(explored.name))
+        with gr.Row(elem_classes="zoo-walk"):
+            out = gr.HTML(elem_id=f"walk-{place}", min_width=256, scale=1)
+            with gr.Column(min_width=230, scale=1, elem_classes="zoo-sliders"):
+                sliders = [
+                    gr.Slider(low, high, 0, step=0.01, label=name, elem_id=f"walk-{place}-{row}")
+                    for row, (name, low, high) in enumerate(zip(numbers.names, numbers.low, numbers.high, strict=True))
+                ]
+        start = gr.State(Start(torch.zeros(1, *explored.decoding.code_shape), tuple(0.0 for _ in sliders)))
+    return numbers, start, out, sliders
+
+
+def _handlers(explored: Explored, session: Session, numbers: Numbers) -> dict[str, Any]:
+    """What the controls do with one model."""
+
+    def shown(z: Tensor, label: int | None, seed: Any, scale: float) -> str:
+        model, y = explored.decoding, explored.of(label)
+        if model.has_temperature:  # of sketches, whose points are drawn at random
+            with session.noise(_seed(seed)):
+                x = model.decode(z, y, temperature=float(scale))
+        else:
+            x = model.decode(z, y)
+        return tiles([(urls(model, x)[0], "decoded")])
+
+    def put(z: Tensor, label: int | None, seed: Any, scale: float) -> tuple:
+        start = numbers.start(z)
+        return start, shown(z, label, seed, scale), *start.shown
+
+    def moved(start: Start, label: int | None, seed: Any, scale: float, *values: float) -> str:
+        return shown(numbers.moved(start, values), label, seed, scale)
+
+    def reset(label: int | None, seed: Any, scale: float) -> tuple:
+        model = explored.decoding
+        middle = spread(model, model.sample_prior(1, explored.of(label)), 0, explored.of(label))
+        return put(middle, label, seed, scale)
+
+    def draw(label: int | None, seed: Any, scale: float) -> tuple:
+        model, y = explored.decoding, explored.of(label)
+        with session.noise(_seed(seed)):
+            z = model.sample_prior(1, y)
+        return put(z if model.has_temperature else spread(model, z, float(scale), y), label, seed, scale)
+
+    def scaled(start: Start, label: int | None, seed: Any, scale: float, *values: float) -> tuple:
+        if not explored.model.has_temperature:
+            return draw(label, seed, scale)
+        return start, shown(numbers.moved(start, values), label, seed, scale), *values
+
+    def encoded(picture: Picture, own: int | None, label: int | None, seed: Any, scale: float) -> tuple:
+        x, y = explored.read(picture, own)
+        z = explored.autoencoder.encode(x, y)
+        if y is None:
+            return gr.skip(), *put(z, label, seed, scale)
+        return int(y), *put(z, int(y), seed, scale)
+
+    return {"moved": moved, "reset": reset, "draw": draw, "scaled": scaled, "encoded": encoded}
+
+
+def _seed(value: Any) -> int:
+    return whole(value, 0, LARGEST_SEED, "the seed")
