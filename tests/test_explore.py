@@ -77,8 +77,9 @@ def test_curves_of_runs_that_were_not_tested(tmp_path):
     path.write_text("epoch,train/loss,val/loss,val/mse\n0,1,2,3\n")
     assert figures_of(path) == ["loss", "mse"] and figures_of(tmp_path / "no.csv") == []
     curve = [Point(1, 0.5, 2.0), Point(2, 0.25, 4.0)]
-    svg = charts.curves([SimpleNamespace(setting="", label="mine", curves=[curve])], "loss")
-    assert ">mine<" in svg and 'aria-label="Validation loss against epochs' in svg
+    logged = {"train/loss": [], "val/loss": [curve]}
+    svg = charts.curves_of([SimpleNamespace(setting="", label="mine", logged=logged)], "loss", "loss, nats")
+    assert ">mine<" in svg and 'aria-label="loss, nats, by epochs and by seconds' in svg
 
 
 # ---- which models

@@ -469,7 +469,7 @@ def test_the_command(runs, browser, monkeypatch, capsys):
         assert names == (trained_labels(read(checkpoint(name))) if name == "labelled" else [])
     # Without the run's data there are no pictures, which is told.
     shutil.move("images/checkpoints/last.ckpt", "alone.ckpt")
-    assert call("explore", "--ckpt_path", "alone.ckpt", "--html", "alone.html", "--sliders", 3) == 0
+    assert call("explore", "alone.ckpt", "--html", "alone.html", "--sliders", 3) == 0
     assert "the page has no pictures to choose: alone.ckpt is not in a run folder" in capsys.readouterr().out
     open_page(browser, runs / "alone.html")
     assert [row.text for row in browser.find_elements("css selector", ".slider b")] == [
@@ -488,8 +488,8 @@ def test_the_command(runs, browser, monkeypatch, capsys):
         (["labelled", "--images", "."], "{} needs the label of what it encodes or decodes; give it with --label"),
         (["images", "--sliders", "0"], "sliders must be at least 1, got 0"),
         (["images", "--pictures", "-1"], "pictures must be at least 0, got -1"),
-        (["nowhere"], "nowhere is no run folder with a trained model; there is no nowhere/checkpoints/last.ckpt"),
-        (["images", "--ckpt_path", "a.ckpt"], "images and --ckpt_path a.ckpt are two models; give one"),
+        (["nowhere"], "nowhere: there is no such run folder, folder of runs or checkpoint"),
+        (["images", "samples"], "--html is of one model, and these are 2; name one RUN"),
         (["images", "--html", "it.png"], "--html it.png: it ends in .html"),
         (["images", "--html", "mine.html"], "mine.html is there, and is no page of vae-zoo explore; give another name"),
     ],
