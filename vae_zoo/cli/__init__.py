@@ -38,6 +38,8 @@ COMMANDS = {
     "duplicates": "find near-doubles among pictures; needs no model, and deletes nothing",
     "memorised": "compare samples with the nearest training pictures, in a PNG",
     "probe": "measure how well a linear classifier predicts labels from a model's features",
+    "export": "write a trained model to a folder that one hands on: safetensors, ONNX or torch.export",
+    "push": "push a trained model to the Hugging Face Hub",
     "compare": "train models under identical conditions, then report",
     "report": "compare the runs in a folder: report.html, report.md, results.csv",
     "benchmark": "measure what a training costs here, and what would make it faster",
