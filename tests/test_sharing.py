@@ -326,9 +326,10 @@ def test_figures_of_another_state_are_not_shown(run, monkeypatch):
     assert "model-index" not in card
     (run / "results.json").unlink()
     assert call("export", "--out", "untested") == 0
-    assert "There are no figures: of its run, it is not finished, or was not tested." in (
-        run.parents[2] / "untested" / "README.md"
-    ).read_text()
+    assert (
+        "There are no figures: of its run, it is not finished, or was not tested."
+        in (run.parents[2] / "untested" / "README.md").read_text()
+    )
 
 
 @pytest.mark.slow

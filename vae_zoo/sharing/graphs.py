@@ -1,7 +1,7 @@
 """The parts of a model as functions of tensors alone, which other programs can run: encoder, decoder."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -36,7 +36,7 @@ class Encoder(Part):
         self.layout = layout
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Encode pictures (B, C, H, W) in [0, 1], or of 8 bits in the layout; or sketches (B, N_max + 1, 5)."""
+        """Encode pictures (B, C, H, W) in [0, 1], or of 8 bits in the layout; or sketches (B, T, 5)."""
         (model,) = self.held
         q = model.posterior(from_bytes(x, self.layout) if self.layout else x, y)
         return (q.mean,) if isinstance(q, Autoregressive) else (q.mean, q.stddev)
@@ -89,6 +89,7 @@ class Graph:
         inputs: their names.
         outputs: their names.
         batches: inputs to try it on; the first is what is traced.
+        sizes: by place, the name of each size that may be any.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     batches: list[tuple[Tensor, ...]]
+    sizes: Mapping[int, str] = field(default_factory=lambda: {0: "batch"})
 
     def difference(self, got: Sequence[Tensor], given: Sequence[Tensor]) -> float:
         """Return how far outputs are from the model's at most, relative to those that are larger than 1.
@@ -176,24 +178,26 @@ def _given(x: Tensor, y: Tensor | None) -> tuple[Tensor, ...]:
 
 def _of_sketches(model: SketchModel, pictures: Pictures | None) -> list[Graph]:
     """An encoder and the decoder's first state, of a model with codes, and one step of the decoder."""
-    longest = model.hparams["shape"][0] + 1  # rows, of which the last one says that it is over
-    batches = [model.sample(n) for n in SIZES] + ([model.checked(*pictures)[0]] if pictures else [])
-    batches = [_padded(x, longest) for x in batches]
+    batches = [
+        _padded(model.sample(n), most) for n, most in zip(SIZES, (7, 2, model.hparams["shape"][0] + 1), strict=True)
+    ]
+    batches += [model.checked(*pictures)[0]] if pictures else []
     found: list[Graph] = []
     codes = [model.codes_of(x) for x in batches]
     if isinstance(model, Autoencoder):
         encoder, start = Encoder(model), Start(model)
-        found.append(Graph("encoder", encoder, encoder, ("x",), ("mean", "stddev"), [(x,) for x in batches]))
+        sizes = {0: "batch", 1: "points"}
+        found.append(Graph("encoder", encoder, encoder, ("x",), ("mean", "stddev"), [(x,) for x in batches], sizes))
         found.append(Graph("start", start, start, ("z",), ("h", "c"), [(z,) for z in codes]))
     step = Step(model)
     steps = [_teacher_forced(model, x, z) for x, z in zip(batches, codes, strict=True)]
     return [*found, Graph("decoder", step, step, ("point", "h", "c", "z")[: len(steps[0])], POINT, steps)]
 
 
-def _padded(x: Tensor, longest: int) -> Tensor:
-    """Sketches (B, T, 5) as (B, `longest`, 5): whatever they are padded by, they are over before."""
-    end = x.new_tensor(END).expand(len(x), max(0, longest - x.shape[1]), -1)
-    return torch.cat([x, end], 1)[:, :longest]
+def _padded(x: Tensor, most: int) -> Tensor:
+    """Sketches (B, T, 5) as (B, `most`, 5), cut off or with rows that say that they are over."""
+    end = x.new_tensor(END).expand(len(x), most, -1)
+    return torch.cat([x[:, : most - 1], end], 1)[:, :most]
 
 
 def _teacher_forced(model: SketchModel, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:

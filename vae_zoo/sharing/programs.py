@@ -1,13 +1,17 @@
 """A model's parts as files that other programs run: ONNX, and torch.export. Each is compared with the model."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import DispatchKey
+from torch._decomp import decomposition_table
 from torch.export import ExportedProgram
 
 from vae_zoo.errors import UserError
@@ -48,7 +52,7 @@ def write_onnx(graph: Graph, traced: ExportedProgram, folder: Path) -> tuple[Pat
 
     path = folder / f"{graph.name}.onnx"
     try:
-        with _quiet():
+        with _quiet(), _lstm_by_its_shapes():
             program = torch.onnx.export(
                 traced, dynamo=True, verbose=False, input_names=graph.inputs, output_names=graph.outputs
             )
@@ -56,11 +60,13 @@ def write_onnx(graph: Graph, traced: ExportedProgram, folder: Path) -> tuple[Pat
         raise UserError(f"the {graph.name} has no ONNX: {' '.join(str(error).split())[:300]}") from error
     assert program is not None
     content = program.model_proto
-    symbol = next(dim.dim_param for dim in content.graph.input[0].type.tensor_type.shape.dim if dim.dim_param)
-    for value in (*content.graph.input, *content.graph.output, *content.graph.value_info):
+    first = content.graph.input[0].type.tensor_type.shape.dim
+    names = {first[place].dim_param: name for place, name in graph.sizes.items()}
+    del content.graph.value_info[:]  # shapes in between, which onnxruntime infers anew
+    for value in (*content.graph.input, *content.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
-                dim.dim_param = dim.dim_param.replace(symbol, "batch")
+                dim.dim_param = re.sub(r"\w+", lambda match: names.get(match[0], match[0]), dim.dim_param)
     for each in (content, content.graph, *content.graph.node, *content.functions):
         del each.metadata_props[:]  # lines of source code, with their paths on this machine
     onnx.save(content, path)
@@ -87,11 +93,11 @@ def trace(graph: Graph) -> ExportedProgram:
     Raises:
         UserError: if PyTorch cannot trace it.
     """
-    batch = torch.export.Dim("batch")
-    given = graph.batches[0]
+    sizes = {place: torch.export.Dim(name) for place, name in graph.sizes.items()}
+    given = tuple(value.contiguous() for value in graph.batches[0])  # else its strides are taken for the only ones
     try:
-        with _quiet(), torch.no_grad():  # throughout, so that the program can be differentiated
-            traced = torch.export.export(graph.part, given, dynamic_shapes=(({0: batch},) * len(given)), strict=False)
+        with _quiet(), _lstm_by_its_shapes(), torch.no_grad():  # throughout, so that it can be differentiated
+            traced = torch.export.export(graph.part, given, dynamic_shapes=(sizes,) * len(given), strict=False)
     except Exception as error:  # a user's own networks can do anything
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"the {graph.name} cannot be exported: {reason}") from error
@@ -106,6 +112,30 @@ def _checked(graph: Graph, run: Run, name: str) -> float:
     if not worst <= TOLERANCE:
         raise UserError(f"{name} differs from the model by {worst:.2g}, more than {TOLERANCE:g}, so it is not written")
     return worst
+
+
+@contextmanager
+def _lstm_by_its_shapes() -> Iterator[None]:
+    """Let the tracer know what an LSTM gives by its shapes: it would loop over time, for minutes, and fix its length.
+
+    The LSTM itself is what is exported; should its place ever be taken by what is made here, the comparison fails.
+    """
+    operator, key = torch.ops.aten.lstm.input, DispatchKey.CompositeImplicitAutograd
+    before, before_in_table = operator.py_kernels[key], decomposition_table[operator]
+
+    def shapes(x: Tensor, state: list[Tensor], *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+        h, c = (part.new_empty(part.shape) for part in state)
+        return x.new_empty(*x.shape[:2], h.shape[2]), h, c
+
+    def put(kernel: Any, in_table: Any) -> None:
+        operator.py_kernels[key], decomposition_table[operator] = kernel, in_table
+        operator._dispatch_cache.clear()
+
+    put(shapes, shapes)
+    try:
+        yield
+    finally:
+        put(before, before_in_table)
 
 
 @contextmanager
