@@ -108,7 +108,10 @@ def trace(graph: Graph) -> ExportedProgram:
 
 
 def _checked(graph: Graph, run: Run, name: str) -> float:
-    worst = max(graph.difference(run(given), given) for given in graph.batches)
+    try:
+        worst = max(graph.difference(run(given), given) for given in graph.batches)
+    except Exception as error:  # of a library that runs it
+        raise UserError(f"{name} cannot be run: {' '.join(str(error).split())[:300]}") from error
     if not worst <= TOLERANCE:
         raise UserError(f"{name} differs from the model by {worst:.2g}, more than {TOLERANCE:g}, so it is not written")
     return worst
