@@ -14,8 +14,9 @@ import pytest
 from filelock import FileLock
 
 from tests.data_sets import jpeg, module
+from vae_zoo import fetch
 from vae_zoo.cli import main
-from vae_zoo.data import download, fetch
+from vae_zoo.data import download
 
 
 class Server(http.server.SimpleHTTPRequestHandler):

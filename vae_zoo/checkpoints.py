@@ -1,4 +1,4 @@
-"""Checkpoint files: read without executing anything, verified, and turned into models."""
+"""Checkpoint files and exported folders: read without executing anything, verified, and turned into models."""
 
 import hashlib
 import threading
@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from vae_zoo import exported
 from vae_zoo.errors import UserError
 from vae_zoo.hyperparameters import plain
 from vae_zoo.settings import parameters_of
@@ -61,25 +62,33 @@ def _nonfinite(tree: Any) -> str | None:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint file holds, on the CPU.
+    """Return what a checkpoint file holds, or an exported folder, which is one of weights alone, on the CPU.
 
     Raises:
-        UserError: if the file is missing, is no checkpoint of this package, or was changed after it was saved.
+        UserError: if it is missing, is none of this package, or was changed after it was saved.
     """
-    if not Path(path).is_file():
+    folder = Path(path).is_dir()
+    if not (folder or Path(path).is_file()):
         raise UserError(f"{path}: there is no such checkpoint file")
+    intact: bool | None
     try:
-        size = _stored(Path(path))
-        saved = _unpickled(path)
+        if folder:
+            saved, size, intact = exported.read(Path(path))
+        else:
+            size = _stored(Path(path))
+            saved = _unpickled(path)
         _check_form(saved, size)
-        intact = saved[CHECKSUM] == checksum(saved) if CHECKSUM in saved else None
+        if not folder:
+            intact = saved[CHECKSUM] == checksum(saved) if CHECKSUM in saved else None
     except Exception as error:  # a file that is no checkpoint can fail in any way
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(f"{path} is not a checkpoint of a vae_zoo model: {reason}") from error
+        what = "an exported vae_zoo model" if folder else "a checkpoint of a vae_zoo model"
+        raise UserError(f"{path} is not {what}: {reason}") from error
     if intact is None:
         warnings.warn(f"{path} has no checksum, so nobody can tell whether it is as it was saved", stacklevel=2)
     elif not intact:
-        raise UserError(f"{path} is damaged: it does not hold what was saved; use another checkpoint, or remove it")
+        what = "exported model" if folder else "checkpoint"
+        raise UserError(f"{path} is damaged: it does not hold what was saved; use another {what}, or remove it")
     return saved
 
 
@@ -198,12 +207,12 @@ def load(
     map_location: Any = "cpu",
     **changes: Any,
 ) -> M:
-    """Build the model that a checkpoint describes, with its weights.
+    """Build the model that a checkpoint or an exported folder describes, with its weights.
 
     Nothing is imported, and nothing is called but classes that `vae_zoo.trust` lists, unless it is trusted.
 
     Args:
-        path: the file.
+        path: the file, or the folder.
         base: the class that the model must be of; this class itself is trusted.
         trust: modules whose classes the file may name, and all below them.
         allow_nonfinite: whether weights may be infinite or not a number.
@@ -253,14 +262,18 @@ class CheckpointedModule(LightningModule):
         parts = {"state_dict": checkpoint["state_dict"], "optimizer_states": checkpoint.get("optimizer_states", [])}
         if name := _nonfinite(parts):
             raise UserError(f"{type(self).__name__} is not saved: {name} is not finite; try a smaller learning rate")
-        given = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        for name in self.hparams_initial.keys() - given.keys():  # Lightning drops what cannot be pickled
-            plain(name, self.hparams_initial[name])
-        described = {name: plain(name, value) for name, value in given.items()}
-        described.pop("_instantiator", None)  # which Lightning's command line adds
-        described.setdefault("_class_path", f"{type(self).__module__}.{type(self).__qualname__}")
-        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = described
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = self.described()
         checkpoint[CHECKSUM] = checksum(checkpoint)
+
+    def described(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain values, and beside them as ``_class_path`` the class.
+
+        Raises:
+            UserError: if one is an object that plain values cannot describe.
+        """
+        given = {**self.hparams_initial, **self.hparams}  # Lightning drops what cannot be pickled from the latter
+        described = {name: plain(name, value) for name, value in given.items() if name != "_instantiator"}
+        return {"_class_path": f"{type(self).__module__}.{type(self).__qualname__}", **described}
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]  # no other file can describe the model

@@ -71,7 +71,7 @@ def check_labels(y: Tensor | None, labels: int, n: int | None = None) -> Tensor:
     if not isinstance(y, Tensor) or y.dtype not in (torch.int64, torch.int32):
         got = f"tensor of {y.dtype}" if isinstance(y, Tensor) else repr(y) if isinstance(y, int) else type(y).__name__
         raise UserError(f"labels y must be a tensor of whole numbers (int64), got {got}")
-    if y.ndim != 1 or n not in (None, len(y)):
+    if y.ndim != 1 or n not in (None, y.shape[0]):
         wanted = "(B,)" if n is None else f"({n},), one for each image"
         raise UserError(f"labels y must have the shape {wanted}, got {tuple(y.shape)}")
     # Elsewhere the check would synchronise with the device, which makes one of its own.

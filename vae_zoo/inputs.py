@@ -32,7 +32,7 @@ def check_floats(what: str, x: Any, shape: str, dims: int) -> None:
         raise UserError(f"{what} must be a batch {shape}, got {tuple(x.shape)}; for a single one, x[None]")
     if not x.is_floating_point():
         raise UserError(f"{what} must be floats, got {_kind(x)}; x.float() makes them")
-    if not len(x):
+    if not x.shape[0]:  # and not len(x), which torch.export takes for a constant
         raise UserError(f"{what} must be a batch of one or more, got none, {tuple(x.shape)}")
 
 

@@ -20,6 +20,7 @@ from vae_zoo.results import NO_FIGURES, REQUIRED, Results, damage
 from vae_zoo.writing import write_json
 
 RUNS = Path("runs")
+NEWEST = ("last", "auto")  # what the newest checkpoint may be called
 
 
 class Run:
@@ -289,21 +290,24 @@ def newest_checkpoint(runs: Path) -> Path | None:
     return max(map(Path, glob(str(Run(runs).checkpoint()))), key=lambda path: path.stat().st_mtime, default=None)
 
 
-def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*") -> Path:
+def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*", folders: bool = False) -> Path:
     """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path.
 
     Args:
         given: what ``--ckpt_path`` says.
         runs: which run folders to look in, with * for any name.
+        folders: whether it may be a folder that a model was exported to.
 
     Raises:
         UserError: if there is no such file or run.
     """
-    if given in ("last", "auto"):
+    if given in NEWEST:
         if (newest := newest_checkpoint(runs)) is None:
             raise UserError(f"there is no trained model in {runs}; train one with vae-zoo fit, or give --ckpt_path")
         return newest
-    if not Path(given).is_file():
+    if Run(Path(given)).checkpoint().is_file():
+        raise UserError(f"--ckpt_path {given} is the folder of a run; give its {Run(Path(given)).checkpoint()}")
+    if not (Path(given).is_file() or (folders and Path(given).is_dir())):
         raise UserError(f"--ckpt_path {given}: there is no such checkpoint file")
     return Path(given)
 
@@ -311,7 +315,7 @@ def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*") -> Path:
 def of_checkpoint(path: Path) -> Run | None:
     """Return the run that a checkpoint belongs to, None if it lies elsewhere."""
     folder = path.resolve().parent
-    return Run(folder.parent) if folder.name == "checkpoints" else None
+    return Run(folder.parent) if folder.name == "checkpoints" and not path.is_dir() else None
 
 
 def new_run(model: str) -> Run:

@@ -128,7 +128,7 @@ class StrokeEncoder(nn.Module):
         last = (lengths(x) - 1).clamp(min=0)  # B
         turned = (last[:, None] - torch.arange(x.shape[1], device=x.device)).clamp(min=0)  # B T
         backwards = x.gather(1, turned[..., None].expand(-1, -1, ROW))  # B T 5
-        rows = torch.arange(len(x), device=x.device)
+        rows = torch.arange(x.shape[0], device=x.device)
         states = [lstm(given)[0][rows, last] for lstm, given in ((self.forwards, x), (self.backwards, backwards))]
         return self.linear(torch.cat(states, -1))
 

@@ -1,6 +1,8 @@
-"""Files that are written whole: whoever reads one, at whatever instant its writer was killed, finds all of it."""
+"""Files and folders that are written whole: whoever reads one, whenever its writer was killed, finds all of it."""
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,29 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, which becomes `path` at the end; after an error nothing is left of it.
+
+    Raises:
+        OSError: if a folder cannot be there, or there is one that has something in it.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    if temporary.is_dir():  # left by a process that was killed
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def user_cache() -> Path:
+    """Return the folder for what can be made or fetched anew: ``~/.cache/vae_zoo``."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vae_zoo"
 
 
 def write_json(path: Path, content: Mapping[Any, Any], indent: int | None = 2) -> None:

@@ -40,6 +40,8 @@ COMMANDS = {
     "prior": "fit a prior to a model's codes, to sample from, and keep the model with it",
     "probe": "measure how well a linear classifier predicts labels from a model's features",
     "explore": "move about in trained models on a local page, or write one that needs no server",
+    "export": "write a trained model to a folder that one hands on: safetensors, ONNX or torch.export",
+    "push": "push a trained model to the Hugging Face Hub",
     "compare": "train models under identical conditions, then report",
     "report": "compare the runs in a folder: report.html, report.md, results.csv",
     "benchmark": "measure what a training costs here, and what would make it faster",

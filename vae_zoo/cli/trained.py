@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from vae_zoo.cli.process import quiet
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
-from vae_zoo.runs import Run, find_checkpoint, of_checkpoint
+from vae_zoo.runs import NEWEST, Run, find_checkpoint, of_checkpoint
 from vae_zoo.settings import Config
+from vae_zoo.sharing import find
 from vae_zoo.trust import refuse_arguments, refuse_untrusted
 
 TRUST = "modules of your own that the checkpoint and the config.yaml beside it may name"
@@ -28,7 +30,8 @@ OF_TRAINER = {"accelerator", "precision", "deterministic", "benchmark", "enable_
 
 def add_checkpoint(parser: argparse.ArgumentParser, several: bool = False) -> None:
     """Add the options that say which model, or which ones, and what their files may name."""
-    which = "a checkpoint, or last: the newest run's (default)"
+    which = "a checkpoint; an exported model's folder, https:// address, or name on the Hub; or last: the newest run's"
+    which += " (default)"
     if several:
         parser.add_argument("--ckpt_path", nargs="+", default=["last"], help=f"{which}; or several")
     else:
@@ -49,8 +52,19 @@ def load_each(options: argparse.Namespace) -> Iterator[tuple[GenerativeModel, Pa
 
 
 def _load(given: str, options: argparse.Namespace) -> tuple[GenerativeModel, Path]:
-    checkpoint = find_checkpoint(given)
+    checkpoint = found(given)
     return vae_zoo.load(checkpoint, trust=options.trust, allow_nonfinite=options.allow_nonfinite), checkpoint
+
+
+def found(given: str) -> Path:
+    """Return the checkpoint file or exported folder that ``--ckpt_path`` names, fetched if it is elsewhere."""
+    if given in NEWEST:
+        return find_checkpoint(given)
+    path, source = find(given)
+    if source is None:
+        return find_checkpoint(str(path), folders=True)
+    print(f"using {source}", file=sys.stderr)
+    return path
 
 
 def run_of(checkpoint: Path, otherwise: str) -> Run:

@@ -1,10 +1,8 @@
 """Real images with labels: any COCO folder or zip, or a plain folder of pictures."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +16,7 @@ from vae_zoo.data.index import NO_LABEL, PictureIndex, Pictures
 from vae_zoo.data.module import Part
 from vae_zoo.data.pictures import MODES
 from vae_zoo.errors import UserError, require, require_share
+from vae_zoo.writing import user_cache
 
 LARGEST_SIDE = 2**14  # pixels
 MOST_WORKERS = 1024
@@ -100,7 +99,7 @@ class COCODataModule(ImageDataModule):
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
         self.categories, self.min_size, self.seed = categories, min_size, seed
         beside = self.root.parent if self.root.is_file() else self.root  # nothing is written into a zip
-        self.cache_dir = given_path("data.cache_dir", cache_dir, beside) if cache_dir else _user_cache()
+        self.cache_dir = given_path("data.cache_dir", cache_dir, beside) if cache_dir else user_cache()
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
         self.augment = augment if isinstance(augment, list) else [] if augment is None else [augment]
         sides = list(image_size) if isinstance(image_size, tuple | list) else [image_size, image_size]
@@ -217,7 +216,3 @@ class COCODataModule(ImageDataModule):
             f"more images asked for than there are: {asked}, of {available} in {where}; "
             f"ask for fewer, such as {proposal}"
         )
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vae_zoo"

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.progress import track
 
 from vae_zoo.data.annotations import parse
-from vae_zoo.data.fetch import fetch
 from vae_zoo.data.files import Files, read_member
 from vae_zoo.data.pictures import FORMATS
 from vae_zoo.errors import UserError, require
+from vae_zoo.fetch import fetch
 from vae_zoo.writing import whole
 
 # COCO's own bucket. By its other name, images.cocodataset.org, no certificate is valid for it.

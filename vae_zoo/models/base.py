@@ -83,6 +83,7 @@ class GenerativeModel(CheckpointedModule, Door, ABC):
         lr_scheduler: called with an optimizer, gives its schedule; None is a constant learning rate.
         lr_interval: "epoch" or "step", which a schedule counts.
         epoch: that is being trained, from 0 on; a tensor, by whose value a compiled step is not compiled anew.
+        source: of a model that was loaded from elsewhere, its address, or ``user/name@commit`` on the Hub; else None.
         whole_step: name of the method that does all arithmetic of a training step, to be compiled as one; None if no
             method does, and each network is compiled by itself.
     """
@@ -98,6 +99,7 @@ class GenerativeModel(CheckpointedModule, Door, ABC):
     lr_scheduler: SchedulerFactory | None = None
     lr_interval: Interval = "epoch"
     epoch: Tensor
+    source: str | None = None
     whole_step: ClassVar[str | None] = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class Decoding(GenerativeModel):
             raise UserError(f"codes must be (B, {', '.join(map(str, shape))}) for this model, got {tuple(z.shape)}")
         if self.is_outside:
             check_finite("codes", z)
-        return z.to(next(self.parameters())), self.checked_labels(y, len(z))
+        return z.to(next(self.parameters())), self.checked_labels(y, z.shape[0])  # len(z) could not be exported
 
     @functools.cached_property
     def code_shape(self) -> torch.Size:
