@@ -242,7 +242,7 @@ def test_a_slider_that_was_not_moved_stands_for_the_codes_own_number():
     pytest.importorskip("gradio", reason="needs gradio")
     from vae_zoo.explore.walk import Numbers
 
-    numbers = Numbers([2, 0], ["", ""], [-1.0, -1.0], [1.0, 1.0])
+    numbers = Numbers("", [2, 0], ["", ""], [-1.0, -1.0], [1.0, 1.0])
     z = torch.tensor([[0.123456, 5.0, 7.0]])
     start = numbers.start(z)
     assert start.shown == (1.0, 0.12)  # cut off, and rounded
