@@ -47,6 +47,15 @@ def test_a_temperature_scales_the_distance_from_the_priors_mean(cls):
         latent.spread(model, z, -1.0, y)
 
 
+def test_a_temperature_is_around_the_mean_of_the_labels_own_prior():
+    model = small(CVAE, labels=2, learned_prior=True)
+    with torch.no_grad():
+        model.prior.embedding.weight[1, : model.code_shape[0]] = 3.0
+    z = torch.zeros(1, *model.code_shape)
+    assert torch.equal(latent.spread(model, z, 0.5, torch.tensor([1])), z + 1.5)
+    assert torch.equal(latent.spread(model, z, 0.5, torch.tensor([0])), z)
+
+
 def test_the_extent_is_that_of_the_prior_and_of_codes_outside_of_it():
     low, high = latent.extent(small(DCGAN))
     assert (-1 <= low).all() and (low < -0.98).all() and (high <= 1).all() and (high > 0.98).all()
@@ -196,11 +205,13 @@ def test_a_session_has_models_and_their_data(runs):
 
 def test_a_drawing_is_the_sketch_that_was_drawn(runs):
     (explored,) = explore.session([runs / checkpoint("sketch_samples")], None, OPTIONS).models
-    straight = tuple((float(x), 10.0) for x in range(10, 101))  # which two points say as well
-    x, _ = explored.read(Picture(lines=(straight, ((100.0, 50.0), (100.0, 80.0)))))
+    straight = tuple((float(x), 10.0 + x % 2) for x in range(10, 101))  # but for the hand's trembling
+    x, _ = explored.read(Picture(lines=(straight, ((100.0, 50.0), (110.0, 65.0), (100.0, 80.0)))))
     places = x[0, :-1, :2].cumsum(0) * explored.data.scale + torch.tensor([10.0, 10.0])
-    torch.testing.assert_close(places, torch.tensor([[100.0, 10.0], [100.0, 50.0], [100.0, 80.0]]), atol=1e-3, rtol=0)
-    assert x[0, :, 3].tolist() == [1, 0, 1, 0] and x[0, -1, 4] == 1  # the pen is lifted between the lines
+    torch.testing.assert_close(
+        places, torch.tensor([[100.0, 10.0], [100.0, 50.0], [110.0, 65.0], [100.0, 80.0]]), atol=1e-3, rtol=0
+    )
+    assert x[0, :, 3].tolist() == [1, 0, 0, 1, 0] and x[0, -1, 4] == 1  # the pen is lifted between the lines
 
 
 def test_noise_of_two_threads_is_each_ones_own(runs):
@@ -232,7 +243,7 @@ def test_a_slider_that_was_not_moved_stands_for_the_codes_own_number():
     pytest.importorskip("gradio", reason="needs gradio")
     from vae_zoo.explore.walk import Numbers
 
-    numbers = Numbers([2, 0], ["", ""], [-1.0, -1.0], [1.0, 1.0])
+    numbers = Numbers("", [2, 0], ["", ""], [-1.0, -1.0], [1.0, 1.0])
     z = torch.tensor([[0.123456, 5.0, 7.0]])
     start = numbers.start(z)
     assert start.shown == (1.0, 0.12)  # cut off, and rounded

@@ -41,13 +41,11 @@ def serving(folder, *words):
             address = next((line.strip() for line in started.stdout if line.startswith("http")), None)
             assert address, (folder / "said.txt").read_text()
             yield address, started
+            started.send_signal(signal.SIGINT)
+            assert started.wait(20) == 130  # also while a browser has the page open
             assert "Traceback" not in (folder / "said.txt").read_text(), (folder / "said.txt").read_text()
         finally:
-            started.send_signal(signal.SIGINT)
-            try:
-                started.wait(20)
-            except subprocess.TimeoutExpired:
-                started.kill()
+            started.kill()
 
 
 def change_weights(path, factor, first=""):

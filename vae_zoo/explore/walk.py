@@ -33,8 +33,9 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
-    """The numbers of a code that have sliders, with their names and ranges."""
+    """The numbers of a code that have sliders, with what is said of all of them, their names and ranges."""
 
+    said: str
     which: list[int]
     names: list[str]
     low: list[float]
@@ -64,15 +65,15 @@ def numbers_of(explored: Explored, session: Session) -> Numbers:
             x, y = next(explored.data.batches("test", MEASURED))
             told_, unit = informative(model, [(x, y if model.labels else None)])
             order = told_.argsort(descending=True, stable=True)[:SLIDERS].tolist()
-            unit = unit.partition(",")[0]
-            names = [f"number {d}, {unit} {told_[d]:.2g}" for d in order]
+            said = f"The numbers of the code that tell most of a picture, each with its {unit.replace(', ', ' in ')}:"
+            names = [f"{d}: {told_[d]:.2g}" for d in order]
             codes = model.encode(x, y if model.labels else None)
         else:
             order = list(range(min(SLIDERS, model.code_shape.numel())))
-            names = [f"number {d}" for d in order]
+            said, names = "The first numbers of the code:", [f"{d}" for d in order]
         low, high = (end.flatten()[order] for end in extent(model, codes, y=one))
     low, high = (low * 10).floor() / 10, (high * 10).ceil() / 10
-    return Numbers(order, names, [round(v, 1) for v in low.tolist()], [round(v, 1) for v in high.tolist()])
+    return Numbers(said, order, names, [round(v, 1) for v in low.tolist()], [round(v, 1) for v in high.tolist()])
 
 
 def build(session: Session, page: Page) -> None:
@@ -121,7 +122,7 @@ def _column(explored: Explored, place: int, session: Session) -> tuple[Numbers, 
     """What one model has of the tab."""
     numbers = numbers_of(explored, session)
     with gr.Column(min_width=300):
-        gr.HTML(heading(explored.name))
+        gr.HTML(f'{heading(explored.name)}<p class="zoo-help">{numbers.said}</p>')
         with gr.Row(elem_classes="zoo-walk"):
             out = gr.HTML(elem_id=f"walk-{place}", min_width=256, scale=1)
             with gr.Column(min_width=230, scale=1, elem_classes="zoo-sliders"):
