@@ -64,8 +64,9 @@ def log_hyperparameters(trainer: Trainer, model: Any, figures: Iterable[str], en
     shown = {"Model": type(model).__name__, **dict(_flat(model.hparams))}
     experiment, begin, end = hparams(shown, {f"test/{name}": 0.0 for name in figures})
     for logger in loggers:
+        writer = logger.experiment._get_file_writer()  # not public; it opens one where a training has closed it
         for summary in (experiment, begin, *([end] if ended else [])):
-            logger.experiment.file_writer.add_summary(summary)
+            writer.add_summary(summary)
 
 
 def _flat(given: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]]:
