@@ -385,7 +385,7 @@ def test_commands_take_a_folder(runs, shapes, monkeypatch, capsys):
     for command in ("test", "fit"):
         config = ["--config", "vae", "--data.root", shapes]
         assert call(command, *config, "--ckpt_path", "images_out") == 1
-        assert "--ckpt_path images_out: there is no such checkpoint file" in capsys.readouterr().err
+        assert "--ckpt_path images_out is a folder; give a checkpoint file, which alone" in capsys.readouterr().err
 
 
 def test_a_tied_weight_is_written_once_for_each_name(tmp_path):

@@ -307,7 +307,11 @@ def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*", folders: bool = F
         return newest
     if Run(Path(given)).checkpoint().is_file():
         raise UserError(f"--ckpt_path {given} is the folder of a run; give its {Run(Path(given)).checkpoint()}")
-    if not (Path(given).is_file() or (folders and Path(given).is_dir())):
+    if Path(given).is_dir() and not folders:
+        raise UserError(
+            f"--ckpt_path {given} is a folder; give a checkpoint file, which alone says what a run was trained for"
+        )
+    if not Path(given).exists():
         raise UserError(f"--ckpt_path {given}: there is no such checkpoint file")
     return Path(given)
 
