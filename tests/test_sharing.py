@@ -4,28 +4,25 @@ import functools
 import hashlib
 import json
 import os
-import re
 import shutil
 import warnings
 
 import pytest
 import torch
-import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import vae_zoo
 from tests.conftest import call
+from tests.exported_models import rewrite
 from tests.test_checkpoints import same
 from tests.zoo import batch, every_model, models_that, small
 from vae_zoo import exported
-from vae_zoo.checkpoints import read
 from vae_zoo.distributions import Gaussian
 from vae_zoo.errors import UserError
 from vae_zoo.models import VAE
-from vae_zoo.runs import Run
 from vae_zoo.sharing import export
 
-pytest_plugins = ["tests.trained_runs"]
+pytest_plugins = ["tests.trained_runs", "tests.exported_models"]
 
 
 @every_model
@@ -87,27 +84,9 @@ def test_what_is_there_is_not_replaced(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"out", "file"}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported") / "vae"
-    export(small(VAE).eval(), folder)
-    return folder
-
-
 @pytest.fixture
-def folder(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "vae")
-
-
-def rewrite(folder, change=lambda config: None, weights=None):
-    """Change what a folder says, as somebody would who makes the checksums fit."""
-    if weights is not None:
-        save_file(weights, folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    config["sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    change(config)
-    config["checksum"] = exported._checksum(config)
-    (folder / "config.json").write_text(json.dumps(config))
+def folder(exported_vae, tmp_path):
+    return shutil.copytree(exported_vae[1], tmp_path / "vae")
 
 
 def nested(depth):
@@ -275,85 +254,6 @@ def test_a_folder_that_is_something_else_is_told(tmp_path, capsys):
     (run / "checkpoints" / "last.ckpt").touch()
     assert call("sample", "--ckpt_path", run) == 1
     assert f"--ckpt_path {run} is the folder of a run; give its {run}/checkpoints/last.ckpt" in capsys.readouterr().err
-
-
-def front_matter(card):
-    header, rest = re.fullmatch(r"---\n(.*?)---\n(.*)", card, re.S).groups()
-    return yaml.safe_load(header), rest
-
-
-def python_blocks(card):
-    return re.findall(r"^```python\n(.*?)^```$", card, re.M | re.S)
-
-
-@pytest.mark.slow
-def test_the_card_of_a_tested_run(run, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(run.parents[2])
-    assert call("export", "--out", "shared", "--license", "apache-2.0") == 0
-    assert "wrote shared: README.md, config.json, model.safetensors, reconstructions.png" in capsys.readouterr().out
-    card = (run.parents[2] / "shared" / "README.md").read_text()
-    header, text = front_matter(card)
-    results = json.loads((run / "results.json").read_text())
-    assert header["license"] == "apache-2.0" and header["library_name"] == "vae_zoo"
-    told = {each["type"]: each["value"] for each in header["model-index"][0]["results"][0]["metrics"]}
-    assert told["mse"] == results["mse"] and told["nll"] == results["nll"] and set(header["metrics"]) == set(told)
-    assert f"| `mse` | `{results['mse']:.6g}` |" in text and "| importance samples of the NLL | `3` |" in text
-    assert f"| SHA-256 of the split | `{results['split_sha256']}` |" in text
-    assert "Variational autoencoder (Kingma &amp; Welling 2014, eq. 10)." in text
-    assert str(run.parents[2]) not in card and "shapes" not in card  # where the data lay is nobody's business
-    for kind in ("reconstructions", "samples"):
-        newest = max(Run(run).pictures[kind].items())[1]
-        assert (run.parents[2] / "shared" / f"{kind}.png").read_bytes() == newest.read_bytes()
-        assert f"]({kind}.png)" in text
-    (snippet,) = python_blocks(text)
-    assert len(snippet.splitlines()) == 5
-    found: dict = {}
-    exec(snippet, found)
-    assert found["again"].shape == (16, 3, 32, 32)
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    data = huggingface_hub.ModelCard(card).data
-    assert data.license == "apache-2.0" and {each.metric_type for each in data.eval_results} == set(told)
-
-
-@pytest.mark.slow
-def test_figures_of_another_state_are_not_shown(run, monkeypatch):
-    monkeypatch.chdir(run.parents[2])
-    content = json.loads((run / "results.json").read_text())
-    (run / "results.json").write_text(json.dumps(content | {"epochs": content["epochs"] + 1}))
-    assert call("export", "--out", "other") == 0
-    card = (run.parents[2] / "other" / "README.md").read_text()
-    assert "There are no figures: the run was tested after 7 epochs, and this is its state after 6." in card
-    assert "model-index" not in card
-    (run / "results.json").unlink()
-    assert call("export", "--out", "untested") == 0
-    assert (
-        "There are no figures: of its run, it is not finished, or was not tested."
-        in (run.parents[2] / "untested" / "README.md").read_text()
-    )
-
-
-@pytest.mark.slow
-def test_each_kind_is_exported_and_its_card_loads_it(runs, monkeypatch):
-    monkeypatch.chdir(runs)
-    for path in sorted(runs.iterdir()):
-        assert call("export", "--ckpt_path", path / "checkpoints" / "last.ckpt", "--out", f"{path.name}_out") == 0
-        (snippet,) = python_blocks((runs / f"{path.name}_out" / "README.md").read_text())
-        exec(snippet, {})
-
-
-MARKUP = "a|b`c``<script>alert(1)</script>\n\n# x [y](http://z) \x1b[31m ![p](q.png)"
-
-
-def test_names_of_the_run_are_no_markup(tmp_path):
-    model = small(models_that(takes="labels").args[1][0], labels=3).eval()
-    export(model, tmp_path / "out", labels=[MARKUP, "---\nlicense: evil", "ok"], name="me/<b>x</b>\n# y")
-    header, text = front_matter((tmp_path / "out" / "README.md").read_text())
-    assert "license" not in header
-    text = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-    assert "\n# x" not in text and "\n# y" not in text and "\x1b" not in text and "<b>" not in text
-    row = next(line for line in text.splitlines() if "alert" in line)
-    assert re.sub(r"\\\|", "", row).count("|") == 4 and "```" in row  # three cells, each one code span
-    assert read(tmp_path / "out")["callbacks"]["Evaluation"]["labels"][0] == MARKUP
 
 
 @pytest.mark.slow
