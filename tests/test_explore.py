@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -274,6 +275,19 @@ def test_a_dot_of_the_map_lies_where_the_map_says(runs):
 
 
 # ---- the server
+
+
+def test_it_listens_on_this_machine_alone_and_waits_for_no_further_bytes():
+    from vae_zoo.explore import server
+
+    with server._listening(0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
+        assert listening.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on: 40 ms an answer
+        with pytest.raises(UserError, match="--port .*: Address already in use; give another one"):
+            port = listening.getsockname()[1]
+            listening.listen()
+            with server._listening(port):
+                pass
 
 
 @pytest.mark.slow
