@@ -115,7 +115,8 @@ def test_tensorboard_shows_everything(trained):
         histograms |= set(tags["histograms"])
     for stage in ("train", "val"):
         assert {f"{stage}/{name}" for name in ("loss", "reconstruction", "kl")} <= scalars
-    assert {"val/elbo", "val/mse", "val/active_units", "test/mse", "test/nll", "hp/mse", "hp/nll"} <= scalars
+    assert {"val/elbo", "val/mse", "val/active_units", "test/mse", "test/nll", "Loss/train", "Loss/val"} <= scalars
+    assert not [name for name in scalars if name.startswith("hp/")]
     assert {"timing/seconds_per_epoch", "timing/images_per_second", "timing/data_wait_share"} <= scalars
     assert "latent/kl_histogram" in histograms
     assert any(b"_hparams_/session_start_info" in file.read_bytes() for file in run.glob("events.*"))
