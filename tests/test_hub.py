@@ -12,8 +12,9 @@ import pytest
 
 import vae_zoo
 from tests.conftest import call
-from tests.exported_models import rewrite, serving
 from tests.test_checkpoints import same
+from tests.test_sharing import rewrite
+from tests.test_sharing_places import serving
 from tests.zoo import small
 from vae_zoo.errors import UserError
 from vae_zoo.models import VAE
@@ -217,6 +218,14 @@ def test_without_the_package_the_command_that_installs_it_is_told(monkeypatch, c
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert call("sample", "--ckpt_path", "me/model") == 1
     assert "there is no module huggingface_hub; pip install huggingface-hub" in capsys.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_is_not_taken_for_a_missing_network(fake, exported_vae, own_cache):
+    published(exported_vae[1])
+    own_cache.parent.mkdir(parents=True)
+    own_cache.write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="me/model cannot be read: (?!the Hub)"):
+        vae_zoo.load("me/model")
 
 
 @pytest.mark.slow

@@ -9,17 +9,16 @@ import warnings
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import vae_zoo
 from tests.conftest import call
-from tests.exported_models import rewrite
 from tests.test_checkpoints import same
 from tests.zoo import batch, every_model, models_that, small
 from vae_zoo import exported
 from vae_zoo.distributions import Gaussian
 from vae_zoo.errors import UserError
-from vae_zoo.models import VAE
+from vae_zoo.models import IAFVAE, VAE
 from vae_zoo.sharing import export
 
 pytest_plugins = ["tests.trained_runs", "tests.exported_models"]
@@ -89,6 +88,17 @@ def folder(exported_vae, tmp_path):
     return shutil.copytree(exported_vae[1], tmp_path / "vae")
 
 
+def rewrite(folder, change=lambda config: None, weights=None):
+    """Change what a folder says, as somebody would who makes the checksums fit."""
+    if weights is not None:
+        save_file(weights, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    change(config)
+    config["checksum"] = exported._checksum(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def nested(depth):
     tree = 0
     for _ in range(depth):
@@ -100,6 +110,7 @@ def hyper(**changes):
     return lambda config: config["hyper_parameters"].update(changes)
 
 
+MIXTURE = {"class_path": "vae_zoo.distributions.GaussianMixture", "init_args": {"components": 10**10}}
 CLASS = {"class_path": "os.system", "init_args": {"command": "touch executed"}}
 
 
@@ -118,6 +129,7 @@ CLASS = {"class_path": "os.system", "init_args": {"command": "touch executed"}}
         (hyper(_instantiator="os.system"), None),
         (hyper(latent=10**4), "a larger model than the one whose weights"),
         (hyper(latent=10**400), "does not fit VAE"),
+        (hyper(prior=MIXTURE), "components must be at most 10000"),
         (hyper(shape=[3] * 20_000), "more than 10000 values"),
         (hyper(shape=nested(90)), "does not fit VAE"),
         (hyper(shape=nested(300)), "does not fit VAE"),
@@ -145,6 +157,13 @@ def test_a_config_json_is_not_trusted(change, message, folder, tmp_path, monkeyp
             vae_zoo.load(folder)
         assert str(folder) in str(told.value) and "\n" not in str(told.value)
     assert not list(tmp_path.rglob("executed"))
+
+
+def test_a_mask_is_not_made_of_any_size(tmp_path):
+    export(small(IAFVAE).eval(), tmp_path / "iaf")
+    rewrite(tmp_path / "iaf", hyper(hidden=10**6))
+    with pytest.raises(UserError, match="hidden must be at most 16384"):
+        vae_zoo.load(tmp_path / "iaf")
 
 
 @pytest.mark.parametrize(

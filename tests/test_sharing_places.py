@@ -1,17 +1,19 @@
 """Models from a web server, which one on this machine plays, and what is here."""
 
 import functools
+import http.server
 import shutil
 import ssl
 import subprocess
+import threading
 
 import pytest
 
 import vae_zoo
 from tests.conftest import call
-from tests.exported_models import rewrite, serving
 from tests.test_checkpoints import same
 from tests.test_download import Server, endless, sends
+from tests.test_sharing import rewrite
 from tests.zoo import small
 from vae_zoo import fetch
 from vae_zoo.errors import UserError
@@ -20,6 +22,13 @@ from vae_zoo.sharing import export, find, hub, places
 
 pytest_plugins = ["tests.trained_runs", "tests.exported_models"]
 pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def serving(handler):
+    """A server on this machine that is running."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 @pytest.fixture(scope="module")

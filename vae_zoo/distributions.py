@@ -14,6 +14,8 @@ from vae_zoo.errors import UserError, require, require_positive
 from vae_zoo.likelihoods import *  # noqa: F403  by whose names checkpoints and yamls know them here, too
 from vae_zoo.networks import Shape
 
+MOST_COMPONENTS = 10_000  # of a mixture: its centres are made of this number alone, so a small file could ask for any
+
 
 class GaussianPosterior(Conditional):
     """q(z|x) = N(mu(x), diag(sigma(x)^2)): mu and log sigma^2 are the encoder's two halves (Kingma & Welling, eq. 9).
@@ -189,7 +191,7 @@ class GaussianMixture(Prior):
     ) -> None:
         super().__init__()
         require(2, latent=latent)
-        require(1, components=components)
+        require(1, MOST_COMPONENTS, components=components)
         require_positive(sigma=sigma)
         angles = torch.arange(components) * (2 * math.pi / components)
         centres, sigmas = torch.zeros(components, latent), torch.ones(components, latent)

@@ -13,6 +13,7 @@ from vae_zoo.conditional import Conditional, at_least_float32, diagonal_normal
 from vae_zoo.errors import require
 from vae_zoo.trace import Autoregressive
 
+WIDEST = 2**14  # units of a hidden layer, whose mask is made before its weights are counted
 START = 0.9  # of the scale of z, what all steps of a new flow together leave
 
 
@@ -53,7 +54,9 @@ class MADE(nn.Module):
     def __init__(self, latent: int, context: int, outputs: int, hidden: int, depth: int) -> None:
         super().__init__()
         require(1, latent=latent, context=context, outputs=outputs, depth=depth)
-        require(latent, hidden=hidden)  # a unit for each degree, else an output would not see all inputs before it
+        require(
+            latent, WIDEST, hidden=hidden
+        )  # a unit for each degree, else an output would not see all inputs before it
         inputs, units = torch.arange(1, latent + 1), torch.arange(hidden) % latent
         degrees = [inputs, *[units] * depth]
         masks = [after[:, None] >= before[None, :] for before, after in pairwise(degrees)]

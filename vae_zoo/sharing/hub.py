@@ -104,15 +104,15 @@ def _told(name: str, done: str) -> Iterator[None]:
                 why = "there is no such model on the Hub, or it is not yours to see; log in with `hf auth login`"
             case 403:
                 why = "you have no right to do that; log in with `hf auth login`, with a token that may"
-            case None if isinstance(error, OSError | ConnectionError) or _is_of_network(causes):
+            case None if any(map(_is_of_network, causes)):
                 why = "the Hub cannot be reached; is there a network?"
             case _:
                 why = " ".join(str(error).split())[:300]
         raise UserError(f"{name} cannot be {done}: {why}") from error
 
 
-def _is_of_network(causes: list[BaseException]) -> bool:
-    """Whether a library for HTTP raised one of these: those of requests, httpx and its successors are told apart so."""
-    return any(
-        type(cause).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "requests") for cause in causes
-    )
+def _is_of_network(cause: BaseException) -> bool:
+    """Whether it tells that nothing answers; the client's versions have several libraries for HTTP."""
+    library = type(cause).__module__.partition(".")[0]
+    ours = library == "huggingface_hub" and isinstance(cause, OSError)
+    return ours or isinstance(cause, ConnectionError | TimeoutError) or library in ("httpx", "httpx2", "requests")
