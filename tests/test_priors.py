@@ -1,159 +1,148 @@
-"""Priors fitted to codes: densities against SciPy and numerical integrals, and the command as typed."""
+"""Priors: standard normal, a mixture on a circle, and one that is learned, in any model that takes a prior."""
 
-import json
+import math
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
-import yaml
-from PIL import Image
-from scipy import stats
-from scipy.special import logsumexp
+from torch import nn
+from torch.distributions import Categorical, MixtureSameFamily
 
 import vae_zoo
-from tests.conftest import call
-from tests.running import checkpoint
-from tests.zoo import small
+from tests.zoo import batch, loader_of, models_that, small, trainer
+from vae_zoo.conditional import diagonal_normal
+from vae_zoo.distributions import GaussianMixture, LabelPrior, Prior, StandardNormal
 from vae_zoo.errors import UserError
-from vae_zoo.latent import fit_flow, fit_mixture
-from vae_zoo.models import AE, VAE
-from vae_zoo.priors import FittedMixture, FlowPrior
-
-pytest_plugins = ["tests.trained_runs"]
+from vae_zoo.models import LatentVariableModel
+from vae_zoo.trace import Trace
 
 
-def ring(n, seed=0):
-    """Codes on a ring, which no single normal is like."""
-    rng = np.random.default_rng(seed)
-    angle, radius = rng.uniform(0, 2 * np.pi, n), rng.normal(3, 0.2, n)
-    return torch.tensor(np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]), dtype=torch.float32)
+class LearnedMixture(Prior):
+    """A mixture of diagonal normals over codes of any shape, all of it learned."""
+
+    def __init__(self, latent, shape=(), posterior=None, components=3):
+        super().__init__()
+        sizes = (latent,) if isinstance(latent, int) else tuple(latent)
+        self.mean = nn.Parameter(torch.randn(components, *sizes))
+        self.log_sigma = nn.Parameter(torch.zeros(components, *sizes))
+        self.logits = nn.Parameter(torch.zeros(components))
+
+    def forward(self, y=None):
+        components = diagonal_normal(self.mean, self.log_sigma.exp(), self.mean.ndim - 1)
+        return MixtureSameFamily(Categorical(logits=self.logits), components, validate_args=False)
 
 
-def test_a_mixture_of_one_is_the_normal_of_the_codes_moments():
-    z = torch.randn(500, 4) @ torch.randn(4, 4) + 3
-    found = fit_mixture(z, components=1)()
-    torch.testing.assert_close(found.component_distribution.mean[0], z.mean(0), atol=1e-4, rtol=0)
-    covariance = np.cov(z.double().numpy().T, bias=True) + 1e-6 * np.eye(4)
-    truth = stats.multivariate_normal(z.double().mean(0).numpy(), covariance).logpdf(z.numpy())
-    np.testing.assert_allclose(found.log_prob(z).numpy(), truth, atol=1e-3)
+@models_that(takes="prior")
+def test_the_standard_normal_has_codes_of_spread_one(cls):
+    model = small(cls, prior=StandardNormal)
+    z = model.sample_prior(4000)
+    assert 0.95 < z.std() < 1.05 and abs(z.mean()) < 0.05
+    p, dims = model.prior(), z[0].ndim
+    truth = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(tuple(range(-dims, 0)))
+    torch.testing.assert_close(p.log_prob(z), truth)
 
 
-def test_a_mixtures_density_is_the_sum_of_its_normals():
-    assert torch.equal(FittedMixture(3)().log_prob(torch.zeros(3)).isfinite(), torch.tensor(True))
-    z = torch.randn(6, 3)
-    truth = stats.multivariate_normal(np.zeros(3)).logpdf(z.numpy())
-    np.testing.assert_allclose(FittedMixture(3)().log_prob(z).numpy(), truth, rtol=1e-5)  # N(0, I) until it is fitted
-    two = torch.cat([torch.randn(900, 3) * 0.5 + 4, torch.randn(300, 3) * 2 - 4])
-    prior = fit_mixture(two, components=2)
-    weights = prior.logits.softmax(0)
-    assert sorted(weights.tolist()) == pytest.approx([0.25, 0.75], abs=0.01)
-    each = [
-        stats.multivariate_normal(mean.numpy(), (scale @ scale.T).numpy()).logpdf(z.numpy())
-        for mean, scale in zip(prior.mean, prior.scale, strict=True)
-    ]
-    truth = logsumexp(np.stack(each) + weights.log().numpy()[:, None], 0)
-    np.testing.assert_allclose(prior().log_prob(z).numpy(), truth, rtol=1e-4)
-    drawn = prior().sample(torch.Size([4000]))
-    assert abs(float((drawn.mean(1) > 0).float().mean()) - 0.75) < 0.03
+@models_that(LatentVariableModel, takes="prior")
+def test_every_parameter_of_a_learned_prior_gets_a_gradient(cls):
+    model = small(cls, prior=LearnedMixture)
+    x, y = batch(model, 6)
+    model.training_step((x, y), 0).backward()
+    gradients = {name: parameter.grad for name, parameter in model.prior.named_parameters()}
+    assert gradients.keys() == {"mean", "log_sigma", "logits"}
+    for name, gradient in gradients.items():
+        assert gradient is not None and (gradient != 0).all(), name
+    assert len(model.sample(3)) == 3 and model.log_prob(x, y, samples=3).shape == (6,)
+    figures = model.evaluate(x, y)["figures"]
+    torch.testing.assert_close(figures["elbo"], figures["reconstruction"] - figures["kl"])
 
 
-@pytest.mark.slow
-def test_a_flows_density_is_one_and_it_bends_where_a_normal_cannot():
-    pytest.importorskip("zuko")
-    torch.manual_seed(5)
-    before = torch.rand(2)
-    torch.manual_seed(5)
-    prior = fit_flow(ring(2000), epochs=40)
-    assert torch.equal(torch.rand(2), before)  # the caller's noise is left alone
-    side = torch.linspace(-12, 12, 1201)
-    grid = torch.stack(torch.meshgrid(side, side, indexing="ij"), -1).flatten(0, 1)
+def test_the_kl_to_a_learned_mixture_is_the_integral():
+    prior = LearnedMixture(1).double()
     with torch.no_grad():
-        mass = float(prior().log_prob(grid).double().exp().sum()) * float(side[1] - side[0]) ** 2
-        reached = float(prior().log_prob(ring(1000, 1)).mean())
-        radius = prior().sample(torch.Size([1000])).norm(dim=1)
-    assert mass == pytest.approx(1, abs=0.02)
-    normal = stats.multivariate_normal(np.zeros(2), np.eye(2) * 4.52).logpdf(ring(1000, 1).numpy()).mean()
-    assert reached > normal + 0.4 and abs(float(radius.median()) - 3) < 0.4
-    again = fit_flow(ring(2000), epochs=2), fit_flow(ring(2000), epochs=2)
-    assert all(torch.equal(a, b) for a, b in zip(*(each.state_dict().values() for each in again), strict=True))
+        prior.mean[:, 0], prior.log_sigma[:, 0] = torch.tensor([-2.0, 0.5, 3.0]), torch.tensor([-0.5, 0.0, 0.3])
+        prior.logits.copy_(torch.tensor([0.2, -1.0, 1.0]))
+    q, p = diagonal_normal(torch.tensor([[0.5]]).double(), torch.tensor([[0.7]]).double()), prior()
+    t = torch.linspace(-10, 10, 20_001, dtype=torch.float64)[:, None]
+    log_q, log_p = q.log_prob(t[:, None])[:, 0], p.log_prob(t)
+    truth = torch.trapezoid(log_q.exp() * (log_q - log_p), t[:, 0]).item()
+    trace = Trace(torch.zeros(1, 1), None, q, p, lambda z, y: None, samples=100_000)
+    error = (trace.log_qz - trace.log_pz).std().item() / math.sqrt(100_000)
+    assert error < 0.01 < truth
+    assert trace.kl.item() == pytest.approx(truth, abs=4 * error)
+    assert trace.kl_per_dimension is None
+
+
+@models_that(takes="prior", density=True)  # a discriminator's prior is fixed
+@pytest.mark.slow
+def test_a_prior_with_its_settings_survives_a_checkpoint(cls, tmp_path):
+    model = small(cls, prior=partial(LearnedMixture, components=2))
+    fit = trainer(tmp_path)
+    fit.validate(model, loader_of(model, 4, 4), verbose=False)
+    fit.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = vae_zoo.load(tmp_path / "x.ckpt", trust=[__name__])
+    assert isinstance(loaded.prior, LearnedMixture) and len(loaded.prior.mean) == 2
+    assert torch.equal(loaded.prior.mean, model.prior.mean)
+
+
+@models_that(takes="prior")
+def test_a_prior_is_given_the_size_of_the_codes_the_shape_of_the_data_and_the_posterior(cls):
+    given = []
+
+    class Recording(StandardNormal):
+        def __init__(self, latent, shape, posterior):
+            super().__init__(latent, shape, posterior)
+            given.append((latent, tuple(shape), posterior))
+
+    model = small(cls, prior=Recording)
+    ((latent, shape, posterior),) = given
+    sizes = (latent,) if isinstance(latent, int) else tuple(latent)
+    x, y = batch(model, 2)
+    assert model.encode(x, y)[0].shape == sizes and shape == tuple(model.hparams["shape"])
+    assert posterior is model.posterior
+
+
+@pytest.mark.parametrize("latent", [5, (2, 3, 4)])
+def test_a_standard_normal_over_codes_of_any_shape(latent):
+    p = StandardNormal(latent)()
+    z = p.expand(torch.Size([7])).sample()
+    assert z.shape == (7, *((latent,) if latent == 5 else latent)) and p.log_prob(z).shape == (7,)
+
+
+def test_a_mixture_stands_on_a_circle():
+    prior = GaussianMixture(5, components=6, radius=5.0, sigma=0.1)
+    draws = prior().expand(torch.Size([6000])).sample()
+    assert draws.shape == (6000, 5)
+    assert draws[:, :2].norm(dim=1).sub(5).abs().max() < 0.6
+    angles = torch.atan2(draws[:, 1], draws[:, 0]) / (2 * math.pi / 6)
+    assert (angles - angles.round()).abs().max() < 0.15
+    counts = angles.round().long().remainder(6).bincount()
+    assert counts.min() > 850 and counts.max() < 1150
+    assert draws[:, 2:].std() == pytest.approx(1, abs=0.03)
+    # Its density integrates to one over the plane.
+    p = GaussianMixture(2, components=6, radius=5.0, sigma=0.5)()
+    t = torch.linspace(-9, 9, 400)
+    grid = torch.cartesian_prod(t, t)
+    assert p.log_prob(grid).exp().sum() * (t[1] - t[0]) ** 2 == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(
-    "codes, message",
+    "settings, message",
     [
-        (torch.randn(30, 2, 4, 4), "codes that are vectors, .N, D., and these are .30, 2, 4, 4."),
-        (torch.randn(1, 4), "the fit needs 2 codes or more, got 1"),
-        (torch.randn(199, 4), "10 normals over 4 numbers needs 200 codes or more, got 199; give at most 9 components"),
-        (torch.randn(19, 4), "got 19; there are too few pictures for it"),
-        (torch.full((30, 4), torch.nan), "among these there is a NaN"),
+        ({"latent": 1}, "latent must be at least 2, got 1"),
+        ({"components": 0}, "components must be at least 1, got 0"),
+        ({"sigma": 0.0}, "sigma must be positive, got 0"),
     ],
 )
-def test_codes_that_cannot_be_fitted(codes, message):
+def test_a_mixture_that_cannot_be(settings, message):
     with pytest.raises(UserError, match=message):
-        fit_mixture(codes)
+        GaussianMixture(**{"latent": 5, **settings})
 
 
-@pytest.mark.parametrize("cls", [AE, VAE])
-@pytest.mark.parametrize("prior", [FittedMixture, FlowPrior])
-def test_a_model_takes_such_a_prior(cls, prior, tmp_path):
-    if prior is FlowPrior:
-        pytest.importorskip("zuko")
-    model = small(cls, prior=prior)
-    assert model.sample(5).shape == (5, *model.hparams["shape"])
-    assert model.evaluate(torch.rand(4, *model.hparams["shape"]))["figures"]["loss"].isfinite().all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mixture", "flow"])
-def test_the_command_keeps_the_model_with_its_prior(kind, runs, monkeypatch, capsys):
-    if kind == "flow":
-        pytest.importorskip("zuko")
-    monkeypatch.chdir(runs)
-    config = yaml.safe_load((runs / "images" / "config.yaml").read_text())["data"]["init_args"]
-    data = [f"--data.{name}={config[name]}" for name in ("root", "n_train", "n_test", "n_val", "image_size")]
-    fit = ["--config", "vae", *data, "--model.latent", 2, "--trainer.max_epochs", 1, "--trainer.accelerator", "cpu"]
-    assert call("fit", *fit, "--run_dir", "two") == 0
-    words = ["--ckpt_path", checkpoint("two"), "--kind", kind, "--n", 6]
-    assert call("prior", *words, *(["--components", 2] if kind == "mixture" else [])) == 0
-    said, found = capsys.readouterr().out, json.loads((runs / "prior.json").read_text())
-    assert "log p(z) of test codes" in said and f"two_{kind}/version_0/checkpoints/last.ckpt" in said
-    before, after = found["measures"].values()
-    assert after["log_prob"] > before["log_prob"] and found["codes"]["test"] == 20
-    assert Image.open("prior.png").width > 6 * 34
-    new, old = vae_zoo.load(f"runs/two_{kind}/version_0/checkpoints/last.ckpt"), vae_zoo.load(checkpoint("two"))
-    assert type(new.prior) is {"mixture": FittedMixture, "flow": FlowPrior}[kind]
-    x = torch.rand(3, *new.hparams["shape"])
-    assert torch.equal(new.reconstruct(x), old.reconstruct(x))
-    weights = {name: value for name, value in new.state_dict().items() if not name.startswith("prior.")}
-    assert all(torch.equal(value, old.state_dict()[name]) for name, value in weights.items())
-    given = yaml.safe_load((runs / f"runs/two_{kind}/version_0/config.yaml").read_text())["model"]["init_args"]["prior"]
-    assert given["class_path"] == f"vae_zoo.priors.{type(new.prior).__name__}"
-    torch.manual_seed(0)
-    expected = new.decode(new.sample_prior(4))
-    torch.manual_seed(0)
-    torch.testing.assert_close(new.sample(4), expected)
-    assert call("sample", "--n", 4) == 0  # the newest run
-    assert call("test", "--trainer.accelerator", "cpu") == 0
-    results = json.loads((runs / f"runs/two_{kind}/version_0/results.json").read_text())
-    assert results["kl"] is not None and not (runs / "two" / "results.json").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name, words, message",
-    [
-        ("samples", [], "has no encoder, so it cannot have a prior fitted to its codes"),
-        ("sketch_samples", [], "has no encoder, so it cannot have a prior fitted to its codes"),
-        ("images", ["--components", 0], "components must be at least 1, got 0"),
-        ("images", [], "normals over 64 numbers needs 3200 codes or more, got 48; there are too few pictures for it"),
-        ("images", ["--kind", "flow", "--components", 5], "these are of a mixture, and --kind is flow"),
-        ("images", ["--run_dir", "labelled"], "run_dir labelled has a run in it; give another folder"),
-        ("images", ["--out", "a.txt"], "--out a.txt: it ends in .png"),
-    ],
-)
-def test_what_the_command_refuses(name, words, message, runs, monkeypatch, capsys):
-    monkeypatch.chdir(runs)
-    assert call("prior", "--ckpt_path", checkpoint(name), *words) == 1
-    said = capsys.readouterr().err
-    assert message in said and len(said.strip().splitlines()) == 1
-    assert not (runs / "runs").exists() and not (runs / "prior.json").exists()
+def test_a_normal_for_each_label():
+    prior = LabelPrior(5, labels=2)
+    with torch.no_grad():
+        prior.embedding.weight[1] = torch.tensor([10.0] * 5 + [2 * math.log(3.0)] * 5)
+    p = prior(torch.tensor([0, 1, 1]))
+    assert p.batch_shape == (3,) and p.event_shape == (5,)
+    torch.testing.assert_close(p.mean, torch.tensor([0.0, 10, 10])[:, None].expand(3, 5))
+    torch.testing.assert_close(p.stddev, torch.tensor([1.0, 3, 3])[:, None].expand(3, 5))
