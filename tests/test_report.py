@@ -6,8 +6,8 @@ import io
 import json
 import math
 import re
-import resource
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -252,9 +252,9 @@ def test_a_report_of_1200_epochs_takes_seconds(tmp_path):
     for name in ("base", "slow", "flow", "sharp"):
         for seed in range(3):
             made_run(tmp_path, name, seed, epochs=100)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime  # other processes do not slow this clock
+    begin = time.perf_counter()
     vae_zoo("report", tmp_path, cwd=tmp_path)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 10
+    assert time.perf_counter() - begin < 10
 
 
 # ---- what the page has room for
