@@ -9,7 +9,7 @@ import torch
 
 import vae_zoo
 from tests.conftest import call, options
-from tests.zoo import batch, every_model, loader_of, models_that, small, trainer
+from tests.zoo import batch, every_model, loader_of, makes_the_same, models_that, same, small, trainer
 from vae_zoo.checkpoints import checksum
 from vae_zoo.distributions import Gaussian
 from vae_zoo.errors import UserError
@@ -24,12 +24,6 @@ def saved(model, folder, **settings):
     return folder / "x.ckpt"
 
 
-def same(model, other):
-    states = model.state_dict(), other.state_dict()
-    assert states[0].keys() == states[1].keys()
-    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
 @every_model
 @pytest.mark.slow
 def test_a_checkpoint_loads_safely_and_draws_the_same_to_the_bit(cls, tmp_path):
@@ -40,11 +34,7 @@ def test_a_checkpoint_loads_safely_and_draws_the_same_to_the_bit(cls, tmp_path):
     assert type(loaded) is cls and not loaded.training and same(model, loaded)
     assert type(cls.load_from_checkpoint(path, weights_only=True)) is cls
     x, y = batch(model, 4)
-    drawn = []
-    for each in (model, loaded):
-        torch.manual_seed(3)
-        drawn.append([each.sample(4, y), *([each.reconstruct(x, y)] if model.encodes else [])])
-    assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
+    assert makes_the_same(model, loaded, x, y)
 
 
 @models_that(takes="likelihood")

@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import vae_zoo
 from tests.conftest import call
-from tests.test_checkpoints import same
-from tests.zoo import batch, every_model, models_that, small
+from tests.zoo import batch, every_model, makes_the_same, models_that, same, small
 from vae_zoo import exported
 from vae_zoo.distributions import Gaussian
 from vae_zoo.errors import UserError
@@ -41,11 +40,7 @@ def test_a_folder_gives_the_model_to_the_bit(cls, tmp_path):
     export(loaded, tmp_path / "again")
     assert vae_zoo.load(tmp_path / "again").described() == again  # with the defaults that were left out
     x, y = batch(model, 4)
-    drawn = []
-    for each in (model, loaded):
-        torch.manual_seed(3)
-        drawn.append([each.sample(4, y), *([each.reconstruct(x, y)] if model.encodes else [])])
-    assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
+    assert makes_the_same(model, loaded, x, y)
     assert type(cls.load_from_checkpoint(tmp_path / "out")) is cls
 
 

@@ -90,6 +90,21 @@ def asked(trace):
     return vars(trace).keys() - {"x", "y", "q", "prior", "likelihood", "z"}
 
 
+def same(model, other):
+    states = model.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def makes_the_same(model, other, x, y):
+    """Whether both draw and reconstruct the same to the bit."""
+    made = []
+    for each in (model, other):
+        torch.manual_seed(3)
+        made.append([each.sample(4, y), *([each.reconstruct(x, y)] if model.encodes else [])])
+    return all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+
+
 class Recorder(LightningModule):
     """Keeps the epoch and the images of each batch that it is trained on, with noise of its own."""
 

@@ -54,9 +54,8 @@ class MADE(nn.Module):
     def __init__(self, latent: int, context: int, outputs: int, hidden: int, depth: int) -> None:
         super().__init__()
         require(1, latent=latent, context=context, outputs=outputs, depth=depth)
-        require(
-            latent, WIDEST, hidden=hidden
-        )  # a unit for each degree, else an output would not see all inputs before it
+        # A unit for each degree, else an output would not see all inputs before it.
+        require(latent, WIDEST, hidden=hidden)
         inputs, units = torch.arange(1, latent + 1), torch.arange(hidden) % latent
         degrees = [inputs, *[units] * depth]
         masks = [after[:, None] >= before[None, :] for before, after in pairwise(degrees)]

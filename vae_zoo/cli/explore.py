@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> None:
             raise UserError(f"--html is of one model, and these are {len(checkpoints)}; name one RUN")
         options.ckpt_path = str(checkpoints[0])
         return write(options)
-    refuse_page_options(options)
+    refuse_page_options(options, parser)
     if find_spec("gradio") is None:  # which is told before the models are read
         raise ModuleNotFoundError("explore needs gradio: pip install 'vae_zoo[explore]'")
     from vae_zoo.explore.server import serve
@@ -114,11 +114,14 @@ def session(checkpoints: Sequence[Path], folder: Path | None, options: argparse.
     models = []
     for name, path in zip(names, checkpoints, strict=True):
         print(f"reads {path}", flush=True)
-        model = load(path)
-        data, why = _data(path, model, options.trust)
-        labels = trained_labels(read(path)) or (data.labels if data and model.labels else [])
-        title = f"{type(model).__name__}, {name}"
-        models.append(Explored(title, path, load, of_checkpoint(path), data, why, labels))
+        explored = Explored(name, path, load, of_checkpoint(path))
+        model = explored.model
+        explored.name = f"{type(model).__name__}, {name}"
+        explored.data, explored.no_data = _data(path, model, options.trust)
+        explored.labels = trained_labels(read(path)) or (
+            explored.data.labels if explored.data and model.labels else explored.labels
+        )
+        models.append(explored)
     return Session(models, folder, options.seed)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 from torchvision.utils import save_image
 
@@ -11,7 +10,7 @@ from vae_zoo.cli.pictures import begin, make_parser, repeated, with_texts, write
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.module import Part
 from vae_zoo.errors import UserError, require
-from vae_zoo.latent import memorised
+from vae_zoo.latent import memorised, samples_of
 from vae_zoo.writing import whole
 
 SHOWN = 4  # rows of samples in the PNG; the figures are of all
@@ -27,9 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     if not model.pixels:
         raise UserError(f"{type(model).__name__} makes sketches, between which there is no distance in pixels")
     data = data_of_run(checkpoint, model, "its training pictures are needed", options.trust)
-    sizes = [min(options.batch_size, options.n - first) for first in range(0, options.n, options.batch_size)]
-    labels = (repeated(label, size) for size in sizes)
-    samples = torch.cat([model.sample(size, y) for size, y in zip(sizes, labels, strict=True)])
+    samples = samples_of(model, options.n, repeated(label, options.n), options.batch_size)
 
     def pictures(part: Part) -> Iterator[Tensor]:
         return (x for x, _ in data.batches(part, options.batch_size))

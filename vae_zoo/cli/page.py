@@ -11,17 +11,12 @@ from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.pictures import add_images, decoder, images, label_of
 from vae_zoo.cli.trained import data_of_run, load_trained
 from vae_zoo.errors import UserError
+from vae_zoo.latent.traversal import MEASURED
 from vae_zoo.models import Autoencoder
 from vae_zoo.page.page import write_page
 from vae_zoo.runs import of_checkpoint
 
-MEASURED = 256  # images by which the numbers of a code are put in order
-ONLY = {
-    "images": None,
-    "label": None,
-    "pictures": 8,
-    "sliders": 12,
-}  # options that are of this form, and their defaults
+ONLY = ("images", "label", "pictures", "sliders")  # options that are of this form
 
 
 def add_page(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +28,9 @@ def add_page(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sliders", type=int, default=12, help="numbers to change in it (default %(default)s)")
 
 
-def refuse_page_options(options: argparse.Namespace) -> None:
+def refuse_page_options(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuse options that are of a page without a server alone."""
-    if name := next((name for name, default in ONLY.items() if getattr(options, name) != default), None):
+    if name := next((name for name in ONLY if getattr(options, name) != parser.get_default(name)), None):
         raise UserError(f"--{name} is of the page that --html writes; give --html FILE, or leave it out")
 
 

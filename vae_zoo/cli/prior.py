@@ -13,7 +13,7 @@ from vae_zoo.cli.pictures import begin, encoder, make_parser, repeated, write_ca
 from vae_zoo.cli.trained import data_of_run, run_of
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
-from vae_zoo.latent import KINDS, placed, strays
+from vae_zoo.latent import KINDS, placed, samples_of, strays
 from vae_zoo.metrics.codes import code_mmd
 from vae_zoo.models import Autoencoder
 from vae_zoo.priors import FittedMixture
@@ -49,12 +49,14 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(
             f"the prior of this {type(model).__name__} depends on the label, and one that is fitted does not"
         )
-    source = run_of(checkpoint, "the prior is fitted to the codes of its training data")
+    why = "the prior is fitted to the codes of its training data"
+    source = run_of(checkpoint, why)
     if options.run_dir:
         Run(options.run_dir).refuse_foreign()
         if Run(options.run_dir).exists:
             raise UserError(f"run_dir {options.run_dir} has a run in it; give another folder")
-    data = data_of_run(checkpoint, model, "the prior is fitted to the codes of its training data", options.trust)
+    data = data_of_run(checkpoint, model, why, options.trust)
+    pictures = torch.cat([x for x, _ in data.batches("test", BATCH)])
     train, test = (torch.from_numpy(placed(model, data.batches(part, BATCH))[1]) for part in ("train", "test"))
     chosen = {"components": options.components} if options.components else {}
     fitted = KINDS[options.kind](train, **chosen, seed=options.seed)
@@ -64,7 +66,7 @@ def run(arguments: Sequence[str]) -> None:
         model.prior = prior
         torch.manual_seed(options.seed)
         rows.append((name, model.pictures(model.sample(options.n, repeated(label, options.n)))))
-        measures[name] = _measured(model, test, data)
+        measures[name] = _measured(model, test, pictures, data)
     target = Run(options.run_dir) if options.run_dir else new_run(f"{source.name}_{options.kind}")
     _keep(model, checkpoint, source, target)
     write_captioned(rows, options.out)
@@ -78,16 +80,14 @@ def run(arguments: Sequence[str]) -> None:
     print(f"wrote {target.checkpoint()}, the newest run now: vae-zoo sample draws from the fitted prior")
 
 
-def _measured(model: Autoencoder, codes: Tensor, data: DataModule) -> dict[str, float]:
-    """What a prior is like beside draws of the test pictures' codes (N, D), and what its samples are like."""
+def _measured(model: Autoencoder, codes: Tensor, test: Tensor, data: DataModule) -> dict[str, float]:
+    """What a prior is like beside draws of the codes (N, D) of test pictures, and its samples beside these."""
     drawn = torch.cat([model.sample_prior(min(BATCH, len(codes) - i)).flatten(1) for i in range(0, len(codes), BATCH)])
     with torch.no_grad():
         log_p = torch.cat([model.prior().log_prob(part) for part in codes.split(BATCH)])
     found = {"log_prob": float(log_p.double().mean()), "code_mmd": code_mmd(codes.flatten(1), drawn)}
     if model.pixels:
-        test = torch.cat([x for x, _ in data.batches("test", BATCH)])
-        made = torch.cat([model.sample(min(BATCH, len(test) - i)) for i in range(0, len(test), BATCH)])
-        found["pixel_mmd"] = code_mmd(test.flatten(1), made.flatten(1))
+        found["pixel_mmd"] = code_mmd(test.flatten(1), samples_of(model, len(test)).flatten(1))
         found["stray"], _ = strays(model, (x for x, _ in data.batches("train", BATCH)), test)
     return found
 

@@ -17,9 +17,8 @@ from vae_zoo.cli.pictures import (
 )
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import informative, traverse
+from vae_zoo.latent.traversal import MEASURED
 from vae_zoo.models import Autoencoder
-
-MEASURED = 256  # images by which the numbers of a code are put in order
 
 
 def run(arguments: Sequence[str]) -> None:

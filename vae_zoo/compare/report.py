@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vae_zoo import settings
 from vae_zoo.compare import charts
@@ -20,6 +19,7 @@ from vae_zoo.compare.ranking import rank
 from vae_zoo.compare.verdict import across, verdict
 from vae_zoo.errors import UserError
 from vae_zoo.settings import nearest
+from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
 ROOM = 120  # characters of a line of the table, on a screen of 1,400 pixels
@@ -71,13 +71,7 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
         "environments": _environments(groups),
         "configs": {g.label: _config(g) for g in groups},
     }
-    page = Environment(
-        loader=PackageLoader("vae_zoo.compare"),
-        autoescape=lambda name: name is not None and name.startswith("report.html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    page = environment("vae_zoo.compare")
     files = [folder / name for name in ("report.html", "report.md", "results.csv")]
     for file in files[:2]:
         with whole(file) as temporary:

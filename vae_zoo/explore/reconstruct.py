@@ -1,11 +1,10 @@
 """The tab Reconstruct: a picture, what the models make of it, and how far that is from it."""
 
 import gradio as gr
-import torch
 
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, SLOW, each, message, table, tiles, told, urls
+from vae_zoo.explore.showing import QUICK, SLOW, each, message, table, tiles, told, url, urls
 from vae_zoo.latent import heat_map, psnr
 from vae_zoo.models import Autoencoder
 
@@ -29,9 +28,9 @@ def build(session: Session, page: Page) -> None:
             x, y = explored.read(picture, label)
             x_hat = model.reconstruct(x, y)
             error = float((x_hat - x).square().mean())
-            pictures = [x, x_hat, (1 + x_hat - x) / 2, heat_map(x, x_hat)]
+            pictures = [x, x_hat, (1 + x_hat - x) / 2]
             names = ["picture", "reconstruction", "difference, grey is none", f"squared error, mean {error:.5f}"]
-            sources = [urls(model, part)[0] for part in pictures[:3]] + _coloured(pictures[3])
+            sources = [*(urls(model, part)[0] for part in pictures), url(heat_map(x, x_hat)[0])]
             return tiles(list(zip(sources, names, strict=True)))
 
         return each(models, row)
@@ -56,9 +55,3 @@ def build(session: Session, page: Page) -> None:
     given = [page.picture, page.label]
     page.on_picture(told(show), given, [out, said], **QUICK)
     page.on_picture(told(measure), given, [figures, said], **SLOW)
-
-
-def _coloured(x: torch.Tensor) -> list[str]:
-    from vae_zoo.explore.showing import url
-
-    return [url(picture) for picture in x]

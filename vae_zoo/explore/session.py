@@ -50,11 +50,11 @@ class Explored:
         checkpoint: its file.
         load: reads a checkpoint within the rules of trust, or raises a UserError.
         run: that it belongs to, if any.
-        data: of its run, set up; None where they cannot be had.
-        no_data: why not, for people.
-        labels: the names of the labels that the model was trained with.
 
     Attributes:
+        data: of its run, set up; None where they cannot be had.
+        no_data: why not, for people.
+        labels: the names of the labels that the model was trained with; their numbers until somebody says them.
         trouble: why the model is not that of the file as it is now; empty if it is.
         loaded: how often it was read.
     """
@@ -65,16 +65,15 @@ class Explored:
         checkpoint: Path,
         load: Callable[[Path], GenerativeModel],
         run: Run | None = None,
-        data: DataModule | None = None,
-        no_data: str = "",
-        labels: Sequence[str] = (),
     ) -> None:
-        self.name, self.checkpoint, self.run, self.data, self.no_data = name, checkpoint, run, data, no_data
+        self.name, self.checkpoint, self.run = name, checkpoint, run
+        self.data: DataModule | None = None
+        self.no_data = ""
         self.trouble, self.loaded = "", 1
         self._load, self._lock = load, threading.Lock()
         self._stamp = self._stamped()
         self._model = load(checkpoint)
-        self.labels = list(labels) or [str(number) for number in range(self._model.labels)]
+        self.labels = [str(number) for number in range(self._model.labels)]
 
     @property
     def model(self) -> GenerativeModel:

@@ -12,11 +12,11 @@ from vae_zoo.explore.picture import Page, label_control
 from vae_zoo.explore.session import Explored, Picture, Session
 from vae_zoo.explore.showing import QUICK, heading, message, tiles, told, urls, whole
 from vae_zoo.latent import extent, informative, spread
+from vae_zoo.latent.traversal import MEASURED
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.decoding import Decoding
 
 SLIDERS = 10
-MEASURED = 256  # test pictures by which the numbers of a code are put in order
 LARGEST_SEED = 2**32 - 1
 
 

@@ -26,6 +26,7 @@ from vae_zoo.latent.maps import (
     placed,
     project,
     projected_prior,
+    samples_of,
     strays,
 )
 from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
@@ -86,6 +87,7 @@ __all__ = [
     "psnr",
     "relabel",
     "restore",
+    "samples_of",
     "smoothness",
     "spread",
     "strays",

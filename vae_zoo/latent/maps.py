@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,14 @@ def coverage(prior: np.ndarray, codes: np.ndarray, k: int = 5) -> float:
 
 
 @inference
+def samples_of(model: GenerativeModel, n: int, y: Tensor | None = None, at_once: int = 256) -> Tensor:
+    """Return `n` samples (n, C, H, W) of a model on the CPU, `at_once` at a time, of labels (n,) if given."""
+    sizes = [min(at_once, n - done) for done in range(0, n, at_once)]
+    labels = repeat(None) if y is None else y.split(at_once)
+    return torch.cat([model.sample(size, part).cpu() for size, part in zip(sizes, labels, strict=False)])
+
+
+@inference
 def strays(
     model: GenerativeModel, train: Iterable[Tensor], test: Tensor, n: int = 1000, share: float = 0.95
 ) -> tuple[float, float]:
@@ -233,7 +242,7 @@ def strays(
     require_share(share=share)
     if not model.pixels:
         raise UserError(f"{type(model).__name__} makes no pixels, which have a distance")
-    made = torch.cat([model.sample(min(256, n - done)).cpu() for done in range(0, n, 256)])
+    made = samples_of(model, n)
     if test.shape[1:] != made.shape[1:]:
         raise UserError(f"the pictures are {tuple(test.shape[1:])}, the model makes {tuple(made.shape[1:])}")
     distance = nearest(torch.cat([test.cpu(), made]), train, 1)[0][:, 0].double()

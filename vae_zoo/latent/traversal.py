@@ -10,6 +10,8 @@ from vae_zoo.models import Autoencoder
 from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
 
+MEASURED = 256  # items by which the commands put the numbers of a code in order
+
 
 @inference
 def informative(model: Autoencoder, batches: Iterable[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, str]:

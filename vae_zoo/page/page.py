@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal, Uniform
 from torchvision.transforms.functional import to_pil_image
@@ -20,6 +19,7 @@ from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
 from vae_zoo.page.layers import Layers
 from vae_zoo.page.taking import take_apart
+from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
 LARGEST = 16_000_000  # bytes of weights: more is no page that one sends to somebody
@@ -121,13 +121,7 @@ def write_page(
 
 def _render(content: dict[str, Any]) -> bytes:
     """The page. It allows its own script and style by their hashes, so that no other can run in it."""
-    page = Environment(
-        loader=PackageLoader("vae_zoo.page"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    page = environment("vae_zoo.page")
     style = page.get_template("page.css").render(content)
     script = "\n".join(page.get_template(name).render() for name in ("decoder.js", "page.js"))
     hashes = {

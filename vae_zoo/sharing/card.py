@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vae_zoo import __version__, settings
 from vae_zoo.errors import UserError, printable
@@ -17,6 +16,7 @@ from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding
 from vae_zoo.reading import read_file
 from vae_zoo.runs import Run
+from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -81,9 +81,7 @@ def write_card(
         "pictures": _copied(run, folder) if run else {},
         "limits": _limits(model),
     }
-    page = Environment(
-        loader=PackageLoader("vae_zoo.sharing"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    page = environment("vae_zoo.sharing")
     page.filters.update(text=_text, code=_code)
     with whole(folder / CARD) as temporary:
         temporary.write_text(page.get_template(f"{CARD}.j2").render(content), encoding="utf-8")
