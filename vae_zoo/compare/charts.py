@@ -27,6 +27,8 @@ MARKERS = "osD^vP*X"
 # A page stays below some 15 MB: its pictures share this many bytes, and of each kind there are so many epochs at most.
 BYTES = 8_000_000
 EPOCHS = 24
+PANELS = (("train", "epoch"), ("val", "epoch"), ("val", "seconds"))  # of a chart: what is drawn, against what
+BY = {"epoch": "by epochs", "seconds": "by seconds of training"}
 POINTS = 400  # of a curve, at most; a panel is some 400 pixels wide
 # What is tried until a picture has its share: pixels of its longer side, and the quality; 100 is without loss.
 TRIED = ((1200, 100), (1200, 95), (1200, 85), (800, 85), (500, 80), (300, 75))
@@ -57,17 +59,17 @@ def curves(groups: Sequence[Group]) -> dict[str, str]:
 
 
 @matplotlib.rc_context(STYLE)
-def curves_of(groups: Sequence[HasCurves], name: str, title: str) -> str:
-    """Draw the curves of one figure, see `curves`; nothing where no run has it."""
+def curves_of(groups: Sequence[HasCurves], name: str, title: str, panels: Sequence[tuple[str, str]] = PANELS) -> str:
+    """Draw the curves of one figure, see `curves`, in some of its panels; nothing where no run has it."""
     panels = [
         (part, against)
-        for part, against in (("train", "epoch"), ("val", "epoch"), ("val", "seconds"))
+        for part, against in panels
         if any(math.isfinite(p.value) for group in groups for curve in group.logged[f"{part}/{name}"] for p in curve)
     ]
     if not panels:
         return ""
     settings, looks = list(dict.fromkeys(group.setting for group in groups)), _looks(groups)
-    figure = Figure(figsize=(12, 0.5 + 3.4 * len(settings)), layout="constrained")
+    figure = Figure(figsize=(12 if len(panels) > 1 else 4.4, 0.5 + 3.4 * len(settings)), layout="constrained")
     axes = figure.subplots(len(settings), len(panels), squeeze=False, sharey="row")
     for row, setting in zip(axes, settings, strict=True):
         for axis, (part, against) in zip(row, panels, strict=True):
@@ -83,7 +85,8 @@ def curves_of(groups: Sequence[HasCurves], name: str, title: str) -> str:
         row[0].set(ylabel=f"{title}\n{setting}" if len(settings) > 1 else title)
     handles, labels = axes[0][-1].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=len(labels))
-    return _svg(figure, name, f"{title}, by epochs and by seconds of training")
+    by = " and ".join(dict.fromkeys(BY[against] for _, against in panels))
+    return _svg(figure, name if len(panels) > 1 else "-".join((name, *panels[0])), f"{title}, {by}")
 
 
 def _looks(groups: Sequence[HasCurves]) -> dict[str, int]:
@@ -104,7 +107,8 @@ def _curve(
     shared = list(zip(*curves, strict=False))  # epochs that all seeds have
     xs, ys = ([fmean(f(point) for point in at) for at in shared] for f in (x, lambda p: p.value))
     if any(map(math.isfinite, ys)):
-        axis.plot(xs, ys, **look, linewidth=1.8, label=label, marker=marker, markevery=max(1, len(xs) // 10))
+        every = max(1, len(xs) // 10) if len(xs) > 50 else 1  # few points look measured or not by their markers
+        axis.plot(xs, ys, **look, linewidth=1.8, label=label, marker=marker, markevery=every)
 
 
 @matplotlib.rc_context(STYLE)

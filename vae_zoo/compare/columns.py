@@ -44,6 +44,9 @@ FIRST = ("mse", "nll", "kl", "code_mmd", "fid", "seconds_per_epoch", "peak_memor
 ABOUTS = ("further", "cost", "samples", "codes", "density", "reconstruction")  # of the others, which come first
 KNOWN = {column.key: column for column in COLUMNS}
 
+# What is logged or measured under a key that is no name for people, and has no column of its own.
+TITLES = {"loss": "loss, which training lowers", "d_x": "D(x)", "d_g_z": "D(G(z))"}
+
 COST = ("seconds_per_epoch", "relative_time", "images_per_second", "peak_memory_mb")
 MACHINE = (*COST, "time_to_base")  # only comparable on one machine
 ESTIMATED = ("nll", "bits_per_dim")  # from below, the better the more importance samples
@@ -75,4 +78,4 @@ def fitting(columns: Sequence[Column], texts: Mapping[str, Sequence[str]], room:
 
 def further(key: str) -> Column:
     """Return the column of a figure that the report does not know, such as a user's own."""
-    return Column(key, key.replace("_", " "), 0, ".4g")
+    return Column(key, TITLES.get(key, key.replace("_", " ")), 0, ".4g")

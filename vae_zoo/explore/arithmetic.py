@@ -1,6 +1,5 @@
 """The tab Arithmetic: what two groups of pictures differ by, added to others."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,16 @@ from torch import Tensor
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, SLOW, each, message, sentence, tiles, told, urls
+from vae_zoo.explore.showing import QUICK, SLOW, each, hint, message, sentence, tiles, told, urls
 from vae_zoo.latent import AttributeVector
 from vae_zoo.models import Autoencoder
 
 MOST = 1000  # training pictures of a group
 CHANGED = 4  # pictures that are changed
-STRENGTHS = (-1.0, 0.0, 1.0, 2.0)
+HOW = (
+    "What pictures with an attribute have that others have not, added to a picture. Choose an attribute, or put "
+    "pictures into the boxes, and make the vector."
+)
 NONE = "by the pictures below"
 
 
@@ -26,18 +28,14 @@ class Made:
     """The attribute of one model, or what hindered it.
 
     Attributes:
-        vector: in its codes.
-        z: codes of the pictures that are changed, (N, D).
-        x: these pictures.
-        loaded: which reading of the model they are of.
-        why: there is none.
+        vector: in its codes; None: there is none.
+        loaded: which reading of the model it is of.
+        why: there is none, or which pictures are not counted.
     """
 
     vector: AttributeVector | None = None
-    z: Tensor | None = None
-    x: Tensor | None = None
     loaded: int = 0
-    why: str = ""
+    why: tuple[str, ...] = ()
 
 
 def build(session: Session, page: Page) -> None:
@@ -48,87 +46,93 @@ def build(session: Session, page: Page) -> None:
     known = next((explored.data.labels for explored in models if explored.data), [])
     known = known if len(known) > 1 else []
     with gr.Tab("Arithmetic", id="arithmetic"):
-        with gr.Row(elem_classes="zoo-controls"):
-            category = gr.Dropdown(
-                [NONE, *known], value=NONE, label="attribute", visible=bool(known), elem_id="category", min_width=230
-            )
-            make = gr.Button("Make the vector", variant="primary", elem_id="make", min_width=150)
-        with gr.Row():
-            boxes = [
-                gr.File(
-                    type="binary",
-                    file_count="multiple",
-                    file_types=["image"],
-                    label=text,
-                    height=150,
-                    min_width=180,
-                    elem_id=name,
-                )
-                for name, text in (
-                    ("with", "3 pictures or more with it"),
-                    ("without", "3 or more without it"),
-                    ("change", "to change (default: the picture above)"),
-                )
-            ]
-        strength = gr.Slider(-3, 3, 1, step=0.05, label="strength", elem_id="strength")
-        said = message()
-        out = gr.HTML(
-            sentence("Choose an attribute, or put pictures into the boxes, and make the vector."), elem_id="changed"
+        gr.HTML(hint(HOW))
+        category = gr.Dropdown(
+            [NONE, *known], value=NONE, label="attribute", visible=bool(known), elem_id="category", min_width=230
         )
+        with gr.Row():
+            boxes = [_box("with", "with the attribute, 3 or more"), _box("without", "without it, 3 or more")]
+            change = _box("change", "what to change, if not the picture above")
+        with gr.Row(elem_classes="zoo-controls"):
+            make = gr.Button("Make the vector", variant="primary", elem_id="make", min_width=150)
+            strength = gr.Slider(-3, 3, 1, step=0.05, label="strength", elem_id="strength")
+        said = message()
+        out = gr.HTML(elem_id="changed")
         state = gr.State([])  # a child of the tab: of the tabs' parent, every child counts as a tab
 
-    def made(picture: Picture, chosen: str, *files: list[bytes] | None) -> list[Made]:
+    def made(chosen: str, *files: list[bytes] | None) -> list[Made]:
         found = []
         for explored in models:
             try:
-                found.append(_make(explored, picture, chosen, files))
+                found.append(_make(explored, chosen, files))
             except UserError as error:
-                found.append(Made(why=str(error)))
+                found.append(Made(why=(str(error),)))
         return found
 
-    def show(found: list[Made], strength: float) -> str:
-        if not found:
-            return sentence("Make the vector first.")
-        by_model = dict(zip(models, found, strict=True))
+    def show(found: list[Made], picture: Picture, files: list[bytes] | None, strength: float) -> str:
+        by_model = dict(zip(models, found, strict=bool(found)))
 
         def rows(explored: Explored) -> str:
             made, model = by_model[explored], explored.autoencoder
-            if made.vector is None or made.z is None or made.x is None:
-                return sentence(made.why)
-            if made.loaded != explored.loaded:
+            if made.vector is not None and made.loaded != explored.loaded:
                 return sentence("The model has been read anew since: make the vector again.")
-            changed = model.decode(made.vector.added(made.z, [strength])[0])
-            pairs = zip(urls(model, made.x), urls(model, changed), strict=True)
-            return "".join(
-                tiles([(before, "picture"), (after, f"{made.vector.name}, {strength:+.2f}")]) for before, after in pairs
-            )
+            given, unread = _readable(explored, "change", files) if files else ([explored.read(picture)[0]], ())
+            why = "".join(map(sentence, made.why + unread))
+            if made.vector is None or not given:
+                return why
+            x = torch.cat(given[:CHANGED])
+            changed = model.decode(made.vector.added(model.encode(x), [strength])[0])
+            pairs = zip(urls(model, x), urls(model, changed), strict=True)
+            text = f"{made.vector.name}, {strength:+.2f}"
+            return why + "".join(tiles([(before, "picture"), (after, text)]) for before, after in pairs)
 
-        return f'<div class="zoo-beside">{each(models, rows)}</div>'
+        return f'<div class="zoo-beside">{each(models, rows)}</div>' if found else ""
 
-    def first(picture: Picture, chosen: str, *given: Any) -> tuple[list[Made], str]:
-        *files, strength = given
-        found = made(picture, chosen, *files)
-        return found, show(found, strength)
+    def first(chosen: str, *given: Any) -> tuple[list[Made], str]:
+        *files, picture, change, strength = given
+        found = made(chosen, *files)
+        return found, show(found, picture, change, strength)
 
-    make.click(told(first, 2), [page.picture, category, *boxes, strength], [state, out, said], **SLOW)
-    strength.input(told(show), [state, strength], [out, said], **QUICK)
+    given = [page.picture, change, strength]
+    make.click(told(first, 2), [category, *boxes, *given], [state, out, said], **SLOW)
+    gr.on([strength.input, change.change], told(show), [state, *given], [out, said], **QUICK)
+    page.on_picture(told(show), [state, *given], [out, said], **QUICK)
+    category.input(lambda chosen: [gr.update(visible=chosen == NONE)] * 2, category, boxes, **QUICK)
 
 
-def _make(explored: Explored, picture: Picture, chosen: str, files: tuple[list[bytes] | None, ...]) -> Made:
-    model = explored.autoencoder
-    loaded = explored.loaded
-    with_it, without, change = ([Picture(content=content) for content in box or []] for box in files)
-    if chosen == NONE:
-        if not (with_it and without):
-            raise UserError("An attribute needs pictures with it and without it: put 3 or more into each box.")
-        groups = [_encoded(model, (explored.read(each)[0] for each in group)) for group in (with_it, without)]
-        name = "with - without"
-    else:
-        groups = _of_category(explored, model, chosen)
-        name = chosen
-    vector = AttributeVector.between(groups[0], groups[1], name)
-    x = torch.cat([explored.read(each)[0] for each in (change or [picture])[:CHANGED]])
-    return Made(vector, model.encode(x), x, loaded)
+def _box(name: str, label: str) -> gr.File:
+    kinds: dict[str, Any] = {"file_count": "multiple", "file_types": ["image"], "type": "binary"}
+    return gr.File(label=label, height=130, min_width=180, elem_id=name, **kinds)
+
+
+def _readable(explored: Explored, box: str, files: list[bytes] | None) -> tuple[list[Tensor], tuple[str, ...]]:
+    """The pictures of a box, (1, C, H, W) each, and what is to be told of those that are none."""
+    found, unread = [], []
+    for number, content in enumerate(files or [], 1):
+        try:
+            found.append(explored.read(Picture(content=content, name=f"picture {number} of the box {box!r}"))[0])
+        except UserError as error:
+            unread.append(f"{error}; it does not count")
+    return found, tuple(unread)
+
+
+def _make(explored: Explored, chosen: str, files: tuple[list[bytes] | None, ...]) -> Made:
+    model, loaded = explored.autoencoder, explored.loaded
+    if chosen != NONE:
+        with_it, without = _of_category(explored, model, chosen)
+        return Made(AttributeVector.between(with_it, without, chosen), loaded)
+    if not all(files):
+        raise UserError("An attribute needs pictures with it and without it: put 3 or more into each box.")
+    groups: list[Tensor] = []
+    unread: list[str] = []
+    for box, of_box in zip(("with", "without"), files, strict=True):
+        found, bad = _readable(explored, box, of_box)
+        groups.append(torch.cat([model.encode(x) for x in found]) if found else torch.empty(0, *model.code_shape))
+        unread += bad
+    try:
+        return Made(AttributeVector.between(groups[0], groups[1], "with - without"), loaded, tuple(unread))
+    except UserError as error:
+        return Made(why=(*unread, str(error)))
 
 
 def _of_category(explored: Explored, model: Autoencoder, name: str) -> list[Tensor]:
@@ -145,7 +149,3 @@ def _of_category(explored: Explored, model: Autoencoder, name: str) -> list[Tens
         if all(sum(map(len, group)) >= MOST for group in groups):
             break
     return [torch.cat(group)[:MOST] if group else torch.empty(0, *model.code_shape) for group in groups]
-
-
-def _encoded(model: Autoencoder, pictures: Iterator[Tensor]) -> Tensor:
-    return torch.cat([model.encode(x) for x in pictures])

@@ -1,13 +1,13 @@
-"""The tab Between: the way from one picture to another, or from one draw to another."""
+"""The tab Between: the path from the picture to another, or from one draw to another."""
 
 from typing import Any
 
 import gradio as gr
 from torch import Tensor
 
-from vae_zoo.explore.picture import Page, label_control
+from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, each, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, each, hint, message, tiles, told, urls, whole
 from vae_zoo.latent import HOW, between
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.decoding import Decoding
@@ -23,78 +23,78 @@ def build(session: Session, page: Page) -> None:
     if not models:
         return
     encodes = [explored for explored in models if isinstance(explored.model, Autoencoder)]
-    what = (
-        "test picture"
-        if len(encodes) == len(models)
-        else "test picture, or seed of a draw"
-        if encodes
-        else "seed of a draw"
-    )
+    seeds = len(encodes) < len(models)
+    what = "to: " + " or ".join(["test picture"] * bool(encodes) + ["seed of a draw"] * seeds)
     with gr.Tab("Between", id="between"):
+        if encodes:
+            gr.HTML(hint("From the picture above to another one."))
         with gr.Row(elem_classes="zoo-controls"):
-            first = gr.Number(0, precision=0, label=f"from: {what}", min_width=110, elem_id="from")
-            last = gr.Number(1, precision=0, label=f"to: {what}", min_width=110, elem_id="to")
-            how = gr.Dropdown(list(HOW), value="spherical", label="way", min_width=110, elem_id="way")
-            label = label_control(session, "decode as label")
-        own = gr.Accordion(
-            "Pictures of your own", open=False, visible=any(explored.model.pixels for explored in encodes)
-        )
-        with own, gr.Row():
-            files = [
-                gr.File(
-                    type="binary", file_types=["image"], label=text, height=130, min_width=150, elem_id=f"{end}-file"
-                )
-                for end, text in (("from", "from: drop a picture"), ("to", "to: drop a picture"))
-            ]
-        where = gr.Slider(0, 1, 0.5, step=1 / (FINE - 1), label="how far", elem_id="how-far")
+            first = gr.Number(
+                0, precision=0, label="from: seed of a draw", visible=seeds, min_width=140, elem_id="from"
+            )
+            last = gr.Number(1, precision=0, label=what, min_width=140, elem_id="to")
+            how = gr.Dropdown(list(HOW), value="spherical", label="path", min_width=160, elem_id="path")
+        with gr.Accordion(
+            "to a picture of your own", open=False, visible=any(explored.model.pixels for explored in encodes)
+        ):
+            file = gr.File(
+                type="binary", file_types=["image"], show_label=False, height=130, min_width=150, elem_id="to-file"
+            )
+        where = gr.Slider(0, 1, 0.5, step=1 / (FINE - 1), label="place on the path, from 0 to 1", elem_id="how-far")
         out = gr.HTML(elem_id="between-shown")
         strip = gr.HTML(elem_id="strip")
         said = message()
 
-    def way(explored: Explored, ends: list[Picture], how: str, label: int | None, steps: int) -> Tensor:
+    def ends_of(explored: Explored, picture: Picture, seed: Any, number: Any, content: bytes | None) -> list[Picture]:
+        other = Picture(content=content, name="your picture")
+        if content is None or explored not in encodes:
+            other = Picture(whole(number, 0, LARGEST, "to"))
+        return [picture if explored in encodes else Picture(whole(seed, 0, LARGEST, "from")), other]
+
+    def path(explored: Explored, ends: list[Picture], how: str, label: int | None, steps: int) -> Tensor:
         model, y = explored.decoding, explored.of(label)
-        a, b = (_code(session, explored, end, label) for end in ends)
+        own = label if ends[1].content is not None else None  # a test picture has its own
+        a, b = (_code(session, explored, end, of_end) for end, of_end in zip(ends, (label, own), strict=True))
         return between(model, a, b, steps, how, y)[:, 0]
 
-    def show(first: Any, last: Any, one: bytes | None, two: bytes | None, how: str, label: Any, where: float) -> str:
-        ends = [_end(first, one, "from"), _end(last, two, "to")]
+    def show(*given: Any) -> str:
+        *ends, how, label, where = given
+        place = round(where * (FINE - 1))
 
         def picture(explored: Explored) -> str:
-            place = round(where * (FINE - 1))
-            z = way(explored, ends, how, label, FINE)[place : place + 1]
-            return tiles([(_decoded(session, explored, z, label)[0], f"at {place / (FINE - 1):.2f}")])
+            z = path(explored, ends_of(explored, *ends), how, label, FINE)[place : place + 1]
+            return tiles([(_decoded(session, explored, z, label)[0], explored.name)])
 
-        return f'<div class="zoo-beside">{each(models, picture)}</div>'
+        return f'<div class="zoo-beside">{each(models, picture, named=False)}</div>'
 
-    def steps(first: Any, last: Any, one: bytes | None, two: bytes | None, how: str, label: Any) -> str:
-        ends = [_end(first, one, "from"), _end(last, two, "to")]
+    def steps(*given: Any) -> str:
+        *ends, how, label = given
 
         def row(explored: Explored) -> str:
-            sources = _decoded(session, explored, way(explored, ends, how, label, STEPS), label)
-            names = [f"{step / (STEPS - 1):.3g}" for step in range(STEPS)]
-            return tiles(list(zip(sources, names, strict=True)), small=True)
+            of_model = ends_of(explored, *ends)
+            sources = _decoded(session, explored, path(explored, of_model, how, label, STEPS), label)
+            under = f" as {explored.labels[label or 0]}" if explored.model.labels else ""
+            shown = [(source, f"{i / (STEPS - 1):.3g}{under}") for i, source in enumerate(sources)]
+            if explored in encodes:
+                originals = [(urls(explored.model, explored.read(end)[0])[0], end.called) for end in of_model]
+                shown = [originals[0], *shown, originals[1]]
+            return tiles(shown, small=True)
 
-        return each(models, row)
+        return each(models, row, named=len(models) > 1)
 
-    given = [first, last, *files, how, label]
+    given = [page.picture, first, last, file, how, page.label]
+    for function, inputs, output in ((show, [*given, where], out), (steps, given, strip)):
+        page.on_picture(told(function), inputs, [output, said], **QUICK)
+        changes = [first.submit, first.blur, last.submit, last.blur, how.input, file.upload, file.clear]
+        gr.on(changes, told(function), inputs, [output, said], **QUICK)
     where.input(told(show), [*given, where], [out, said], **QUICK)
-    ends = [first.submit, first.blur, last.submit, last.blur, how.input, label.input, page.blocks.load]
-    for file in files:
-        ends += [file.upload, file.clear]
-    gr.on(ends, told(show), [*given, where], [out, said], **QUICK)
-    gr.on(ends, told(steps), given, [strip, said], **QUICK)
-
-
-def _end(number: Any, content: bytes | None, what: str) -> Picture:
-    return Picture(content=content) if content is not None else Picture(whole(number, 0, LARGEST, what))
 
 
 def _code(session: Session, explored: Explored, end: Picture, label: int | None) -> Tensor:
     """The code of a picture (1, D); of a model without an encoder a draw with the number as its seed."""
     model, y = explored.decoding, explored.of(label)
     if isinstance(model, Autoencoder):
-        own = label if end.content is not None else None
-        return model.encode(*explored.read(end, own))
+        return model.encode(*explored.read(end, label))
     with session.noise(end.number):
         return model.sample_prior(1, y)
 

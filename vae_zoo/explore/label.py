@@ -2,9 +2,9 @@
 
 import gradio as gr
 
-from vae_zoo.explore.picture import Page, label_control
+from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, each, message, tiles, told, urls
+from vae_zoo.explore.showing import QUICK, each, hint, message, tiles, told, urls
 from vae_zoo.latent import relabel
 from vae_zoo.models import Autoencoder
 
@@ -15,23 +15,18 @@ def build(session: Session, page: Page) -> None:
     if not models:
         return
     with gr.Tab("Label", id="label"):
-        with gr.Row(elem_classes="zoo-controls"):
-            other = label_control(session, "decode it as")
+        gr.HTML(hint("The code stays that of the picture; only the label that it is decoded with differs."))
         said = message()
         out = gr.HTML(elem_id="relabelled")
 
-    def show(picture: Picture, own: int | None, other: int | None) -> str:
+    def show(picture: Picture, own: int | None) -> str:
         def rows(explored: Explored) -> str:
             model = explored.autoencoder
             x, y = explored.read(picture, own)
-            explored.of(other)  # which refuses one that the model has not
             every = urls(model, relabel(model, x, y)[0])  # type: ignore[arg-type]  # which takes labels
-            names = [explored.labels[number] for number in range(len(every))]
-            chosen = [(urls(model, x)[0], "picture"), (every[other or 0], f"as {names[other or 0]}")]
-            return tiles(chosen) + tiles(list(zip(every, names, strict=True)), small=True)
+            names = [f"as {explored.labels[number]}" for number in range(len(every))]
+            return tiles([(urls(model, x)[0], "picture")]) + tiles(list(zip(every, names, strict=True)), small=True)
 
         return each(models, rows)
 
-    given = [page.picture, page.label, other]
-    page.on_picture(told(show), given, [out, said], **QUICK)
-    other.input(told(show), given, [out, said], **QUICK)
+    page.on_picture(told(show), [page.picture, page.label], [out, said], **QUICK)

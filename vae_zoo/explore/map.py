@@ -16,14 +16,20 @@ from torchvision.utils import make_grid
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Session
-from vae_zoo.explore.showing import SLOW, data_url, heading, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import SLOW, data_url, heading, hint, message, tiles, told, urls, whole
 from vae_zoo.latent import draw_map, lifted, placed, project, projected_prior
 from vae_zoo.latent.maps import Projection
 from vae_zoo.models import Autoencoder
 
 MOST = 2000  # test pictures on a map
-SIDE = 48  # pixels of a picture under the pointer, in the sheet that holds all of them
+SIDE = 48  # pixels of a picture under the pointer, at most, in the sheet that holds all of them
 ACROSS = 40  # of them in a row of the sheet
+HOW = (
+    "Point at a dot to see its picture, click it to show it to the other tabs, or click where no dot is to decode that "
+    "place. Lines hold 50, 90 and 99 % of the prior, where it is known. A map shows two directions of the code: dots "
+    "that are near each other may lie far apart in the others."
+)
+LABELLED = "It is told the label, so its codes need not part by it."
 # The nearest point of a map within so many pixels is the one that is meant.
 SCRIPT = """
 const NEAR = 9;
@@ -44,19 +50,17 @@ const nearest = (box, event) => {
 element.addEventListener('pointermove', event => {
   const box = event.target.closest('.zoo-map');
   if (!box) return;
-  const {best, area} = nearest(box, event), tip = box.querySelector('.zoo-tip');
+  const {best} = nearest(box, event), tip = box.querySelector('.zoo-tip');
   tip.hidden = best < 0;
   box.style.cursor = best < 0 ? 'crosshair' : 'pointer';
   if (best < 0) return;
-  const [px, py, number, name] = box.zooPoints[best], side = +box.dataset.side, across = +box.dataset.across;
+  const [, , number, name] = box.zooPoints[best], across = +box.dataset.across;
   const sheet = box.querySelector('.zoo-sheet');
   tip.querySelector('span').textContent = name ? `${number}: ${name}` : `${number}`;
   const shown = tip.querySelector('div');
   shown.style.backgroundImage = `url(${sheet.src})`;
   shown.style.backgroundSize = `${across * 96}px auto`;
   shown.style.backgroundPosition = `${-(best % across) * 96}px ${-Math.floor(best / across) * 96}px`;
-  tip.style.left = `${Math.min(px * area.width + 12, area.width - 110)}px`;
-  tip.style.top = `${Math.min(py * area.height + 12, area.height - 125)}px`;
 });
 element.addEventListener('pointerleave', () => {
   element.querySelectorAll('.zoo-tip').forEach(tip => { tip.hidden = true; });
@@ -64,7 +68,9 @@ element.addEventListener('pointerleave', () => {
 element.addEventListener('click', event => {
   const box = event.target.closest('.zoo-map');
   if (!box) return;
-  const {x, y, best} = nearest(box, event);
+  const {x, y, best} = nearest(box, event), mark = box.querySelector('.zoo-mark');
+  [mark.style.left, mark.style.top] = (best < 0 ? [x, y] : box.zooPoints[best]).map(share => `${share * 100}%`);
+  mark.hidden = false;
   trigger('select', best < 0 ? {x, y} : {number: box.zooPoints[best][2]});
 });
 """
@@ -104,32 +110,35 @@ def build(session: Session, page: Page) -> None:
     if not models:
         return
     most = min(MOST, max(e.test_pictures for e in models))
-    with gr.Tab("Map", id="map"):
+    with gr.Tab("Map", id="map") as tab:
         with gr.Row(elem_classes="zoo-controls"):
             n = gr.Slider(3, most, min(1000, most), step=1, label="test pictures", elem_id="map-n", min_width=150)
             draw = gr.Button("Draw the map", variant="primary", elem_id="draw-map", min_width=150)
         said = message()
-        gr.HTML(
-            '<p class="zoo-help">Point at a dot to see its picture, click it to show it to the other tabs, or click '
-            "where no dot is to decode that place. Without a mouse, the numbers of the bar above do the same.</p>"
-        )
+        gr.HTML(hint(HOW))
         with gr.Row():
             columns = []
             for place, explored in enumerate(models):
                 with gr.Column(min_width=320):
-                    gr.HTML(heading(explored.name))
-                    shown = gr.HTML(js_on_load=SCRIPT, elem_id=f"map-{place}")
-                    columns.append((explored, shown, gr.HTML(elem_id=f"map-decoded-{place}"), gr.State(None)))
+                    gr.HTML(heading(explored.name) + (hint(LABELLED) if explored.model.labels else ""))
+                    with gr.Row(elem_classes="zoo-beside"):
+                        shown = gr.HTML(js_on_load=SCRIPT, elem_id=f"map-{place}", min_width=300, scale=2)
+                        decoded = gr.HTML(elem_id=f"map-decoded-{place}", min_width=200)
+                    columns.append((explored, shown, decoded, gr.State(None)))
     for explored, shown, decoded, state in columns:
-        _wire(session, page, explored, n, draw, (shown, decoded, state, said))
+        _wire(session, page, explored, (tab, n, draw), (shown, decoded, state, said))
 
 
-def _wire(session: Session, page: Page, explored: Explored, n: Any, draw: Any, parts: tuple) -> None:
+def _wire(session: Session, page: Page, explored: Explored, controls: tuple, parts: tuple) -> None:
+    tab, n, draw = controls
     shown, decoded, state, said = parts
 
     def make(count: Any) -> tuple[Drawn, str, str]:
         drawn, html = _drawn(session, explored, whole(count, 3, MOST, "the number of test pictures"))
         return drawn, html, ""
+
+    def opened(drawn: Drawn | None, count: Any) -> tuple:
+        return make(count) if drawn is None or drawn.loaded != explored.loaded else (gr.skip(),) * 3
 
     def clicked(drawn: Drawn | None, label: int | None, event: dict[str, Any]) -> tuple:
         nothing = [gr.skip()] * (1 + len(page.outputs))
@@ -147,7 +156,8 @@ def _wire(session: Session, page: Page, explored: Explored, n: Any, draw: Any, p
         z = torch.from_numpy(lifted(drawn.projection, where, drawn.codes))
         with session.noise():
             x = model.decode(z, explored.of(label))
-        return (tiles([(urls(model, x)[0], f"decoded at {where[0, 0]:.2f}, {where[0, 1]:.2f}")]), *nothing)
+        under = f" as {explored.labels[label or 0]}" if model.labels else ""
+        return (tiles([(urls(model, x)[0], f"decoded{under} at {where[0, 0]:.2f}, {where[0, 1]:.2f}")]), *nothing)
 
     count = 2 + len(page.outputs)
 
@@ -155,6 +165,7 @@ def _wire(session: Session, page: Page, explored: Explored, n: Any, draw: Any, p
         return told(clicked, count)(drawn, label, event._data or {})
 
     draw.click(told(make, 3), n, [state, shown, decoded, said], **SLOW)
+    tab.select(told(opened, 3), [state, n], [state, shown, decoded, said], **SLOW)
     results = [decoded, page.number, *page.outputs, said]
     page.sources.append(shown.select(on_click, [state, page.label], results, queue=False, show_progress="hidden"))
 
@@ -173,7 +184,7 @@ def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:
         codes, _ = placed(model, iter(batches))
         projection = project(codes)
         labels = torch.cat([y for _, y in batches]).numpy()
-        figure = Figure(figsize=(5.4, 5.0), dpi=160, layout="constrained")
+        figure = Figure(figsize=(4.8, 4.4), dpi=200, layout="constrained")
         axes = figure.subplots()
         names = data.labels
         draw_map(axes, projection, labels, names, projected_prior(model, projection))
@@ -203,10 +214,10 @@ def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:
     sheet = _sheet(torch.cat([_small(model.pictures(x)) for x, _ in batches]))
     text = f"{len(rows)} test pictures by their codes, {' and '.join(projection.axes)}"
     html = (
-        f'<div class="zoo-map" data-points="{escape(json.dumps(points))}" data-side="{SIDE}" data-across="{ACROSS}">'
+        f'<div class="zoo-map" data-points="{escape(json.dumps(points))}" data-across="{ACROSS}">'
         f'<img class="zoo-plot" src="{data_url(out.getvalue(), "png")}" alt="{escape(text)}">'
-        f'<img class="zoo-sheet" src="{sheet}" alt="" hidden><div class="zoo-tip" hidden><div></div><span></span></div>'
-        "</div>"
+        f'<img class="zoo-sheet" src="{sheet}" alt="" hidden><i class="zoo-mark" hidden></i>'
+        '<div class="zoo-tip" hidden><div></div><span></span></div></div>'
     )
     if len(names) > 1:
         html += f'<div class="zoo-legend">{legend}</div>'
@@ -214,8 +225,10 @@ def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:
 
 
 def _small(x: torch.Tensor) -> torch.Tensor:
-    """Pictures (B, C, H, W) as squares of the sheet, (B, 3, SIDE, SIDE)."""
-    return torch.nn.functional.interpolate(x.expand(-1, 3, -1, -1).float(), (SIDE, SIDE), mode="area")
+    """Pictures (B, C, H, W) as squares of the sheet, (B, 3, S, S), S <= `SIDE`."""
+    side = min(SIDE, max(x.shape[2:]))
+    how = "area" if side < max(x.shape[2:]) else "nearest"
+    return torch.nn.functional.interpolate(x.expand(-1, 3, -1, -1).float(), (side, side), mode=how)
 
 
 def _sheet(x: torch.Tensor) -> str:
@@ -223,5 +236,5 @@ def _sheet(x: torch.Tensor) -> str:
     filled = torch.cat([x, x.new_ones(-len(x) % ACROSS, *x.shape[1:])])
     picture: Image.Image = to_pil_image(make_grid(filled, ACROSS, padding=0).clamp(0, 1))
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=75)
+    picture.save(out, "WEBP", quality=90)
     return data_url(out.getvalue(), "webp")

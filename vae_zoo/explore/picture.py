@@ -69,18 +69,13 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
     with gr.Row(visible=bool(seeing), elem_classes="zoo-bar"):
         shown = gr.HTML(elem_id="picture", elem_classes="zoo-thumb", min_width=96, scale=0)
         with gr.Column(scale=3, min_width=200):
-            number = gr.Slider(0, most, 0, step=1, label=what, visible=bool(session.test_pictures), elem_id="number")
+            number = gr.Slider(
+                0, most, 0, step=1, label=what, visible=bool(session.test_pictures), elem_id="number", buttons=[]
+            )
             label = label_control(session, "its label")
-        drop = gr.File(
-            type="binary",
-            file_types=["image"],
-            label="or drop a picture, or choose a file",
-            height=130,
-            scale=2,
-            min_width=200,
-            visible=any(explored.model.pixels for explored in seeing),
-            elem_id="drop",
-        )
+        with gr.Column(scale=2, min_width=200, visible=any(explored.model.pixels for explored in seeing)):
+            with gr.Accordion("or a picture of your own", open=False, elem_id="own"):
+                drop = gr.File(type="binary", file_types=["image"], show_label=False, height=110, elem_id="drop")
     if session.differs and seeing:
         gr.HTML(sentence(DIFFERENT))
     said = message()
@@ -95,7 +90,7 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
     def take(content: bytes | None, value: Any) -> tuple[Picture, Any]:
         if content is None:  # it was taken away
             return pick(value)[:2]
-        chosen = Picture(content=content)
+        chosen = Picture(content=content, name="your picture")
         for explored in seeing:
             if explored.model.pixels:
                 explored.read(chosen, 0)  # which says if it is none

@@ -12,11 +12,13 @@ from vae_zoo.curves import Point, figures_of
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Session, report
-from vae_zoo.explore.showing import QUICK, SLOW, message, sentence, table, tiles, told, whole
+from vae_zoo.explore.showing import QUICK, SLOW, hint, message, sentence, table, tiles, told, whole
 from vae_zoo.runs import Run, find_runs
 
 REPORT = "report.html"
 LARGEST_EPOCH = 10**9
+ARROWS = "↓ lower is better, ↑ higher is better"
+ROWS = {"reconstructions": "rows of the first test pictures, each over that of their reconstructions"}
 
 
 @dataclass
@@ -38,15 +40,15 @@ def runs_of(session: Session) -> list[Run]:
 def build(session: Session, page: Page) -> None:
     """Make the tab."""
     with gr.Tab("Runs", id="runs") as tab:
-        with gr.Row(elem_classes="zoo-controls"):
-            figure = gr.Dropdown(["mse"], value="mse", label="curve of", elem_id="curve-of", min_width=140)
-            refresh = gr.Button("Look again", elem_id="look-again", min_width=120)
         said = message()
         out = gr.HTML(elem_id="runs-table")
+        with gr.Row(elem_classes="zoo-controls"):
+            refresh = gr.Button("Refresh", elem_id="look-again", min_width=120)
+            figure = gr.Dropdown(["mse"], value="mse", label="curve of", elem_id="curve-of", min_width=140)
         curve = gr.HTML(elem_id="curves")
         with gr.Row(elem_classes="zoo-controls"):
             kind = gr.Dropdown([], label="pictures", elem_id="kind", min_width=140)
-            epoch = gr.Slider(0, 1, 0, step=1, label="after so many epochs", elem_id="epoch", min_width=200)
+            epoch = gr.Slider(0, 1, 0, step=1, label="after so many epochs", elem_id="epoch", min_width=200, buttons=[])
         wall = gr.HTML(elem_id="wall")
 
     def look(figure: str, kind: str | None, epoch: Any) -> tuple:
@@ -59,7 +61,7 @@ def build(session: Session, page: Page) -> None:
         last = max((number for found in pictures for number in found.get(kind or "", {})), default=0)
         at = epoch if epoch and epoch <= last else last
         return (
-            gr.update(choices=figures, value=figure),
+            gr.update(choices=[(_title(name), name) for name in figures], value=figure),
             gr.update(choices=kinds, value=kind),
             gr.update(maximum=max(last, 1), value=at),
             _table(session, runs) + _report_link(session),
@@ -119,10 +121,10 @@ def _table(session: Session, runs: list[Run]) -> str:
         rows.append([_name(session, run), model, str(run.epoch), *cells, "" if results else str(run.untested)])
     if all(tested.values()):
         rows = [row[:-1] for row in rows]
-    titles = [column.title.replace(BASE, "the base") for column in columns]
-    return table(
-        ["run", "model", "epochs", *titles, *(["why there are no figures"] * (not all(tested.values())))], rows
-    )
+    arrows = {-1: " ↓", 0: "", 1: " ↑"}
+    titles = [column.title.replace(BASE, "the base") + arrows[column.better] for column in columns]
+    why = ["why there are no figures"] * (not all(tested.values()))
+    return table(["run", "model", "epochs", *titles, *why], rows) + hint(ARROWS)
 
 
 def _report_link(session: Session) -> str:
@@ -144,7 +146,12 @@ def _curves(session: Session, runs: list[Run], figure: str) -> str:
         of_model = by_model.setdefault((setting, run.name), Curves(setting, run.name, {name: [] for name in names}))
         for name, curve in found.items():
             of_model.logged[name].append(curve)
-    return charts.curves_of(list(by_model.values()), figure, (KNOWN.get(figure) or further(figure)).title)
+    models = list(by_model.values())
+    return "".join(charts.curves_of(models, figure, _title(figure), [panel]) for panel in charts.PANELS)
+
+
+def _title(figure: str) -> str:
+    return (KNOWN.get(figure) or further(figure)).title
 
 
 def _wall(session: Session, runs: list[Run], kind: str | None, epoch: Any) -> str:
@@ -154,7 +161,8 @@ def _wall(session: Session, runs: list[Run], kind: str | None, epoch: Any) -> st
     for run in runs:
         there = {number: path for number, path in run.pictures.get(kind or "", {}).items() if number <= at}
         if there and (source := charts.picture_url(there[max(there)])):
-            found.append((source, f"{_name(session, run)}: {kind} after {max(there)} epochs"))
+            what = f"{kind}, {ROWS[kind]}," if kind in ROWS else kind
+            found.append((source, f"{_name(session, run)}: {what} after {max(there)} epochs"))
     if not found:
         return sentence("There are no pictures yet.") if kind is None else sentence("There are none as early as that.")
     return f'<div class="zoo-wall">{tiles(found)}</div>'

@@ -41,6 +41,13 @@ class Picture:
     lines: tuple[tuple[tuple[float, float], ...], ...] | None = None
     name: str = ""
 
+    @property
+    def called(self) -> str:
+        """What it is, for people."""
+        if self.lines is not None:
+            return "the drawing"
+        return f"test picture {self.number}" if self.content is None else self.name or "the picture"
+
 
 class Explored:
     """A trained model, which is read again when its checkpoint was written anew.

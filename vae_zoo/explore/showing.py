@@ -62,14 +62,21 @@ def sentence(text: str) -> str:
     return f'<p class="zoo-said" role="alert">{escape(text)}</p>' if text else ""
 
 
+def hint(text: str) -> str:
+    """Return HTML of what explains something."""
+    return f'<p class="zoo-help">{escape(text)}</p>'
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an HTML table, whose first column names the rows."""
+    """Return an HTML table, whose first column names the rows; on a narrow screen each row is a list."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
+    body = "".join(f'<tr><th scope="row">{escape(row[0])}</th>{_cells(columns, row)}</tr>' for row in rows)
     return f'<div class="zoo-scroll"><table class="zoo-table"><tr>{head}</tr>{body}</table></div>'
+
+
+def _cells(columns: Sequence[str], row: Sequence[str]) -> str:
+    named = zip(columns[1:], row[1:], strict=True)
+    return "".join(f'<td data-name="{escape(name)}">{escape(cell)}</td>' for name, cell in named)
 
 
 def each(models: Sequence[Explored], show: Callable[[Explored], str], named: bool = True) -> str:

@@ -4,15 +4,17 @@ import json
 from typing import Any
 
 import gradio as gr
+from torch import Tensor
 
 from vae_zoo import rendering
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import SLOW, data_url, each, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, SLOW, data_url, each, message, tiles, told, urls, whole
 from vae_zoo.latent import endings
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.sketch import SketchModel
+from vae_zoo.strokes import lengths
 
 MOST_LINES = 20
 ENDINGS = 6
@@ -33,6 +35,12 @@ const place = event => {
 const show = () => {
   context.fillStyle = 'white';
   context.fillRect(0, 0, 256, 256);
+  if (!lines.length) {
+    context.fillStyle = '#767676';
+    context.font = '16px system-ui, sans-serif';
+    context.textAlign = 'center';
+    context.fillText('draw here', 128, 133);
+  }
   context.lineWidth = 3;
   context.lineCap = context.lineJoin = 'round';
   lines.forEach(line => {
@@ -88,9 +96,15 @@ def build(session: Session, page: Page) -> None:
                 said = message()
         out = gr.HTML(elem_id="sketches")
 
-    def draw(text: Any) -> Any:
+    def draw(text: Any, number: Any) -> Any:
         drawn = _lines(text)
-        return Picture(lines=drawn) if drawn else Picture()
+        return Picture(lines=drawn) if drawn else page.pick(number)[0]
+
+    def offered(picture: Picture, lines: Any) -> Any:
+        if picture.lines is not None:
+            return gr.update(interactive=False)  # all of a drawing is kept
+        there = min(max(_count(models[0].read(picture)[0]), 2), MOST_LINES)
+        return gr.update(interactive=True, maximum=there, value=min(lines, there))
 
     def show(picture: Picture, lines: Any, temperature: float, seed: Any) -> str:
         number, begin = whole(seed, 0, LARGEST_SEED, "the seed"), whole(lines, 1, MOST_LINES, "lines")
@@ -98,28 +112,35 @@ def build(session: Session, page: Page) -> None:
         def rows(explored: Explored) -> str:
             model = explored.sketches
             x, _ = explored.read(picture)
-            kept = None if picture.lines is not None else begin  # all of what was drawn here
+            kept = None if picture.lines is not None else min(begin, _count(x))
             with session.noise(number):
                 (found,) = endings(model, x[0], [temperature], ENDINGS, lines=kept, seed=number)
-            whole_one = [(_svg(x, found.begun), "the test sketch" if kept else "the drawing")]
+            whole_one = [(_svg(x, found.begun), f"{picture.called}; orange is what is gone on from")]
             if isinstance(model, Autoencoder):
                 with session.noise(number):
                     again = model.reconstruct(x, temperature=temperature)
-                whole_one.append((urls(model, again)[0], "drawn again"))
+                whole_one.append((urls(model, again)[0], "drawn again by the model"))
             with session.noise(number):
                 new = model.sample(ENDINGS, explored.of(0, ENDINGS), temperature=temperature)
             ended = [
                 (_svg(each_one[None], found.begun), f"ending {i + 1}") for i, each_one in enumerate(found.sketches)
             ]
-            from_nothing = [(source, f"from nothing {i + 1}") for i, source in enumerate(urls(model, new))]
-            return tiles(whole_one) + tiles(ended, small=True) + tiles(from_nothing, small=True)
+            fresh = [(source, f"new sketch {i + 1}") for i, source in enumerate(urls(model, new))]
+            return tiles(whole_one) + tiles(ended, small=True) + tiles(fresh, small=True)
 
         return each(models, rows)
 
     given = [page.picture, lines, temperature, seed]
     page.on_picture(told(show), given, [out, said], **SLOW)
     gr.on([lines.release, temperature.release, seed.submit], told(show), given, [out, said], **SLOW)
-    page.sources.append(pad.submit(told(draw), pad, [page.picture, said], queue=False, show_progress="hidden"))
+    page.on_picture(told(offered), [page.picture, lines], [lines, said], **QUICK)
+    drawn = pad.submit(told(draw), [pad, page.number], [page.picture, said], queue=False, show_progress="hidden")
+    page.sources.append(drawn)
+
+
+def _count(x: Tensor) -> int:
+    """The lines of a sketch (1, T, 5)."""
+    return 1 + int(x[0, : int(lengths(x)) - 1, 3].sum())
 
 
 def _svg(x: Any, begun: int) -> str:

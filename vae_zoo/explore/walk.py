@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_zoo.explore.picture import Page, label_control
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, heading, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, heading, hint, message, tiles, told, urls, whole
 from vae_zoo.latent import extent, informative, spread
 from vae_zoo.latent.traversal import MEASURED
 from vae_zoo.models import Autoencoder
@@ -22,13 +22,15 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where the sliders were put: a code (1, D), or maps, and what they showed.
+    """Where the sliders were put: a code (1, D), or maps, what they showed, and what code it is, for people.
 
     A slider that nobody moved stands for the code's own number, which it shows rounded, or cut off at its end.
     """
 
     z: Tensor
     shown: tuple[float, ...]
+    what: str = ""
+    drawn: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +43,11 @@ class Numbers:
     low: list[float]
     high: list[float]
 
-    def start(self, z: Tensor) -> Start:
+    def start(self, z: Tensor, what: str = "", drawn: bool = False) -> Start:
         """Return the start at a code (1, D), or maps."""
         values = z.flatten()[self.which].tolist()
         ranges = zip(values, self.low, self.high, strict=True)
-        return Start(z, tuple(round(min(max(value, low), high), 2) for value, low, high in ranges))
+        return Start(z, tuple(round(min(max(value, low), high), 2) for value, low, high in ranges), what, drawn)
 
     def moved(self, start: Start, values: Sequence[float]) -> Tensor:
         """Return the code where these sliders stand."""
@@ -65,13 +67,15 @@ def numbers_of(explored: Explored, session: Session) -> Numbers:
             x, y = next(explored.data.batches("test", MEASURED))
             told_, unit = informative(model, [(x, y if model.labels else None)])
             order = told_.argsort(descending=True, stable=True)[:SLIDERS].tolist()
-            said = f"The numbers of the code that tell most of a picture, each with its {unit.replace(', ', ' in ')}:"
-            names = [f"{d}: {told_[d]:.2g}" for d in order]
+            figure, _, nats = unit.partition(", ")
+            names = [f"number {d}, {figure} {told_[d]:.2g} {nats}".strip() for d in order]
+            which = "that tell most of a picture"
             codes = model.encode(x, y if model.labels else None)
         else:
             order = list(range(min(SLIDERS, model.code_shape.numel())))
-            said, names = "The first numbers of the code:", [f"{d}" for d in order]
+            which, names = "that come first", [f"number {d}" for d in order]
         low, high = (end.flatten()[order] for end in extent(model, codes, y=one))
+    said = f"{len(order)} of the code's {model.code_shape.numel()} numbers, those {which}:"
     low, high = (low * 10).floor() / 10, (high * 10).ceil() / 10
     return Numbers(said, order, names, [round(v, 1) for v in low.tolist()], [round(v, 1) for v in high.tolist()])
 
@@ -84,18 +88,18 @@ def build(session: Session, page: Page) -> None:
     encodes = any(isinstance(explored.model, Autoencoder) for explored in models)
     with gr.Tab("Walk", id="walk"):
         with gr.Row(elem_classes="zoo-controls"):
-            reset = gr.Button("Reset", elem_id="reset", min_width=90)
-            to_picture = gr.Button("As the picture", visible=encodes, elem_id="as-picture", min_width=120)
-            draw = gr.Button("Draw", elem_id="draw", variant="primary", min_width=90)
+            reset = gr.Button("Prior's mean", elem_id="reset", min_width=90)
+            to_picture = gr.Button("Code of the picture", visible=encodes, elem_id="as-picture", min_width=120)
+            draw = gr.Button("Draw from the prior", elem_id="draw", variant="primary", min_width=90)
             seed = gr.Number(session.seed, precision=0, label="seed of the draw", min_width=100, elem_id="seed")
-            scale = gr.Slider(0, 1.5, 1, step=0.05, label="temperature", min_width=150, elem_id="temperature")
+            scale = gr.Slider(0, 1.5, 1, step=0.05, label="temperature", min_width=170, elem_id="temperature")
             label = label_control(session, "decode as label")
         said = message()
         with gr.Row():
             columns = [_column(explored, number, session) for number, explored in enumerate(models)]
 
     for explored, column in zip(models, columns, strict=True):
-        numbers, start, out, sliders = column
+        numbers, seen, start, out, sliders = column
         handlers = _handlers(explored, session, numbers)
         everything, drawn = [start, out, *sliders], [label, seed, scale]
         results = [*everything, said]
@@ -112,71 +116,82 @@ def build(session: Session, page: Page) -> None:
             encoded = told(handlers["encoded"], len(results))
             given = [page.picture, page.label, *drawn]
             to_picture.click(encoded, given, [label, *results], **QUICK)
-            if explored.data:
-                page.sources[0].then(encoded, given, [label, *results], **QUICK)
-                continue
-        page.sources[0].then(told(handlers["draw"], len(everything)), drawn, results, **QUICK)
+            followed = told(handlers["followed"], 1 + len(results))
+            page.on_picture(followed, [seen, *given], [seen, label, *results], **QUICK)
+        else:
+            page.sources[0].then(told(handlers["draw"], len(everything)), drawn, results, **QUICK)
 
 
-def _column(explored: Explored, place: int, session: Session) -> tuple[Numbers, gr.State, gr.HTML, list[gr.Slider]]:
+def _column(
+    explored: Explored, place: int, session: Session
+) -> tuple[Numbers, gr.State, gr.State, gr.HTML, list[gr.Slider]]:
     """What one model has of the tab."""
     numbers = numbers_of(explored, session)
     with gr.Column(min_width=300):
-        gr.HTML(f'{heading(explored.name)}<p class="zoo-help">{numbers.said}</p>')
+        gr.HTML(heading(explored.name) + hint(numbers.said))
         with gr.Row(elem_classes="zoo-walk"):
             out = gr.HTML(elem_id=f"walk-{place}", min_width=256, scale=1)
             with gr.Column(min_width=230, scale=1, elem_classes="zoo-sliders"):
                 sliders = [
-                    gr.Slider(low, high, 0, step=0.01, label=name, elem_id=f"walk-{place}-{row}")
+                    gr.Slider(low, high, 0, step=0.01, label=name, elem_id=f"walk-{place}-{row}", buttons=[])
                     for row, (name, low, high) in enumerate(zip(numbers.names, numbers.low, numbers.high, strict=True))
                 ]
+        seen = gr.State()  # the picture and label that the tab followed last
         start = gr.State(Start(torch.zeros(1, *explored.decoding.code_shape), tuple(0.0 for _ in sliders)))
-    return numbers, start, out, sliders
+    return numbers, seen, start, out, sliders
 
 
 def _handlers(explored: Explored, session: Session, numbers: Numbers) -> dict[str, Any]:
     """What the controls do with one model."""
 
-    def shown(z: Tensor, label: int | None, seed: Any, scale: float) -> str:
+    def shown(z: Tensor, what: str, label: int | None, seed: Any, scale: float) -> str:
         model, y = explored.decoding, explored.of(label)
         if model.has_temperature:  # of sketches, whose points are drawn at random
             with session.noise(_seed(seed)):
                 x = model.decode(z, y, temperature=float(scale))
         else:
             x = model.decode(z, y)
-        return tiles([(urls(model, x)[0], "decoded")])
+        return tiles([(urls(model, x)[0], what)])
 
-    def put(z: Tensor, label: int | None, seed: Any, scale: float) -> tuple:
-        start = numbers.start(z)
-        return start, shown(z, label, seed, scale), *start.shown
+    def put(start: Start, label: int | None, seed: Any, scale: float) -> tuple:
+        return start, shown(start.z, start.what, label, seed, scale), *start.shown
 
     def moved(start: Start, label: int | None, seed: Any, scale: float, *values: float) -> str:
-        return shown(numbers.moved(start, values), label, seed, scale)
+        what = start.what if values == start.shown else f"{start.what}, edited"
+        return shown(numbers.moved(start, values), what, label, seed, scale)
 
     def reset(label: int | None, seed: Any, scale: float) -> tuple:
         model = explored.decoding
         middle = spread(model, model.sample_prior(1, explored.of(label)), 0, explored.of(label))
-        return put(middle, label, seed, scale)
+        return put(numbers.start(middle, "the prior's mean"), label, seed, scale)
 
     def draw(label: int | None, seed: Any, scale: float) -> tuple:
         model, y = explored.decoding, explored.of(label)
         with session.noise(_seed(seed)):
             z = model.sample_prior(1, y)
-        return put(z if model.has_temperature else spread(model, z, float(scale), y), label, seed, scale)
+        z = z if model.has_temperature else spread(model, z, float(scale), y)
+        return put(numbers.start(z, f"draw, seed {_seed(seed)}", True), label, seed, scale)
 
     def scaled(start: Start, label: int | None, seed: Any, scale: float, *values: float) -> tuple:
-        if not explored.model.has_temperature:
+        if start.drawn and values == start.shown and not explored.model.has_temperature:
             return draw(label, seed, scale)
-        return start, shown(numbers.moved(start, values), label, seed, scale), *values
+        return start, moved(start, label, seed, scale, *values), *values  # a temperature replaces no other code
 
     def encoded(picture: Picture, own: int | None, label: int | None, seed: Any, scale: float) -> tuple:
         x, y = explored.read(picture, own)
-        z = explored.autoencoder.encode(x, y)
+        start = numbers.start(explored.autoencoder.encode(x, y), f"code of {picture.called}")
         if y is None:
-            return gr.skip(), *put(z, label, seed, scale)
-        return int(y), *put(z, int(y), seed, scale)
+            return gr.skip(), *put(start, label, seed, scale)
+        return int(y), *put(start, int(y), seed, scale)
 
-    return {"moved": moved, "reset": reset, "draw": draw, "scaled": scaled, "encoded": encoded}
+    def followed(seen: Any, picture: Picture, own: int | None, *drawn: Any) -> tuple:
+        if seen == (picture, own):  # what was done since to the code stays
+            return tuple([gr.skip()] * (4 + len(numbers.which)))
+        if explored.data is None and picture == Picture():  # nobody has shown a picture yet
+            return (picture, own), gr.skip(), *draw(*drawn)
+        return (picture, own), *encoded(picture, own, *drawn)
+
+    return {"moved": moved, "reset": reset, "draw": draw, "scaled": scaled, "encoded": encoded, "followed": followed}
 
 
 def _seed(value: Any) -> int:

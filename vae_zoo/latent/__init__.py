@@ -1,6 +1,6 @@
 """What one does with the codes of a trained model: functions of a model and tensors, without a Trainer."""
 
-from vae_zoo.latent.anomalies import Anomalies, CodeDistance, detection, heat_map, threshold
+from vae_zoo.latent.anomalies import Anomalies, CodeDistance, detection, heat_map, heat_top, threshold
 from vae_zoo.latent.arithmetic import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.codes import Codes, encode, weights_of
 from vae_zoo.latent.duplicates import PictureHash, find_duplicates
@@ -72,6 +72,7 @@ __all__ = [
     "fit_mixture",
     "guided_backpropagation",
     "heat_map",
+    "heat_top",
     "highest",
     "informative",
     "label_accuracy",

@@ -224,19 +224,24 @@ def detection(scores: np.ndarray, abnormal: np.ndarray) -> dict[str, float]:
     }
 
 
-def heat_map(x: Tensor, x_hat: Tensor) -> Tensor:
+def heat_top(x: Tensor, x_hat: Tensor) -> float:
+    """Return the squared error, averaged over channels, that one in a thousand pixels exceeds, see `heat_map`."""
+    return float(np.quantile((x - x_hat).double().square().mean(1).cpu().numpy(), 0.999))
+
+
+def heat_map(x: Tensor, x_hat: Tensor, top: float | None = None) -> Tensor:
     """Return where reconstructions are wrong, (B, 3, H, W) in [0, 1]: black is no error, light yellow the largest.
 
-    The squared error of a pixel, averaged over channels, in matplotlib's colours "inferno", on one scale for all maps,
-    whose upper end is the error that one in a thousand pixels exceeds.
+    The squared error of a pixel, averaged over channels, in matplotlib's colours "inferno", on one scale for all maps.
 
     Args:
         x: pictures (B, C, H, W) in [0, 1].
         x_hat: their reconstructions.
+        top: the error at the scale's upper end, and of whatever is above; None is `heat_top` of these pictures.
     """
     from matplotlib import colormaps
 
     error = (x - x_hat).double().square().mean(1).cpu().numpy()  # B H W
-    top = np.quantile(error, 0.999)
+    top = heat_top(x, x_hat) if top is None else top
     coloured = colormaps["inferno"](error / top if top > 0 else error)[..., :3]  # what is above 1 has the last colour
     return torch.from_numpy(coloured).float().permute(0, 3, 1, 2)

@@ -1,6 +1,5 @@
 """Maps of codes: where a model puts pictures, beside where its prior draws; and gaps, collapse and order as numbers."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -19,7 +18,7 @@ from vae_zoo.models.decoding import Decoding
 
 PROJECTIONS = ("auto", "direct", "pca", "umap")
 SHARES = (0.5, 0.9, 0.99)  # of the prior's mass, inside a contour each
-COLOURED = 20  # labels, at most, since nobody tells more colours apart
+COLOURED = 20  # labels, at most: nobody tells more colours apart, nor a few of them among the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +259,7 @@ def draw_map(
 ) -> None:
     """Draw a map on matplotlib's axes: points coloured by label, and contours with 50, 90 and 99 % of the prior inside.
 
-    Of more than 20 labels the 20 most frequent have colours, the others are grey.
+    Of more than 20 labels all points have one colour.
 
     Args:
         axes: of matplotlib.
@@ -272,23 +271,27 @@ def draw_map(
     from matplotlib import colormaps
 
     points = projection.points
-    frequent = sorted(label for label, _ in Counter(labels.tolist()).most_common(COLOURED))
-    palette = colormaps["tab10" if len(frequent) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
-    of_label = dict(zip(frequent, palette, strict=False))
-    colours = np.array([of_label.get(label, (0.8, 0.8, 0.8)) for label in labels.tolist()])
+    there = sorted(set(labels.tolist()))
+    palette = 0.8 * colormaps["tab10" if len(there) <= 10 else "tab20"](range(COLOURED))[:, :3]  # dark enough on white
+    if len(there) > COLOURED:
+        of_label, legend = dict.fromkeys(there, palette[0]), [(palette[0], f"{len(there)} labels")]
+    else:
+        of_label = dict(zip(there, palette, strict=False))
+        legend = [(colour, plain(names[label])) for label, colour in of_label.items()]
+    colours = np.array([of_label[label] for label in labels.tolist()])
     order = np.random.default_rng(0).permutation(len(points))  # so that the last label does not cover the others
-    axes.scatter(*points[order].T, s=4, c=colours[order], linewidths=0)
-    for label in frequent:
-        axes.scatter([], [], color=[of_label[label]], label=plain(names[label]))
-    if others := len(set(labels.tolist())) - len(frequent):
-        axes.scatter([], [], color=[(0.8, 0.8, 0.8)], label=f"{others} others")
-    if prior is not None:
-        _contours(axes, prior)
+    axes.scatter(*points[order].T, s=6, c=colours[order], linewidths=0)
+    for colour, text in legend:
+        axes.scatter([], [], color=[colour], label=text)
+    seen = points if prior is None else np.concatenate([points, *_contours(axes, prior)])
+    axes.dataLim.set_points(np.stack([seen.min(0), seen.max(0)]))  # not all that a contour was looked for in
+    axes.autoscale_view()
     axes.set(xlabel=projection.axes[0], ylabel=projection.axes[1])
     axes.set_aspect("equal", adjustable="datalim")
 
 
-def _contours(axes: Any, prior: Distribution) -> None:
+def _contours(axes: Any, prior: Distribution) -> list[np.ndarray]:
+    """Draw them, and return where they go, (M, 2) each."""
     log_levels = mass_levels(prior)
     drawn = prior.sample(torch.Size([10_000]))
     margin = 0.2 * (drawn.max(0).values - drawn.min(0).values)
@@ -298,4 +301,6 @@ def _contours(axes: Any, prior: Distribution) -> None:
     # As densities, since log p of a uniform prior is -inf outside; the levels of one are the same, and just below it.
     most = log_p.max()
     at = sorted({round(float(level), 9) for level in (log_levels - most).exp() * (1 - 1e-6)})
-    axes.contour(x.numpy(), y.numpy(), (log_p - most).exp().cpu().numpy(), at, colors="black", linewidths=0.8)
+    density = (log_p - most).exp().cpu().numpy()
+    drawn_lines = axes.contour(x.numpy(), y.numpy(), density, at, colors="black", linewidths=0.8)
+    return [path.vertices for path in drawn_lines.get_paths()]
