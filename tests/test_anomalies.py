@@ -151,6 +151,10 @@ def test_a_heat_map_is_dark_where_the_picture_is_right_and_bright_where_it_is_wr
     maps = latent.heat_map(x, x_hat).sum(1)  # all maps on one scale: a quarter of the error is darker
     assert maps.shape == (2, 5, 5) and maps[0, 1, 2] > maps[1, 3, 3] > maps[0, 0, 0]
     assert (maps == maps[0, 0, 0]).sum() == 48
+    assert latent.heat_top(x[:1], x_hat[:1]) == pytest.approx(0.16 * (1 - 0.001 * 24), abs=1e-4)  # between two of 25
+    weak = latent.heat_map(x[1:], x_hat[1:], top=0.16)[0]  # on the scale of another one
+    torch.testing.assert_close(weak, latent.heat_map(x, x_hat, top=0.16)[1])
+    assert weak[:, 3, 3].sum() < latent.heat_map(x[1:], x_hat[1:])[0, :, 3, 3].sum()
     assert latent.heat_map(x, x).sum() == pytest.approx(50 * float(maps[0, 0, 0]), rel=1e-5)
 
 

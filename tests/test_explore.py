@@ -21,6 +21,7 @@ from vae_zoo import latent
 from vae_zoo.checkpoints import checksum
 from vae_zoo.cli import explore
 from vae_zoo.compare import charts
+from vae_zoo.compare.columns import further
 from vae_zoo.curves import Point, figures_of
 from vae_zoo.errors import UserError
 from vae_zoo.explore.session import Explored, Picture, Session
@@ -90,6 +91,13 @@ def test_curves_of_runs_that_were_not_tested(tmp_path):
     logged = {"train/loss": [], "val/loss": [curve]}
     svg = charts.curves_of([SimpleNamespace(setting="", label="mine", logged=logged)], "loss", "loss, nats")
     assert ">mine<" in svg and 'aria-label="loss, nats, by epochs and by seconds' in svg
+    (one,) = (
+        found
+        for panel in charts.PANELS
+        if (found := charts.curves_of([SimpleNamespace(setting="", label="mine", logged=logged)], "loss", "", [panel]))
+        and "by seconds of training" in found
+    )
+    assert "by epochs" not in one and one.count("validation") == 1 and further("d_g_z").title == "D(G(z))"
 
 
 # ---- which models

@@ -163,6 +163,16 @@ class Page:
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(text, Keys.ENTER)
 
+    def text(self, css):
+        """What stands below the picture."""
+        return wait_for(lambda: self.all(f"{css} figcaption")[0].get_attribute("textContent"))
+
+    def drop(self, path):
+        """Put a file where one is dropped, in place of a test picture."""
+        if not self.all("#drop input[type=file]"):
+            self.one("#own button").click()
+        wait_for(lambda: self.all("#drop input[type=file]"))[0].send_keys(str(path))
+
     def said(self):
         return " ".join(each.text for each in self.all(".zoo-said") if each.is_displayed())
 
@@ -238,8 +248,29 @@ def test_draws_of_the_prior_follow_seed_and_temperature(images, page):
     page.tab("Walk")
     found = page.changed("#walk-0", lambda: page.type("#seed", "7"))
     assert np.array_equal(found, shown(model.decode(z)))
+    assert page.text("#walk-0") == "draw, seed 7"
     found = page.changed("#walk-0", lambda: page.type("#temperature", "0.5"))
     assert np.array_equal(found, shown(model.decode(0.5 * z)))
+
+
+def test_a_temperature_replaces_no_code_that_was_edited_or_is_a_pictures(images, page):
+    explored = one_of(images[1], "images")
+    model, z = explored.model, explored.model.encode(next(explored.data.batches("test", 1))[0])
+    numbers = numbers_of(images[1], "images")
+    page.tab("Walk")
+    assert page.text("#walk-0") == "code of test picture 0"
+    page.type("#temperature", "0.5")
+    time.sleep(2)
+    assert np.array_equal(page.pixels("#walk-0"), shown(model.decode(z))) and "code of" in page.text("#walk-0")
+    torch.manual_seed(7)
+    drawn = 0.5 * model.sample_prior(1)
+    page.changed("#walk-0", lambda: page.type("#seed", "7"))
+    found = page.changed("#walk-0", lambda: page.drag("#walk-0-1", 40))
+    drawn[:, numbers[1]] = page.values("[id^=walk-0-]")[1]
+    page.type("#temperature", "1.5")
+    time.sleep(2)
+    assert page.text("#walk-0") == "draw, seed 7, edited" and np.array_equal(page.pixels("#walk-0"), found)
+    assert np.array_equal(found, shown(model.decode(drawn)))
 
 
 def test_a_picture_that_is_dropped_is_reconstructed(images, page, tmp_path):
@@ -250,23 +281,40 @@ def test_a_picture_that_is_dropped_is_reconstructed(images, page, tmp_path):
     found = page.changed("#reconstruction", lambda: page.type("#number", "1"), 1)
     assert np.array_equal(found, shown(model.reconstruct(x[1:])))
     error = float((model.reconstruct(x[1:]) - x[1:]).square().mean())
-    wait_for(lambda: f"{error:.5f}" in page.one("#figures").text)
+    wait_for(lambda: f"{error:.3g}" in page.one("#figures").text)
     torch.manual_seed(0)
     assert f"{float(model.log_prob(x[1:], samples=100)):.1f}" in page.one("#figures").text
 
     path = tmp_path / "photo.png"
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     Image.fromarray(pixels).resize((280, 200), Image.Resampling.BICUBIC).save(path)
-    found = page.changed("#reconstruction", lambda: page.all("#drop input[type=file]")[0].send_keys(str(path)), 1)
+    found = page.changed("#reconstruction", lambda: page.drop(path), 1)
     own, _ = read_pictures(path, model.hparams["shape"])
     assert np.array_equal(found, shown(model.reconstruct(own)))
+
+
+def test_the_errors_of_two_models_are_on_one_scale(trained_once, tmp_path, browser):
+    folder = shutil.copytree(trained_once, tmp_path / "runs")
+    shutil.copytree(folder / "images", folder / "worse")
+    change_weights(folder / checkpoint("worse"), 9, "likelihood")
+    with serving(folder, "images", "worse") as (address, _):
+        browser.get(address)
+        page = Page(browser)
+        models = [explored.model for explored in session_of(folder, "images", "worse").models]
+        x, _ = next(one_of(folder, "images").data.batches("test", 1))
+        made = [model.reconstruct(x) for model in models]
+        top = max(latent.heat_top(x, x_hat) for x_hat in made)
+        for place, x_hat in enumerate(made):
+            heat = latent.heat_map(x, x_hat, top)
+            assert np.array_equal(page.pixels("#reconstruction", 4 * place + 3), shown(heat)), place
+        assert page.one("#reconstruction").text.count(f"yellow: {top:.2g} or more") == 2
 
 
 def test_a_bad_upload_is_told_and_the_page_goes_on(page, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n" + b"no picture" * 30)
     before = page.source("#reconstruction", 1)
-    page.all("#drop input[type=file]")[0].send_keys(str(broken))
+    page.drop(broken)
     wait_for(lambda: "is not a picture that can be read" in page.said())
     assert page.source("#reconstruction", 1) == before
     page.changed("#reconstruction", lambda: page.type("#number", "2"), 1)
@@ -286,9 +334,13 @@ def test_the_way_between_two_pictures(images, page):
     model, (x, _) = explored.model, next(explored.data.batches("test", 4))
     a, b = model.encode(x[:1]), model.encode(x[3:])
     page.tab("Between")
-    page.changed("#strip", lambda: page.type("#to", "3"), 8)
+    page.changed("#strip", lambda: page.type("#to", "3"), 10)
     way = latent.between(model, a, b, 9)[:, 0]
-    for place, picture in enumerate(model.decode(way)):
+    for place, picture in enumerate([x[0], *model.decode(way), x[3]]):  # the pictures at the ends of their path
+        assert np.array_equal(page.pixels("#strip", place), shown(picture[None])), place
+    page.changed("#strip", lambda: page.type("#number", "2"), 0)  # it begins at the bar's picture
+    a = model.encode(x[2:3])
+    for place, picture in enumerate([x[2], *model.decode(latent.between(model, a, b, 9)[:, 0]), x[3]]):
         assert np.array_equal(page.pixels("#strip", place), shown(picture[None])), place
     found = page.changed("#between-shown", lambda: page.drag("#how-far", 100))
     (t,) = page.values("#how-far")
@@ -319,14 +371,36 @@ def test_an_attribute_of_pictures_in_boxes(images, page, tmp_path):
     assert np.array_equal(page.pixels("#changed", 1), shown(model.decode(z + vector)))
     found = page.changed("#changed", lambda: page.type("#strength", "-2"), 1)
     assert np.array_equal(found, shown(model.decode(z - 2 * vector)))
+    z = model.encode(next(explored.data.batches("test", 2))[0][1:])
+    found = page.changed("#changed", lambda: page.type("#number", "1"), 1)  # it is the bar's picture that is changed
+    assert np.array_equal(found, shown(model.decode(z - 2 * vector)))
+
+
+def test_a_bad_file_in_a_box_is_named_and_the_others_count(images, page, tmp_path):
+    explored = one_of(images[1], "images")
+    model, (x, _) = explored.model, next(explored.data.batches("test", 1))
+    paths = [tmp_path / f"{number}.png" for number in range(7)]
+    for number, path in enumerate(paths):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    paths[1].write_bytes(b"\x89PNG\r\n\x1a\n" + b"no picture" * 30)
+    page.tab("Arithmetic")
+    page.all("#with input[type=file]")[0].send_keys("\n".join(map(str, paths[:4])))
+    page.all("#without input[type=file]")[0].send_keys("\n".join(map(str, paths[4:])))
+    wait_for(lambda: len(page.all("#with .file, #with tr.file")) >= 4)
+    page.one("#make").click()
+    wait_for(lambda: "picture 2 of the box 'with' is not a picture that can be read" in page.said())
+    groups = [paths[:1] + paths[2:4], paths[4:]]
+    codes = [model.encode(read_pictures(group, model.hparams["shape"])[0]) for group in groups]
+    vector = codes[0].mean(0) - codes[1].mean(0)
+    assert np.array_equal(page.pixels("#changed", 1), shown(model.decode(model.encode(x) + vector)))
 
 
 def test_a_click_on_the_map_shows_a_picture_or_decodes_a_place(images, page):
     from selenium.webdriver.common.action_chains import ActionChains
 
     explored = one_of(images[1], "images")
-    page.tab("Map")
-    page.one("#draw-map").click()
+    page.tab("Map")  # which draws it
     area = page.one(".zoo-map")
     points = json.loads(area.get_attribute("data-points"))
     assert sorted(number for _, _, number, _ in points) == list(range(20))
@@ -348,6 +422,9 @@ def test_a_click_on_the_map_shows_a_picture_or_decodes_a_place(images, page):
     wait_for(lambda: str(number) in page.one(".zoo-tip").text)
     at(x, y).click().perform()
     wait_for(lambda: page.values("#number") == [number])
+    mark = page.one(".zoo-mark").rect
+    plot = page.one(".zoo-plot").rect
+    assert mark["x"] + mark["width"] / 2 - plot["x"] == pytest.approx(x * width, abs=2)
     at(0.85, 0.2).click().perform()
     caption = page.one("#map-decoded-0 figcaption").text
     place = np.array([[float(word) for word in caption.removeprefix("decoded at ").split(", ")]])
@@ -358,6 +435,9 @@ def test_a_click_on_the_map_shows_a_picture_or_decodes_a_place(images, page):
     assert np.abs(difference).max() <= 1  # the caption rounds the place
     page.tab("Reconstruct")
     assert np.array_equal(page.pixels("#reconstruction", 0), shown(x[number][None]))
+    page.tab("Walk")  # which follows the bar, as the click on the place did not move it
+    assert page.text("#walk-0") == f"code of test picture {number}"
+    assert np.array_equal(page.pixels("#walk-0"), shown(explored.model.reconstruct(x[number][None])))
 
 
 def test_two_browser_tabs_do_not_disturb_each_other(images, page):
@@ -367,13 +447,13 @@ def test_two_browser_tabs_do_not_disturb_each_other(images, page):
     first = page.browser.current_window_handle
     page.changed("#reconstruction", lambda: page.type("#number", "4"), 1)
     page.tab("Walk")
-    page.changed("#walk-0", lambda: page.one("#as-picture").click())
+    wait_for(lambda: page.text("#walk-0") == "code of test picture 4")
     page.browser.switch_to.new_window("tab")
     page.browser.get(images[0])
     other = Page(page.browser)
     other.changed("#reconstruction", lambda: other.type("#number", "5"), 1)
     other.tab("Walk")
-    other.changed("#walk-0", lambda: other.one("#as-picture").click())
+    wait_for(lambda: other.text("#walk-0") == "code of test picture 5")
     second = page.browser.current_window_handle
     for window, number in ((first, 4), (second, 5), (first, 4)):
         page.browser.switch_to.window(window)
@@ -480,7 +560,7 @@ def test_several_models_of_different_kinds(trained_once, tmp_path, browser):
         page.tab("Label")
         made = latent.relabel(model, x, y)[0]
         for label in range(model.labels):
-            assert np.array_equal(page.pixels("#relabelled", 2 + label), shown(made[label][None]))
+            assert np.array_equal(page.pixels("#relabelled", 1 + label), shown(made[label][None]))
 
         page.tab("Reconstruct")
         assert np.array_equal(page.pixels("#reconstruction", 1), shown(model.reconstruct(x, y)))
@@ -495,14 +575,16 @@ def test_several_models_of_different_kinds(trained_once, tmp_path, browser):
         assert np.array_equal(found, shown(samples.model.decode(z)))
 
         page.tab("Sketch")
+        page.type("#number", "3")
+        wait_for(lambda: "test sketch 3;" in page.one("#sketches").text)
         before = page.source("#sketches")
         canvas = page.one("#pad canvas")
         line = ActionChains(browser).move_to_element_with_offset(canvas, -60, -40).click_and_hold()
         line.move_by_offset(60, 10).move_by_offset(40, 60).release().perform()
         wait_for(lambda: page.source("#sketches") != before)
         wait_for(lambda: "the drawing" in page.one("#sketches").text and "drawn again" in page.one("#sketches").text)
-        assert "ending 6" in page.one("#sketches").text
+        assert "ending 6" in page.one("#sketches").text and "the drawing; orange" in page.one("#sketches").text
         drawing = base64.b64decode(page.source("#sketches").partition("base64,")[2]).decode()
         assert "#d55e00" in drawing  # what was drawn is the beginning
         page.all("#pad button[data-do=clear]")[0].click()
-        wait_for(lambda: "the test sketch" in page.one("#sketches").text)
+        wait_for(lambda: "test sketch 3;" in page.one("#sketches").text)  # that of the bar

@@ -180,7 +180,7 @@ def drawn(labels, prior=None, codes=None):
     return axes, [text.get_text() for text in axes.legend().get_texts()]
 
 
-def test_a_picture_has_a_colour_for_each_of_twenty_labels_and_grey_for_the_rest():
+def test_a_picture_has_a_colour_for_each_of_twenty_labels_and_one_for_all_of_more():
     labels = np.arange(400) % 3
     axes, legend = drawn(labels)
     assert legend == ["label 0", "label 1", "label 2"]
@@ -193,8 +193,11 @@ def test_a_picture_has_a_colour_for_each_of_twenty_labels_and_grey_for_the_rest(
         for i in range(3)
     ]
     assert all(len(one) == 1 for one in colours) and len(set.union(*colours)) == 3
-    many = np.concatenate([np.repeat(np.arange(20), 19), 50 + np.arange(20)])
-    assert drawn(many)[1] == [f"label {i}" for i in range(20)] + ["20 others"]
+    axes, legend = drawn(np.arange(400) % 20)
+    assert legend == [f"label {i}" for i in range(20)]
+    assert len(np.unique(axes.collections[0].get_facecolors(), axis=0)) == 20
+    axes, legend = drawn(np.arange(400) % 21)
+    assert legend == ["21 labels"] and len(np.unique(axes.collections[0].get_facecolors(), axis=0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +209,8 @@ def test_a_picture_has_a_colour_for_each_of_twenty_labels_and_grey_for_the_rest(
 )
 def test_contours_are_drawn_where_the_mass_lies(prior, radii):
     axes, _ = drawn(np.zeros(400, int), prior)
+    reach = max(np.abs(normal_codes(numbers=2)).max(), max(radii))
+    assert max(map(abs, axes.get_ylim())) < 1.2 * reach  # not all that a contour was looked for in
     found = sorted(np.abs(path.vertices[:, 0]).max() for path in axes.collections[-1].get_paths() if len(path.vertices))
     assert found == pytest.approx(radii, abs=0.06)
 

@@ -24,23 +24,22 @@ def build(session: Session, page: Page) -> None:
         return
     encodes = [explored for explored in models if isinstance(explored.model, Autoencoder)]
     seeds = len(encodes) < len(models)
-    what = "to: " + " or ".join(["test picture"] * bool(encodes) + ["seed of a draw"] * seeds)
+    kind = "picture" if any(explored.model.pixels for explored in encodes) else "sketch"
+    what = "to: " + " or ".join([f"test {kind}"] * bool(encodes) + ["seed of a draw"] * seeds)
     with gr.Tab("Between", id="between"):
         if encodes:
-            gr.HTML(hint("From the picture above to another one."))
+            gr.HTML(hint(f"From the {kind} above to another one."))
         with gr.Row(elem_classes="zoo-controls"):
             first = gr.Number(
                 0, precision=0, label="from: seed of a draw", visible=seeds, min_width=140, elem_id="from"
             )
             last = gr.Number(1, precision=0, label=what, min_width=140, elem_id="to")
             how = gr.Dropdown(list(HOW), value="spherical", label="path", min_width=160, elem_id="path")
-        with gr.Accordion(
-            "to a picture of your own", open=False, visible=any(explored.model.pixels for explored in encodes)
-        ):
+        with gr.Accordion("to a picture of your own", open=False, visible=kind == "picture"):
             file = gr.File(
                 type="binary", file_types=["image"], show_label=False, height=130, min_width=150, elem_id="to-file"
             )
-        where = gr.Slider(0, 1, 0.5, step=1 / (FINE - 1), label="place on the path, from 0 to 1", elem_id="how-far")
+        where = gr.Slider(0, 1, 0.5, step=1 / (FINE - 1), label="place on the path, 0 to 1", elem_id="how-far")
         out = gr.HTML(elem_id="between-shown")
         strip = gr.HTML(elem_id="strip")
         said = message()
@@ -63,7 +62,8 @@ def build(session: Session, page: Page) -> None:
 
         def picture(explored: Explored) -> str:
             z = path(explored, ends_of(explored, *ends), how, label, FINE)[place : place + 1]
-            return tiles([(_decoded(session, explored, z, label)[0], explored.name)])
+            under = f", as {explored.labels[label or 0]}" if explored.model.labels else ""
+            return tiles([(_decoded(session, explored, z, label)[0], explored.name + under)])
 
         return f'<div class="zoo-beside">{each(models, picture, named=False)}</div>'
 
@@ -73,10 +73,9 @@ def build(session: Session, page: Page) -> None:
         def row(explored: Explored) -> str:
             of_model = ends_of(explored, *ends)
             sources = _decoded(session, explored, path(explored, of_model, how, label, STEPS), label)
-            under = f" as {explored.labels[label or 0]}" if explored.model.labels else ""
-            shown = [(source, f"{i / (STEPS - 1):.3g}{under}") for i, source in enumerate(sources)]
+            shown = [(source, f"{i / (STEPS - 1):.3g}") for i, source in enumerate(sources)]
             if explored in encodes:
-                originals = [(urls(explored.model, explored.read(end)[0])[0], end.called) for end in of_model]
+                originals = [(urls(explored.model, explored.read(end)[0])[0], explored.called(end)) for end in of_model]
                 shown = [originals[0], *shown, originals[1]]
             return tiles(shown, small=True)
 

@@ -121,7 +121,7 @@ def build(session: Session, page: Page) -> None:
             for place, explored in enumerate(models):
                 with gr.Column(min_width=320):
                     gr.HTML(heading(explored.name) + (hint(LABELLED) if explored.model.labels else ""))
-                    with gr.Row(elem_classes="zoo-beside"):
+                    with gr.Row(elem_classes="zoo-placed"):
                         shown = gr.HTML(js_on_load=SCRIPT, elem_id=f"map-{place}", min_width=300, scale=2)
                         decoded = gr.HTML(elem_id=f"map-decoded-{place}", min_width=200)
                     columns.append((explored, shown, decoded, gr.State(None)))

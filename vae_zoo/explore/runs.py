@@ -54,7 +54,7 @@ def build(session: Session, page: Page) -> None:
     def look(figure: str, kind: str | None, epoch: Any) -> tuple:
         runs = runs_of(session)
         figures = sorted({name for run in runs for name in _figures(run)}) or ["mse"]
-        figure = figure if figure in figures else "mse" if "mse" in figures else figures[0]
+        figure = next((name for name in (figure, "mse", "loss") if name in figures), figures[0])
         pictures = [run.pictures for run in runs]
         kinds = sorted({name for found in pictures for name in found})
         kind = kind if kind in kinds else ("reconstructions" if "reconstructions" in kinds else next(iter(kinds), None))
@@ -124,7 +124,9 @@ def _table(session: Session, runs: list[Run]) -> str:
     arrows = {-1: " ↓", 0: "", 1: " ↑"}
     titles = [column.title.replace(BASE, "the base") + arrows[column.better] for column in columns]
     why = ["why there are no figures"] * (not all(tested.values()))
-    return table(["run", "model", "epochs", *titles, *why], rows) + hint(ARROWS)
+    return table(["run", "model", "epochs", *titles, *why], rows) + hint(
+        ARROWS if any(column.better for column in columns) else ""
+    )
 
 
 def _report_link(session: Session) -> str:

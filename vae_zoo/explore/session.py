@@ -41,13 +41,6 @@ class Picture:
     lines: tuple[tuple[tuple[float, float], ...], ...] | None = None
     name: str = ""
 
-    @property
-    def called(self) -> str:
-        """What it is, for people."""
-        if self.lines is not None:
-            return "the drawing"
-        return f"test picture {self.number}" if self.content is None else self.name or "the picture"
-
 
 class Explored:
     """A trained model, which is read again when its checkpoint was written anew.
@@ -183,6 +176,13 @@ class Explored:
                 raise UserError(f"{self.name} has test pictures 0 to {self.test_pictures - 1}, no {picture.number}")
             x, own = next(self.data.batches("test", 1, [picture.number]))
         return x, (own if own is not None and label is None else self.of(label)) if model.labels else None
+
+    def called(self, picture: Picture) -> str:
+        """Return what a picture is, for people."""
+        if picture.lines is not None:
+            return "the drawing"
+        what = "test picture" if self._model.pixels else "test sketch"
+        return f"{what} {picture.number}" if picture.content is None else picture.name or "the picture"
 
     def own_label(self, picture: Picture) -> int | None:
         """Return the number of a test picture's label; None for other pictures, and models that take none."""

@@ -64,7 +64,7 @@ def sentence(text: str) -> str:
 
 def hint(text: str) -> str:
     """Return HTML of what explains something."""
-    return f'<p class="zoo-help">{escape(text)}</p>'
+    return f'<p class="zoo-help">{escape(text)}</p>' if text else ""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -115,7 +115,7 @@ def build(session: Session, page: Page) -> None:
             kept = None if picture.lines is not None else min(begin, _count(x))
             with session.noise(number):
                 (found,) = endings(model, x[0], [temperature], ENDINGS, lines=kept, seed=number)
-            whole_one = [(_svg(x, found.begun), f"{picture.called}; orange is what is gone on from")]
+            whole_one = [(_svg(x, found.begun), f"{explored.called(picture)}; orange is what is gone on from")]
             if isinstance(model, Autoencoder):
                 with session.noise(number):
                     again = model.reconstruct(x, temperature=temperature)

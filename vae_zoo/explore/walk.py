@@ -179,7 +179,7 @@ def _handlers(explored: Explored, session: Session, numbers: Numbers) -> dict[st
 
     def encoded(picture: Picture, own: int | None, label: int | None, seed: Any, scale: float) -> tuple:
         x, y = explored.read(picture, own)
-        start = numbers.start(explored.autoencoder.encode(x, y), f"code of {picture.called}")
+        start = numbers.start(explored.autoencoder.encode(x, y), f"code of {explored.called(picture)}")
         if y is None:
             return gr.skip(), *put(start, label, seed, scale)
         return int(y), *put(start, int(y), seed, scale)
