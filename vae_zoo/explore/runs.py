@@ -121,7 +121,7 @@ def _table(session: Session, runs: list[Run]) -> str:
         rows.append([_name(session, run), model, str(run.epoch), *cells, "" if results else str(run.untested)])
     if all(tested.values()):
         rows = [row[:-1] for row in rows]
-    arrows = {-1: " ↓", 0: "", 1: " ↑"}
+    arrows = {-1: "\N{NO-BREAK SPACE}↓", 0: "", 1: "\N{NO-BREAK SPACE}↑"}
     titles = [column.title.replace(BASE, "the base") + arrows[column.better] for column in columns]
     why = ["why there are no figures"] * (not all(tested.values()))
     return table(["run", "model", "epochs", *titles, *why], rows) + hint(
