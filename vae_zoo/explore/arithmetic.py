@@ -102,7 +102,7 @@ def build(session: Session, page: Page) -> None:
 
 def _box(name: str, label: str) -> gr.File:
     kinds: dict[str, Any] = {"file_count": "multiple", "file_types": ["image"], "type": "binary"}
-    return gr.File(label=label, height=130, min_width=180, elem_id=name, **kinds)
+    return gr.File(label=label, height=130, min_width=240, elem_id=name, **kinds)
 
 
 def _readable(explored: Explored, box: str, files: list[bytes] | None) -> tuple[list[Tensor], tuple[str, ...]]:

@@ -47,7 +47,7 @@ def build(session: Session, page: Page) -> None:
             figure = gr.Dropdown(["mse"], value="mse", label="curve of", elem_id="curve-of", min_width=140)
         curve = gr.HTML(elem_id="curves")
         with gr.Row(elem_classes="zoo-controls"):
-            kind = gr.Dropdown([], label="pictures", elem_id="kind", min_width=140)
+            kind = gr.Dropdown([], label="pictures", elem_id="kind", min_width=200)
             epoch = gr.Slider(0, 1, 0, step=1, label="after so many epochs", elem_id="epoch", min_width=200, buttons=[])
         wall = gr.HTML(elem_id="wall")
 
