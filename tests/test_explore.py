@@ -89,6 +89,9 @@ def test_curves_of_runs_that_were_not_tested(tmp_path):
     assert figures_of(path) == ["loss", "mse"] and figures_of(tmp_path / "no.csv") == []
     curve = [Point(1, 0.5, 2.0), Point(2, 0.25, 4.0)]
     logged = {"train/loss": [], "val/loss": [curve]}
+    other = SimpleNamespace(setting="another", label="other", logged=logged)
+    both = charts.curves_of([SimpleNamespace(setting="one", label="mine", logged=logged), other], "loss", "loss, nats")
+    assert ">mine<" in both and ">other<" in both  # though it is in another setting
     svg = charts.curves_of([SimpleNamespace(setting="", label="mine", logged=logged)], "loss", "loss, nats")
     assert ">mine<" in svg and 'aria-label="loss, nats, by epochs and by seconds' in svg
     (one,) = (

@@ -83,8 +83,10 @@ def curves_of(groups: Sequence[HasCurves], name: str, title: str, panels: Sequen
             if against == "epoch":
                 axis.xaxis.get_major_locator().set_params(integer=True)
         row[0].set(ylabel=f"{title}\n{setting}" if len(settings) > 1 else title)
-    handles, labels = axes[0][-1].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside upper left", ncols=len(labels))
+    drawn = [zip(*axis.get_legend_handles_labels(), strict=True) for axis in axes.flat]  # of all settings
+    legend = {label: handle for of_axis in drawn for handle, label in of_axis}
+    columns = len(legend) if len(panels) > 1 else 2
+    figure.legend(legend.values(), legend.keys(), frameon=False, loc="outside upper left", ncols=columns)
     by = " and ".join(dict.fromkeys(BY[against] for _, against in panels))
     return _svg(figure, name if len(panels) > 1 else "-".join((name, *panels[0])), f"{title}, {by}")
 
