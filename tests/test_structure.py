@@ -15,7 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = """
 errors reading writing results templates
 fetch yamls inputs curves
-settings
+settings hmc
+evidence
 runs hyperparameters optimizers trace trust exported
 networks objectives checkpoints
 conditional

@@ -11,9 +11,11 @@ from vae_zoo.models.dcgan import DCGAN
 from vae_zoo.models.iaf import IAFVAE
 from vae_zoo.models.iwae import IWAE
 from vae_zoo.models.latent import Autoencoder, LatentVariableModel
+from vae_zoo.models.mcem import MCEM
 from vae_zoo.models.sketch_decoder import SketchDecoder
 from vae_zoo.models.sketch_rnn import SketchRNN
 from vae_zoo.models.vae import VAE
+from vae_zoo.models.wake_sleep import WakeSleep
 
 __all__ = [
     "AAE",
@@ -25,9 +27,11 @@ __all__ = [
     "IAFVAE",
     "IWAE",
     "LatentVariableModel",
+    "MCEM",
     "SketchDecoder",
     "SketchRNN",
     "VAE",
+    "WakeSleep",
 ]
 
 
