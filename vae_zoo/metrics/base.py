@@ -1,6 +1,7 @@
 """A measure: one figure of results.json, or the reason why there is none."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -17,6 +18,12 @@ WHY_NONE = {
     "encodes": "it has no encoder",
     "pixels": "it makes sketches, which have no pixels",
 }
+
+
+def why_none(model: GenerativeModel, needs: Sequence[str]) -> str | None:
+    """Return why a model has no figure that needs all this, see `WHY_NONE`; None if it declares to have it."""
+    declared: dict[str, Any] = {**model.traits}
+    return next((why for trait, why in WHY_NONE.items() if trait in needs and not declared[trait]), None)
 
 
 class Measure(Metric, ABC):
@@ -85,9 +92,7 @@ class ImageFigure(Measure):
 
     def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
         """Add a batch's values, and show them to the measures after this one in the list."""
-        declared: dict[str, Any] = {**model.traits}
-        lacking = [why for trait, why in WHY_NONE.items() if trait in self.needs and not declared[trait]]
-        found = lacking[0] if lacking else self.values(model, x, y, evaluated)
+        found = why_none(model, self.needs) or self.values(model, x, y, evaluated)
         if isinstance(found, str):
             self.reason = found
             self.missing += len(x)
