@@ -80,7 +80,8 @@ def test_half_of_the_data_missing_halves_what_is_covered_and_no_more():
     for figure in (fidelity.recall, fidelity.coverage):
         assert figure(real, fake) == figure(real[:400], fake) / 2 > 0.45
     # And the other way round: half of the samples are like nothing that is there.
-    assert fidelity.precision(fake, real) == pytest.approx(0.5, abs=0.03) and fidelity.recall(fake, real) > 0.9
+    assert fidelity.precision(fake, real) == fidelity.precision(fake, real[:400]) / 2 > 0.45
+    assert fidelity.recall(fake, real) > 0.9
 
 
 def test_copies_of_one_image_have_all_precision_and_cover_nothing():
@@ -111,27 +112,27 @@ def test_the_four_share_samples_and_features(cls, shapes, tmp_path, monkeypatch)
 SAMPLED = [Precision, Recall, Density, Coverage]
 
 
-def measured(folder, shapes, seed, *measures):
-    data = module(shapes)
-    torch.manual_seed(7)
-    model = fitting(MODEL, data)
-    torch.manual_seed(seed)
-    return run_test(model, data, folder, nll_samples=3, metrics=list(measures)), torch.rand(())
-
-
-def test_the_seed_fixes_the_samples_and_nobody_else_notices_them(shapes, tmp_path):
+def test_the_seed_fixes_the_samples_and_nobody_else_notices_them(shapes, tmp_path_factory):
     """The figures that draw, and the next random number, are to the bit those of a test without samples."""
+    data = module(shapes)
+
+    def measured(seed, *measures):
+        torch.manual_seed(7)
+        model = fitting(MODEL, data)
+        torch.manual_seed(seed)
+        results = run_test(model, data, tmp_path_factory.mktemp("run"), nll_samples=3, metrics=list(measures))
+        return results, torch.rand(())
+
     others = [MSE, MSESampled, NLL]
-    alone, after = measured(tmp_path / "a", shapes, 0, *(cls() for cls in others))
+    alone, after = measured(0, *(cls() for cls in others))
+    found = set()
     for names in (SAMPLED, SAMPLED[::-1], SAMPLED[:1]):
-        mixed = [cls(Colour()) for cls in names] + [FID(Colour())]
-        beside, later = measured(tmp_path / "b", shapes, 0, *mixed, *(cls() for cls in others))
-        assert later == after
-        for cls in others:
-            assert beside[cls.name] == alone[cls.name]
-        assert beside["precision"] == measured(tmp_path / "c", shapes, 0, Precision(Colour()))[0]["precision"]
-    first, again, other = (measured(tmp_path / str(s), shapes, s, FID(Colour()))[0]["fid"] for s in (0, 0, 1))
-    assert first == again != other
+        beside, later = measured(0, *(cls(Colour()) for cls in [FID, *names]), *(cls() for cls in others))
+        assert later == after and [beside[cls.name] for cls in others] == [alone[cls.name] for cls in others]
+        found.add((beside["fid"], beside["precision"]))
+    assert len(found) == 1  # whichever measures stand beside them, in which order
+    fids = [measured(seed, FID(Colour()))[0]["fid"] for seed in (0, 1)]
+    assert fids[0] == found.pop()[0] != fids[1]
 
 
 def test_batches_have_samples_of_their_own(shapes, tmp_path, monkeypatch):
