@@ -101,6 +101,12 @@ def test_one_network_is_trained_for_all_and_anew_for_other_data(shapes, tmp_path
     assert first.found(x).squeeze(1).equal(first.logits(x).argmax(1).float())
 
 
+def test_a_last_batch_of_one_image_is_no_obstacle():
+    data = hues(n=of_labels.BATCH + 1)
+    x, y = images(data, "test")
+    assert label_network(data, CPU).found(x).squeeze(1).equal(y.float())
+
+
 NEEDS_LABELS = [LabelAccuracy, ModesLost, Precision]
 
 

@@ -32,6 +32,15 @@ COLUMNS = [
     Column("kl_share", "KL's share, %", 0, ".1f", "density"),
     Column("fid", "FID", -1, ".1f", "samples"),
     Column("kid", "KID", -1, ".4f", "samples"),
+    Column("precision", "precision", 1, ".3f", "samples"),
+    Column("recall", "recall", 1, ".3f", "samples"),
+    Column("density", "density of samples", 0, ".3f", "samples"),
+    Column("coverage", "coverage", 1, ".3f", "samples"),
+    Column("modes_lost", "modes lost", -1, ".1f", "samples"),
+    Column("label_accuracy", "labels told", 0, ".3f", "samples"),
+    Column("sharpness", "sharpness, data = 1", 0, ".3f", "samples"),
+    Column("nearest_in_training", "nearest in training", 0, ".3f", "samples"),
+    Column("loss_oscillation", "oscillation of the loss", 0, ".4f", "training"),
     Column("parameters", "parameters", 0, ",.0f", "cost"),
     Column("seconds_per_epoch", "s / epoch", -1, ".2f", "cost"),
     Column("relative_time", f"time, {BASE} = 1", -1, ".2f", "cost"),
@@ -41,7 +50,15 @@ COLUMNS = [
 ]
 # Those that a narrow screen shows first.
 FIRST = ("mse", "nll", "kl", "code_mmd", "fid", "seconds_per_epoch", "peak_memory_mb", "elbo", "ssim", "psnr")
-ABOUTS = ("further", "cost", "samples", "codes", "density", "reconstruction")  # of the others, which come first
+ABOUTS = (
+    "further",
+    "cost",
+    "training",
+    "samples",
+    "codes",
+    "density",
+    "reconstruction",
+)  # of the others, which come first
 KNOWN = {column.key: column for column in COLUMNS}
 
 # What is logged or measured under a key that is no name for people, and has no column of its own.

@@ -86,6 +86,8 @@ def _trained(data: Any, device: torch.device) -> LabelNetwork:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=EPOCHS * -(-n // BATCH))
     for _ in range(EPOCHS):
         for x, y in data.batches("train", BATCH, order.permutation(n)):
+            if len(x) == 1:  # which has no statistics that a batch norm could take
+                continue
             optimizer.zero_grad()
             x, y = x.to(device), y.to(device)
             cross_entropy(network.logits(x.expand(-1, 3, -1, -1)), y).backward()
