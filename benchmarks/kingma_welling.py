@@ -5,8 +5,8 @@
     python benchmarks/kingma_welling.py draw OUT --out docs/models/kingma_welling
 
 Training writes a file for each curve, and goes on where it was cut off: a curve that is there is not trained again.
-As in the paper: one hidden layer of tanh (500 units on MNIST, 200 on Frey faces, 100 for figure 3), Adagrad with a rate
-of .01, .02 or .1, whichever is ahead after the first steps, batches of 100, one draw, and a normal prior of the weights.
+As in the paper: one hidden layer of tanh (500 units on MNIST, 200 on Frey faces, 100 for figure 3), Adagrad with a
+rate of .01, .02 or .1, whichever is ahead at first, batches of 100, one draw, and a normal prior of the weights.
 """
 
 import argparse
@@ -98,8 +98,9 @@ def fit(cell: Cell, data: Any, rate: float, steps: int, callbacks: list[Callback
     torch.manual_seed(0)
     width = {2: {"mnist": 500, "frey": 200}, 3: {"mnist": 100}}[cell.figure][cell.data]
     # A normal prior N(0, I) of the weights adds |w|^2 / 2 to the sum over all images.
-    adagrad = functools.partial(Adagrad, lr=rate, weight_decay=1 / len(data.parts["train"]))
+    adagrad = functools.partial(Adagrad, weight_decay=1 / len(data.parts["train"]))
     networks: dict[str, Any] = {
+        "lr": rate,
         "decoder": functools.partial(MLPDecoder, width=width, depth=1),
         "likelihood": Bernoulli if cell.data == "mnist" else LearnedGaussian,
     }
@@ -107,13 +108,19 @@ def fit(cell: Cell, data: Any, rate: float, steps: int, callbacks: list[Callback
     if cell.model == "VAE":
         model: Any = VAE(data.shape, cell.latent, encoder, optimizer=adagrad, **networks)
     elif cell.model == "WakeSleep":
-        both = {"optimizer": adagrad, "sleep_optimizer": adagrad}
+        both: dict[str, Any] = {"optimizer": adagrad, "sleep_optimizer": adagrad, "sleep_lr": rate}
         model = WakeSleep(data.shape, cell.latent, encoder, **both, **networks)
     else:
         model = MCEM(data.shape, cell.latent, optimizer=adagrad, **networks)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(
-        max_steps=steps, accelerator="cpu", enable_model_summary=False, limit_val_batches=0, callbacks=callbacks, **quiet
+        max_steps=steps,
+        accelerator="cpu",
+        callbacks=callbacks,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     trainer.fit(model, data)
     return model

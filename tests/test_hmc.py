@@ -52,11 +52,13 @@ def test_the_error_of_the_energy_falls_with_the_square_of_the_step():
 def test_a_trajectory_of_a_standard_normal_is_a_rotation():
     """z'' = -z, so after a quarter of a turn position and momentum have changed places."""
     z, momentum = torch.randn(2, 5, 3, dtype=torch.float64)
-    end, ended = hmc.leapfrog(
-        lambda z: -z.square().sum(-1) / 2, hmc.at(lambda z: -z.square().sum(-1) / 2, z), momentum, step(math.pi / 2e4), 10_000
-    )
-    torch.testing.assert_close(end.z, momentum, atol=1e-6, rtol=0)
-    torch.testing.assert_close(ended, -z, atol=1e-6, rtol=0)
+
+    def normal(z):
+        return -z.square().sum(-1) / 2
+
+    end, ended = hmc.leapfrog(normal, hmc.at(normal, z), momentum, step(math.pi / 2e3), 1_000)
+    torch.testing.assert_close(end.z, momentum, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ended, -z, atol=1e-5, rtol=0)
 
 
 def test_a_move_is_accepted_with_the_probability_of_metropolis(monkeypatch):

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From low to high. What stands in one line imports nothing that stands there, or in a line below.
 RANKS = """
 errors reading writing results templates
-fetch yamls inputs curves
+fetch yamls inputs curves neighbours
 settings hmc
 evidence
 runs hyperparameters optimizers trace trust exported

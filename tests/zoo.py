@@ -78,6 +78,11 @@ def trainer(folder, **changes):
     return Trainer(default_root_dir=folder, **settings | changes)
 
 
+def as_in_a_run(seed, epoch=0):
+    """Seed the noise as an epoch of a run with this seed begins with it, in its first process."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch, 0)).generate_state(1, np.uint64)[0]))
+
+
 def traces_of(model):
     """The traces that a model makes from now on."""
     seen, trace = [], model.trace

@@ -79,7 +79,7 @@ class Prior(Conditional):
 
         latent: D, or the shape of a code that consists of maps.
         shape: of the data, (C, H, W).
-        posterior: q(z|x), for a prior that is made of it; None of a model that has none. Keep it in a tuple, so that its
+        posterior: q(z|x), for a prior that is made of it; None of a model without one. Keep it in a tuple, so that its
             parameters stay the model's.
     """
 

@@ -35,9 +35,7 @@ def at(log_density: LogDensity, z: Tensor) -> State:
     return State(z.detach(), value.detach(), gradient)
 
 
-def leapfrog(
-    log_density: LogDensity, state: State, momentum: Tensor, step: Tensor, steps: int
-) -> tuple[State, Tensor]:
+def leapfrog(log_density: LogDensity, state: State, momentum: Tensor, step: Tensor, steps: int) -> tuple[State, Tensor]:
     """Follow the Hamiltonian -log p(z) + |r|^2 / 2 for a time of `steps` x `step` (Neal 2011, eq. 2.28 to 2.30).
 
     Half a step of the momentum, a step of the position, half a step of the momentum: reversible, of unit volume, with

@@ -32,9 +32,7 @@ class BinarizedMNIST(ImageDataModule):
 
     shape = (1, SIDE, SIDE)
 
-    def __init__(
-        self, root: str, n_train: int | None = None, batch_size: int = 100, resident: bool = False
-    ) -> None:
+    def __init__(self, root: str, n_train: int | None = None, batch_size: int = 100, resident: bool = False) -> None:
         super().__init__()
         require(1, batch_size=batch_size, n_train=1 if n_train is None else n_train)
         self.n_train = n_train

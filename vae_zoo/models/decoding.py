@@ -118,7 +118,7 @@ class Directed(Decoding):
         return self.prior(y).log_prob(z) + self.likelihood(z, y).log_prob(x)
 
     def joint(self, x: Tensor, y: Tensor | None = None, *, chains: int = 1) -> Joint:
-        """Return p(x, z) as a function of z, for K = `chains` codes of each image, (K B, D), one set after the other."""
+        """Return p(x, z) as a function of z, of K = `chains` codes for each image, (K B, D), one set after another."""
         with torch.inference_mode(False):  # in which a Trainer validates, and there are no gradients
             x = x.repeat(chains, *[1] * (x.ndim - 1))  # K B C H W
             y = None if y is None else y.repeat(chains)

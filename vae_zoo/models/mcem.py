@@ -98,16 +98,16 @@ class MCEM(AlternatingModel, DirectedImageModel, WithoutCodes):
     @inference  # a likelihood with running statistics is to leave them alone
     def _posterior_draws(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (B, D) of images, and the mean probability with which each one's moves were accepted, (B,)."""
-        joint, total = self.joint(x), 0.0
+        joint, probabilities = self.joint(x), []
         density = joint.at(1.0)
         state = hmc.at(density, joint.draw())
         for _ in range(self.moves):
             state, probability = hmc.move(density, state, self.step_size, self.leapfrogs)
-            total = total + probability
-        return state.z, total / self.moves
+            probabilities.append(probability)
+        return state.z, torch.stack(probabilities).mean(0)
 
     def evaluate(self, x: Tensor, y: Tensor | None = None) -> Evaluated:
-        """Measure images (B, C, H, W): what training lowers, -log p(x, z) with codes drawn as there, which is no bound."""
+        """Measure images (B, C, H, W): -log p(x, z), which training lowers, of codes drawn as there; it is no bound."""
         x, y = self.checked(x, y)
         z, _ = self._posterior_draws(x)
         return Evaluated(figures={"loss": -self.log_joint(x, z)}, trace=None)
