@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from vae_zoo.data.annotations import parse
+from vae_zoo.data.annotations import FIELDS, parse
 from vae_zoo.data.files import Files, read_member
 from vae_zoo.data.pictures import FORMATS
 from vae_zoo.errors import UserError, require
@@ -94,7 +94,7 @@ def _instances(archive: Path) -> dict[str, Any]:
     """What the archive says of the pictures. Raises an error of any kind if its checksums do not fit."""
     with zipfile.ZipFile(archive) as opened:
         content = read_member(opened, INSTANCES)
-    return parse(content, f"{INSTANCES} in {archive.name.removeprefix('.').removesuffix('.partial')}")
+    return parse(content, f"{INSTANCES} in {archive.name.removeprefix('.').removesuffix('.partial')}", FIELDS)
 
 
 def _check_picture(entry: dict[str, Any], path: Path) -> None:
