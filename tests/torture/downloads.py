@@ -28,6 +28,7 @@ def archive(change=lambda content: None, outside=""):
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("annotations/instances_train2017.json", json.dumps(content).replace("OUTSIDE", outside))
+        file.write(template("shapes/annotations/captions.json"), "annotations/captions_train2017.json")
     return buffer.getvalue()
 
 
