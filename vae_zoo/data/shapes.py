@@ -19,7 +19,7 @@ CORNERS = {"triangle": 3, "square": 4, "pentagon": 5, "star": 10, "circle": 48}
 CATEGORIES = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(CORNERS, start=1)]
 
 # The hues of a colour, in degrees, by where they end; what is left is red again.
-HUES = {15: "red", 45: "orange", 70: "yellow", 165: "green", 195: "turquoise", 255: "blue", 290: "purple", 345: "pink"}
+HUES = {15: "red", 45: "orange", 70: "yellow", 165: "green", 195: "turquoise", 255: "blue", 310: "purple", 345: "pink"}
 
 Polygon = list[tuple[float, float]]
 Colour = tuple[int, int, int]
