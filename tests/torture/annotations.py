@@ -22,7 +22,7 @@ SIZES = {"n_train": 6, "n_test": 3, "n_val": 1, "image_size": 16, "batch_size": 
 
 def base():
     """The annotations of twelve pictures."""
-    content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
+    content = json.loads(next(template("shapes/annotations").glob("instances*.json")).read_text())
     content["images"] = content["images"][:12]
     ids = {image["id"] for image in content["images"]}
     content["annotations"] = [each for each in content["annotations"] if each["image_id"] in ids]
@@ -174,7 +174,7 @@ def picture(place, what, make, number):
 def fitted(place, what, change):
     """A training on such annotations, by the command."""
     root = shutil.copytree(template("shapes"), place.work / "coco")
-    path = next((root / "annotations").glob("*.json"))
+    path = next((root / "annotations").glob("instances*.json"))
     tree = json.loads(path.read_text())
     change(tree)
     path.write_text(json.dumps(tree))

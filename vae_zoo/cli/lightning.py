@@ -61,12 +61,20 @@ class OwnArguments(_InstantiatorFn):
 
     jsonargparse gives a model no argument that its constructor lacks; Lightning's instantiator would list it all the
     same, and a checkpoint would not load.
+
+    Raises:
+        UserError: if the model takes captions, and the data have none.
     """
 
     def __call__(
         self, class_type: type[Any], *args: Any, applied_instantiation_links: dict[str, Any], **kwargs: Any
     ) -> Any:
         """Construct the model."""
+        if kwargs.get("captions") == ():
+            raise UserError(
+                f"the data have no captions, which {class_type.__name__} needs; of pictures, ask for them with "
+                "--data.captions auto, or categories"
+            )
         taken = {key: value for key, value in applied_instantiation_links.items() if key.rpartition(".")[2] in kwargs}
         return super().__call__(class_type, *args, applied_instantiation_links=taken, **kwargs)
 
