@@ -28,7 +28,7 @@ COUNTS = {
     "checkpoints": 330,
     "caches": 150,
     "settings": 330,
-    "annotations": 200,
+    "annotations": 235,
     "files": 150,
     "reports": 120,
     "calls": 500,

@@ -73,6 +73,35 @@ def edited(what, change, check=lambda data: None):
     return read(what, content, check)
 
 
+@case
+def described(place, what, change):
+    """A data set with these captions."""
+    root = shutil.copytree(template("shapes"), place.work / "coco")
+    path = root / "annotations" / "captions.json"
+    tree = json.loads(path.read_text())
+    path.write_text(json.dumps(change(tree) or tree))
+
+    def use():
+        data = COCODataModule(str(root), **SIZES, captions="auto")
+        texts = data.facts.captions
+        expect(all(0 < len(text) <= 1000 and text.isprintable() for text in texts), "a text that is none")
+        expect(len(set(texts)) == len(texts) == data.facts.labels, "a label without a text of its own")
+        for part in ("train", "val", "test"):
+            expect(
+                all((0 <= y).all() and (y < len(texts)).all() for _, y in data.batches(part, 4)), "a label of no text"
+            )
+
+    place.load(use)
+
+
+def captions(field, value):
+    """All captions with this value in a field."""
+    return described(
+        f"captions.{field} {str(value)[:30]!r}",
+        lambda tree: [row.update({field: value}) for row in tree["annotations"]] and None,
+    )
+
+
 def sets(where, field, value):
     """All entries of a list with this value in a field."""
     return edited(
@@ -235,6 +264,11 @@ def cases(count):
     found += [
         picture(what, lambda path, _, make=make: path.write_bytes(make()), n)
         for n, (what, make) in enumerate(ODD.items())
+    ]
+    found += [captions(field, value) for field in ("id", "image_id", "caption") for value in wrong]
+    found += [captions("caption", text) for text in ("", " \n", "\x1b[2J", "\ud800", "x" * 10**6, "\u202e")]
+    found += [
+        described(said, lambda tree, to=to: to) for said, to in (("no captions", {"images": []}), ("a list", [7]))
     ]
     left = count - len(found)
     found += [picture("damaged", lambda path, dice_: damage_file(path, dice_), n) for n in range(left // 3)]
