@@ -40,7 +40,7 @@ COLUMNS = [
     Column("density", "density of samples", 0, ".3f", "samples"),
     Column("coverage", "coverage", 1, ".3f", "samples"),
     Column("modes_lost", "modes lost", -1, ".1f", "samples"),
-    Column("label_accuracy", "labels told", 0, ".3f", "samples"),
+    Column("label_accuracy", "label accuracy", 0, ".3f", "samples"),
     Column("sharpness", "sharpness, data = 1", 0, ".3f", "samples"),
     Column("nearest_in_training", "nearest in training", 0, ".3f", "samples"),
     Column("loss_oscillation", "oscillation of the loss", 0, ".4f", "training"),
@@ -52,7 +52,8 @@ COLUMNS = [
     Column("time_to_base", f"s to the final MSE of {BASE}", -1, ".1f", "cost"),
 ]
 # Those that a narrow screen shows first.
-FIRST = ("mse", "nll", "kl", "code_mmd", "fid", "seconds_per_epoch", "peak_memory_mb", "elbo", "ssim", "psnr")
+FIRST = ("mse", "nll", "kl", "code_mmd", "fid", "precision", "coverage", "seconds_per_epoch", "peak_memory_mb")
+FIRST += ("elbo", "ssim", "psnr")
 # Of the others, which come first.
 ABOUTS = ("further", "cost", "training", "samples", "codes", "density", "reconstruction")
 KNOWN = {column.key: column for column in COLUMNS}
