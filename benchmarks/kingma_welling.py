@@ -36,7 +36,7 @@ from vae_zoo.writing import whole
 
 BATCH = 100
 RATES = (0.01, 0.02, 0.1)
-PILOT = 200  # steps after which a rate is chosen
+PILOT = 500  # steps after which a rate is chosen
 NAMES = {"VAE": "AEVB", "WakeSleep": "wake-sleep", "MCEM": "Monte Carlo EM"}
 COLOURS = {"VAE": "tab:red", "WakeSleep": "tab:green", "MCEM": "tab:blue"}
 
@@ -144,8 +144,11 @@ def train(cell: Cell, folder: Path, files: dict[str, str], samples: int) -> None
     pilots = pilots if cell.figure == 2 else pilots._replace(figure=3)
 
     def ahead(rate: float) -> float:
-        model = fit(pilots, data, rate, PILOT, [])
-        return measure(pilots._replace(figure=2), model, images["train"])
+        try:
+            bound = measure(pilots._replace(figure=2), fit(pilots, data, rate, PILOT, []), images["train"])
+        except RuntimeError:  # dreams of probabilities that are no numbers: it diverged
+            return -math.inf
+        return -math.inf if math.isnan(bound) else bound
 
     rate = max(RATES, key=ahead)
     curve = Curve(cell, samples, images)
