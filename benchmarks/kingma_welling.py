@@ -78,19 +78,23 @@ class Curve(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Measure, if it is time."""
         if trainer.global_step in self.steps:
-            found = {part: measure(self.cell, pl_module, x) for part, x in self.images.items()}
+            measure = marginal if self.cell.figure == 3 else bound
+            found = {part: measure(pl_module, x) for part, x in self.images.items()}
             self.rows.append({"samples": trainer.global_step * BATCH, **found})
 
 
-def measure(cell: Cell, model: Any, x: Tensor) -> float:
-    """Return the bound (figure 2), or the marginal likelihood (figure 3), averaged over images, in nats."""
-    if cell.figure == 3:
-        return float(evidence.harmonic(model.joint(x), draws=100, burn_in=50, leapfrogs=5).mean())
+def bound(model: Any, x: Tensor) -> float:
+    """Return the evidence lower bound, averaged over images, in nats."""
     model.eval()
     with torch.no_grad():
-        bound = float(model.evaluate(x)["figures"]["elbo"].mean())
+        found = float(model.evaluate(x)["figures"]["elbo"].mean())
     model.train()
-    return bound
+    return found
+
+
+def marginal(model: Any, x: Tensor) -> float:
+    """Return log p(x) as the paper estimates it, averaged over images, in nats."""
+    return float(evidence.harmonic(model.joint(x), draws=100, burn_in=50, leapfrogs=5).mean())
 
 
 def fit(cell: Cell, data: Any, rate: float, steps: int, callbacks: list[Callback]) -> Any:
@@ -139,16 +143,15 @@ def train(cell: Cell, folder: Path, files: dict[str, str], samples: int) -> None
     for part in ("train", "test"):
         whole_part, _ = next(data.batches(part, len(data.parts[part])))
         images[part] = whole_part[torch.randperm(len(whole_part), generator=generator)[:count]]
-    # Monte Carlo EM has no bound to choose by: its rate is the wake phase's.
-    pilots = cell._replace(figure=2, model="VAE") if cell.model == "MCEM" else cell._replace(figure=2)
-    pilots = pilots if cell.figure == 2 else pilots._replace(figure=3)
+    # Monte Carlo EM has no bound to choose by: its rate is that of AEVB.
+    pilot = cell._replace(model="VAE") if cell.model == "MCEM" else cell
 
     def ahead(rate: float) -> float:
         try:
-            bound = measure(pilots._replace(figure=2), fit(pilots, data, rate, PILOT, []), images["train"])
+            found = bound(fit(pilot, data, rate, PILOT, []), images["train"])
         except RuntimeError:  # dreams of probabilities that are no numbers: it diverged
             return -math.inf
-        return -math.inf if math.isnan(bound) else bound
+        return -math.inf if math.isnan(found) else found
 
     rate = max(RATES, key=ahead)
     curve = Curve(cell, samples, images)
