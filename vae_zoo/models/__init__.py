@@ -8,6 +8,7 @@ from vae_zoo.models.ae import AE
 from vae_zoo.models.base import GenerativeModel
 from vae_zoo.models.cvae import CVAE
 from vae_zoo.models.dcgan import DCGAN
+from vae_zoo.models.ebgan import EBGAN
 from vae_zoo.models.iaf import IAFVAE
 from vae_zoo.models.iwae import IWAE
 from vae_zoo.models.latent import Autoencoder, LatentVariableModel
@@ -21,6 +22,7 @@ __all__ = [
     "Autoencoder",
     "CVAE",
     "DCGAN",
+    "EBGAN",
     "GenerativeModel",
     "IAFVAE",
     "IWAE",
