@@ -14,6 +14,7 @@ from vae_zoo.models.iwae import IWAE
 from vae_zoo.models.latent import Autoencoder, LatentVariableModel
 from vae_zoo.models.sketch_decoder import SketchDecoder
 from vae_zoo.models.sketch_rnn import SketchRNN
+from vae_zoo.models.stackgan import StackGAN
 from vae_zoo.models.vae import VAE
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "LatentVariableModel",
     "SketchDecoder",
     "SketchRNN",
+    "StackGAN",
     "VAE",
 ]
 
