@@ -22,7 +22,7 @@ networks objectives checkpoints
 conditional
 likelihoods
 distributions
-flows strokes priors
+flows strokes priors matching text
 rendering
 models
 metrics latent

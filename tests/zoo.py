@@ -23,13 +23,14 @@ JOINT, BY_TURNS = (  # one of each kind, with a figure that says how good it is
 )
 
 
-def models_that(*bases, takes=None, **declared):
-    """Parametrise over the models of these classes whose constructor takes an argument, and that declare all this."""
+def models_that(*bases, takes=None, lacks=None, **declared):
+    """Parametrise over the models of these classes whose constructor takes, or lacks, an argument, and declare this."""
     found = [
         cls
         for cls in MODELS
         if all(issubclass(cls, base) for base in bases)
         and (takes is None or takes in inspect.signature(cls).parameters)
+        and (lacks is None or lacks not in inspect.signature(cls).parameters)
         and all(getattr(cls, name) == value for name, value in declared.items())
     ]
     return pytest.mark.parametrize("cls", found)

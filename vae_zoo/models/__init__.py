@@ -15,6 +15,7 @@ from vae_zoo.models.latent import Autoencoder, LatentVariableModel
 from vae_zoo.models.mcem import MCEM
 from vae_zoo.models.sketch_decoder import SketchDecoder
 from vae_zoo.models.sketch_rnn import SketchRNN
+from vae_zoo.models.stackgan import StackGAN
 from vae_zoo.models.vae import VAE
 from vae_zoo.models.wake_sleep import WakeSleep
 
@@ -32,6 +33,7 @@ __all__ = [
     "MCEM",
     "SketchDecoder",
     "SketchRNN",
+    "StackGAN",
     "VAE",
     "WakeSleep",
 ]

@@ -3,14 +3,13 @@
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_max_pool2d
 
 from vae_zoo import objectives
 from vae_zoo.conditional import at_least_float32
 from vae_zoo.distributions import UniformNoise
 from vae_zoo.errors import require, require_positive, require_share
 from vae_zoo.models.base import inference
-from vae_zoo.models.gan import Adversarial, Judged
+from vae_zoo.models.gan import Adversarial, Judged, pooled
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator, Shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
 
@@ -27,7 +26,7 @@ class DCGAN(Adversarial):
     logs D(x) and D(G(z)), and warns after an epoch in which one side has won.
 
     Args:
-        shape: (C, H, W) of the images; H = W is a power of two, at least 16.
+        shape: (C, H, W) of the images; H = W is a power of two, at least 8.
         latent: numbers of noise per image.
         width: channels of both networks' largest map; 128 at 64 x 64 pixels is the paper's.
         generator_lr: learning rate of the generator, unless its optimizer is given one of its own.
@@ -120,8 +119,7 @@ class DCGAN(Adversarial):
         Radford et al. 2015, section 5.1: F is 16 (width + 2 width + 4 width ...).
         """
         x, _ = self.checked(x)
-        maps = self.discriminator.feature_maps(2 * x - 1)
-        return torch.cat([adaptive_max_pool2d(each, 4).flatten(1) for each in maps], 1)  # B F
+        return pooled(self.discriminator.feature_maps(2 * x - 1))
 
     @property
     def sees(self) -> nn.Module:

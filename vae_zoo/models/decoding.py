@@ -3,12 +3,14 @@
 Decoding                decodes codes, and samples by decoding draws of the prior.
   Directed                p(x, z) = p(z) p(x|z).
     DirectedImageModel      decodes codes to the likelihood's mean.
+  Staged                  makes pictures in stages.
   TwoSided                has a network that sees images and one that draws them.
 """
 
 import functools
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +57,17 @@ class Decoding(GenerativeModel):
             y: labels (n,), for a model that takes them; by default they are drawn uniformly.
             temperature: for a model that has one; by default 1, the model's own.
         """
+        z, y = self._drawn(n, y)
+        if temperature is None and self.has_temperature:
+            temperature = 1.0
+        return self.decode(z, y, temperature=temperature)
+
+    def _drawn(self, n: int, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """`n` codes of the prior, and labels, drawn uniformly where there are some and none are given."""
         require(1, n=n)
         if self.labels and y is None:
             y = torch.randint(self.labels, (n,), device=self.device)
-        if temperature is None and self.has_temperature:
-            temperature = 1.0
-        return self.decode(self.sample_prior(n, y), y, temperature=temperature)
+        return self.sample_prior(n, y), y
 
     @inference
     def cdf(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -179,6 +186,29 @@ class DirectedImageModel(ImageModel, Directed):
         self.refuse_temperature(temperature)
         z, y = self.checked_codes(z, y)
         return self.likelihood(z, y).mean
+
+
+class Staged(Decoding):
+    """A model that makes pictures in stages, each from the one before."""
+
+    @abstractmethod
+    def decode_stages(
+        self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return what each stage makes of codes (B, D), at last what `decode` returns, (B, C, H, W) in [0, 1] each."""
+
+    @inference
+    def sample_stages(self, n: int, y: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Draw codes from the prior, as `sample` does, and return what each stage makes of them, (n, C, H, W) each."""
+        return self.decode_stages(*self._drawn(n, y))
+
+
+class Described(GenerativeModel):
+    """A model whose labels stand for texts, which may be others than those it was trained on."""
+
+    @abstractmethod
+    def describe(self, texts: Sequence[str]) -> None:
+        """Let the labels 0, 1 ... stand for these texts instead."""
 
 
 class TwoSided(ImageModel, Decoding):

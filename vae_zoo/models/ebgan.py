@@ -143,7 +143,7 @@ class EBGAN(Adversarial):
     an image is no noise of the generator's, so the model has no encoder; `features` gives that code.
 
     Args:
-        shape: (C, H, W) of the images; H = W is a power of two, at least 16.
+        shape: (C, H, W) of the images; H = W is a power of two, at least 8.
         latent: numbers of noise per image.
         width: channels of the generator's largest map.
         hidden: F, numbers in a code of the discriminator's.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_max_pool2d
 from torch.optim import Adam
 
 from vae_zoo.conditional import at_least_float32
@@ -132,6 +133,11 @@ class Adversarial(TwoSided, AlternatingModel, WithoutDensity, WithoutCodes):
 def to_unit(x: Tensor) -> Tensor:
     """Map Tanh's [-1, 1] to [0, 1], in float32 or wider."""
     return (at_least_float32(x) + 1) / 2
+
+
+def pooled(maps: list[Tensor]) -> Tensor:
+    """Return maps (B, F, H, W), each max-pooled to 4 x 4, in a row (B, 16 sum F) (Radford et al. 2015, section 5.1)."""
+    return torch.cat([adaptive_max_pool2d(each, 4).flatten(1) for each in maps], 1)
 
 
 def adam(lr: float, beta1: float) -> OptimizerFactory:
