@@ -14,14 +14,15 @@ from vae_zoo.errors import UserError
 from vae_zoo.metrics import ELBO, KL, MSE, NLL, BitsPerDim
 from vae_zoo.metrics.density import GREY
 from vae_zoo.models import LatentVariableModel
+from vae_zoo.models.latent import WithDensity
 
-LATENT = models_that(LatentVariableModel, takes="likelihood", pixels=True)
+LATENT = models_that(WithDensity, takes="likelihood", pixels=True)
 PLAIN = one_that(LatentVariableModel, pixels=True, conditional=False)
 KEYS = ("elbo", "kl", "nll", "bits_per_dim")
 
 
 @pytest.mark.slow
-@models_that(LatentVariableModel)
+@models_that(WithDensity)
 def test_bound_divergence_and_likelihood_are_those_of_the_whole_test_set(cls, shapes, doodles, tmp_path):
     data = data_for(cls, shapes, doodles)
     model = fitting(cls, data)

@@ -8,8 +8,8 @@ from lightning.pytorch import LightningModule
 
 from tests.zoo import MODELS, batch, every_model, models_that, small
 from vae_zoo.errors import UserError
-from vae_zoo.models import Autoencoder, LatentVariableModel
-from vae_zoo.models.latent import spherical
+from vae_zoo.models import Autoencoder
+from vae_zoo.models.latent import WithDensity, spherical
 from vae_zoo.results import Traits
 
 encoding = models_that(encodes=True)
@@ -131,7 +131,7 @@ def test_interpolation_goes_from_one_reconstruction_to_the_other_on_a_great_circ
         model.interpolate(a, b, y, steps=1)
 
 
-@models_that(LatentVariableModel)
+@models_that(WithDensity)
 def test_log_prob_is_the_importance_weighted_bound(cls):
     model = small(cls)
     x, y = batch(model, 3)
