@@ -35,7 +35,7 @@ class Evaluation(Callback):
         nll_samples: importance samples for each `NLL` in the list that does not say its own; 0 leaves it out.
         fid: short for a `FID` in the list.
         kid: short for a `KID` in the list.
-        features: of those two, and of each `FeatureFigure` in the list that does not name its own.
+        features: of those two, and of listed figures without their own.
         metrics: what is measured; None is all that needs no more than the test images.
 
     Raises:

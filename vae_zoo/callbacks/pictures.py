@@ -85,7 +85,7 @@ class SampleImages(EpochPictures):
         reconstructions: how many images to reconstruct.
         generated: how many images to sample.
         seed: of the noise.
-        samples: the former name of `generated`, which yamls of earlier runs have.
+        samples: the former name of `generated`.
 
     Raises:
         UserError: if there would be no image.
