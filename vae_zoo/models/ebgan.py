@@ -39,13 +39,13 @@ class Margin(Balance):
     """L_D = E(x) + max(0, m - E(G(z))): generated images of more than energy m are left alone (Zhao et al., eq. 1).
 
     Args:
-        m: the margin, an energy.
+        m: the margin, an energy: somewhat below what the autoencoder leaves of real images, else they are blurred.
 
     Raises:
         UserError: if it is not positive.
     """
 
-    def __init__(self, m: float = 0.1) -> None:
+    def __init__(self, m: float = 0.05) -> None:
         super().__init__()
         require_positive(m=m)
         self.m = m
@@ -172,13 +172,13 @@ class EBGAN(Adversarial):
         shape: Shape = (3, 64, 64),
         latent: int = 100,
         width: int = 32,
-        hidden: int = 64,
+        hidden: int = 256,
         encoder: EncoderFactory = ConvEncoder,
         decoder: DecoderFactory = ConvDecoder,
         balance: BalanceFactory = Margin,
         pull_away: float = 0.0,
-        generator_lr: float = 2e-4,
-        discriminator_lr: float = 2e-4,
+        generator_lr: float = 1e-3,
+        discriminator_lr: float = 1e-3,
         beta1: float = 0.5,
         generator_optimizer: OptimizerFactory | None = None,
         discriminator_optimizer: OptimizerFactory | None = None,
