@@ -390,3 +390,15 @@ def test_other_models_have_neither_stages_nor_texts(run, monkeypatch, capsys):
     ]:
         assert call("sample", *more) == 1
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@every_first
+def test_without_captions_it_is_told_the_labels(first, shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stage = {"model__first": "VAEStage"} if first is BLURRED else {}
+    depths = {f"model__first.init_args.{side}.init_args.depth": 2 for side in ("encoder", "decoder")} if stage else {}
+    given = options(data__root=shapes, model__first_epochs=1, trainer__max_epochs=2, **stage, **depths)
+    assert call("fit", "--config", "stackgan", *given) == 0
+    assert call("sample", "--n", 4, "--label", "star", "--stages") == 0
+    assert load(only_run(tmp_path) / "checkpoints" / "last.ckpt").hparams["captions"] == ()

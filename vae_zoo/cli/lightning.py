@@ -43,6 +43,7 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
 from vae_zoo.runs import RUNS, Run, find_checkpoint, new_run, newest_checkpoint, of_checkpoint
+from vae_zoo.settings import parameters_of
 from vae_zoo.writing import whole
 
 
@@ -63,20 +64,25 @@ class OwnArguments(_InstantiatorFn):
     same, and a checkpoint would not load.
 
     Raises:
-        UserError: if the model takes captions, and the data have none.
+        UserError: if the model takes captions and cannot do without, as its default says, and the data have none.
     """
 
     def __call__(
         self, class_type: type[Any], *args: Any, applied_instantiation_links: dict[str, Any], **kwargs: Any
     ) -> Any:
         """Construct the model."""
-        if kwargs.get("captions") == ():
+        if kwargs.get("captions") == () != default_of(class_type, "captions"):
             raise UserError(
                 f"the data have no captions, which {class_type.__name__} needs; of pictures, ask for them with "
                 "--data.captions auto, or categories"
             )
         taken = {key: value for key, value in applied_instantiation_links.items() if key.rpartition(".")[2] in kwargs}
         return super().__call__(class_type, *args, applied_instantiation_links=taken, **kwargs)
+
+
+def default_of(class_type: type[Any], name: str) -> Any:
+    """Return the default of a constructor's argument."""
+    return next(parameter.default for parameter in parameters_of(class_type) if parameter.name == name)
 
 
 class NoProfiler(PassThroughProfiler):
