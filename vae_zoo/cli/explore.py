@@ -10,6 +10,7 @@ import vae_zoo
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.page import add_page, refuse_page_options, write
+from vae_zoo.cli.process import give_back_freed_memory
 from vae_zoo.cli.trained import ALLOW_NONFINITE, TRUST, data_of_run
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
@@ -55,6 +56,7 @@ def run(arguments: Sequence[str]) -> None:
         raise ModuleNotFoundError("explore needs gradio: pip install 'vae_zoo[explore]'")
     from vae_zoo.explore.server import serve
 
+    give_back_freed_memory()
     checkpoints, folder = find(options.runs)
     serve(session(checkpoints, folder, options), options.port, options.browser)
 

@@ -78,5 +78,17 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+def give_back_freed_memory() -> None:
+    """Let glibc give tensors that are freed back to the kernel, and not keep them for the next ones of their size.
+
+    It would keep what is below 32 MB, once one as large was freed, in an arena for each few threads, where what lives
+    longer comes to lie between: a page whose handlers run on many threads grows with each click, though nothing more is
+    alive.
+    """
+    with suppress(OSError, AttributeError):  # another C library has other ways
+        mmap_threshold = -3  # of mallopt(3)
+        ctypes.CDLL("libc.so.6").mallopt(mmap_threshold, 2**18)
+
+
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)

@@ -10,12 +10,13 @@ from torch import Tensor
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, SLOW, each, hint, message, sentence, tiles, told, urls
+from vae_zoo.explore.showing import QUICK, SLOW, content_of, each, hint, message, sentence, tiles, told, urls, within
 from vae_zoo.latent import AttributeVector
 from vae_zoo.models import Autoencoder
 
 MOST = 1000  # training pictures of a group
 CHANGED = 4  # pictures that are changed
+STRONGEST = 3
 HOW = (
     "What pictures with an attribute have that others have not, added to a picture. Choose an attribute, or put "
     "pictures into the boxes, and make the vector."
@@ -55,7 +56,8 @@ def build(session: Session, page: Page) -> None:
             change = _box("change", "what to change, if not the picture above")
         with gr.Row(elem_classes="zoo-controls"):
             make = gr.Button("Make the vector", variant="primary", elem_id="make", min_width=150)
-            strength = gr.Slider(-3, 3, 1, step=0.05, label="strength", elem_id="strength")
+            strength = gr.Slider(-STRONGEST, STRONGEST, 1, step=0.05, label="strength", elem_id="strength")
+        contents, others = zip(*map(content_of, [*boxes, change]), strict=True)
         said = message()
         out = gr.HTML(elem_id="changed")
         state = gr.State([])  # a child of the tab: of the tabs' parent, every child counts as a tab
@@ -70,6 +72,7 @@ def build(session: Session, page: Page) -> None:
         return found
 
     def show(found: list[Made], picture: Picture, files: list[bytes] | None, strength: float) -> str:
+        within(strength, -STRONGEST, STRONGEST, "the strength")
         by_model = dict(zip(models, found, strict=bool(found)))
 
         def rows(explored: Explored) -> str:
@@ -93,9 +96,10 @@ def build(session: Session, page: Page) -> None:
         found = made(chosen, *files)
         return found, show(found, picture, change, strength)
 
-    given = [page.picture, change, strength]
-    make.click(told(first, 2), [category, *boxes, *given], [state, out, said], **SLOW)
-    gr.on([strength.input, change.change], told(show), [state, *given], [out, said], **QUICK)
+    given = [page.picture, contents[-1], strength]
+    make.click(told(first, 2), [category, *contents[:-1], *given], [state, out, said], **SLOW)
+    for event in (strength.input, others[-1].then):
+        event(told(show), [state, *given], [out, said], **QUICK)
     page.on_picture(told(show), [state, *given], [out, said], **QUICK)
     category.input(lambda chosen: [gr.update(visible=chosen == NONE)] * 2, category, boxes, **QUICK)
 

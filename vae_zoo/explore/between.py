@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, each, hint, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, content_of, each, hint, message, tiles, told, urls, whole, within
 from vae_zoo.latent import HOW, between
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.decoding import Decoding
@@ -39,6 +39,7 @@ def build(session: Session, page: Page) -> None:
             file = gr.File(
                 type="binary", file_types=["image"], show_label=False, height=130, min_width=150, elem_id="to-file"
             )
+            content, other = content_of(file)
         where = gr.Slider(0, 1, 0.5, step=1 / (FINE - 1), label="place on the path, 0 to 1", elem_id="how-far")
         out = gr.HTML(elem_id="between-shown")
         strip = gr.HTML(elem_id="strip")
@@ -58,7 +59,7 @@ def build(session: Session, page: Page) -> None:
 
     def show(*given: Any) -> str:
         *ends, how, label, where = given
-        place = round(where * (FINE - 1))
+        place = round(within(where, 0, 1, "the place on the path") * (FINE - 1))
 
         def picture(explored: Explored) -> str:
             z = path(explored, ends_of(explored, *ends), how, label, FINE)[place : place + 1]
@@ -81,11 +82,12 @@ def build(session: Session, page: Page) -> None:
 
         return each(models, row, named=len(models) > 1)
 
-    given = [page.picture, first, last, file, how, page.label]
+    given = [page.picture, first, last, content, how, page.label]
     for function, inputs, output in ((show, [*given, where], out), (steps, given, strip)):
         page.on_picture(told(function), inputs, [output, said], **QUICK)
-        changes = [first.submit, first.blur, last.submit, last.blur, how.input, file.upload, file.clear]
+        changes = [first.submit, first.blur, last.submit, last.blur, how.input]
         gr.on(changes, told(function), inputs, [output, said], **QUICK)
+        other.then(told(function), inputs, [output, said], **QUICK)
     where.input(told(show), [*given, where], [out, said], **QUICK)
 
 

@@ -16,7 +16,7 @@ from torchvision.utils import make_grid
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Session
-from vae_zoo.explore.showing import SLOW, data_url, heading, hint, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, SLOW, data_url, heading, hint, message, tiles, told, urls, whole
 from vae_zoo.latent import draw_map, lifted, placed, project, projected_prior
 from vae_zoo.latent.maps import Projection
 from vae_zoo.models import Autoencoder
@@ -167,7 +167,7 @@ def _wire(session: Session, page: Page, explored: Explored, controls: tuple, par
     draw.click(told(make, 3), n, [state, shown, decoded, said], **SLOW)
     tab.select(told(opened, 3), [state, n], [state, shown, decoded, said], **SLOW)
     results = [decoded, page.number, *page.outputs, said]
-    page.sources.append(shown.select(on_click, [state, page.label], results, queue=False, show_progress="hidden"))
+    page.sources.append(shown.select(on_click, [state, page.label], results, **QUICK))
 
 
 def _drawn(session: Session, explored: Explored, n: int) -> tuple[Drawn, str]:

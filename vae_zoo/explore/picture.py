@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from vae_zoo.explore.session import Picture, Session
-from vae_zoo.explore.showing import QUICK, each, message, sentence, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, READS, each, message, sentence, tiles, told, urls, whole
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.sketch import SketchModel
 
@@ -108,8 +108,8 @@ def build(session: Session, blocks: gr.Blocks) -> Page:
     sources = [
         blocks.load(told(pick, 3), number, [picture, label, drop, said], **QUICK),
         number.input(told(pick, 3), number, [picture, label, drop, said], **QUICK),
-        drop.upload(told(take, 2), [drop, number], [picture, label, said], **QUICK),
-        drop.clear(told(take, 2), [drop, number], [picture, label, said], **QUICK),
+        drop.upload(told(take, 2), [drop, number], [picture, label, said], **READS),
+        drop.clear(told(take, 2), [drop, number], [picture, label, said], **READS),
     ]
     page = Page(blocks, picture, number, label, pick, [picture, label, drop], sources)
     page.on_picture(thumbnail, [picture], [shown], **QUICK)

@@ -11,12 +11,16 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from vae_zoo.errors import UserError
 from vae_zoo.explore.session import Explored, report
 from vae_zoo.models import GenerativeModel
 
-QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}  # for sliders
-SLOW: dict[str, Any] = {"show_progress": "minimal", "trigger_mode": "always_last", "concurrency_id": "slow"}
-SLOW |= {"concurrency_limit": 1}
+# What a handler gets and gives is what the browser has. Gradio would look at each control's value in a thread of its own,
+# answer a number out of range with a bare 500, and keep a further component whenever one is left as it is and then set.
+PLAIN: dict[str, Any] = {"preprocess": False, "postprocess": False, "trigger_mode": "always_last"}
+QUICK: dict[str, Any] = PLAIN | {"queue": False, "show_progress": "hidden"}  # for sliders
+SLOW: dict[str, Any] = PLAIN | {"show_progress": "minimal", "concurrency_id": "slow", "concurrency_limit": 1}
+READS: dict[str, Any] = QUICK | {"preprocess": True}  # the bytes of a file
 
 
 def data_url(content: bytes, kind: str) -> str:
@@ -109,15 +113,33 @@ def message() -> gr.HTML:
     return gr.HTML("", elem_classes="zoo-message")
 
 
+def content_of(file: gr.File) -> tuple[gr.State, Any]:
+    """Return the state that holds what a box of files does, and the event that it is another.
+
+    A slider that had the box itself among its inputs would have the files read at each move.
+    """
+    content = gr.State()
+    return content, file.change(lambda found: found, file, content, **READS)
+
+
+def within(value: Any, low: float, high: float, what: str) -> float:
+    """Return a number that was typed, which must be in a range.
+
+    Raises:
+        UserError: that names it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise UserError(f"{what} must be a number from {low} to {high}, got {'nothing' if value is None else value}")
+    return value
+
+
 def whole(value: Any, low: int, high: int, what: str) -> int:
     """Return a number that was typed, which must be whole and in a range.
 
     Raises:
         UserError: that names it.
     """
-    from vae_zoo.errors import UserError
-
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
         raise UserError(
             f"{what} must be a whole number from {low} to {high}, got {'nothing' if value is None else value}"
         )

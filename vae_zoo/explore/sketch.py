@@ -10,7 +10,7 @@ from vae_zoo import rendering
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, SLOW, data_url, each, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, SLOW, data_url, each, message, tiles, told, urls, whole, within
 from vae_zoo.latent import endings
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.sketch import SketchModel
@@ -19,6 +19,7 @@ from vae_zoo.strokes import lengths
 MOST_LINES = 20
 ENDINGS = 6
 LARGEST_SEED = 2**32 - 1
+HOTTEST = 1.5
 PAD = """
 <div class="zoo-pad"><canvas width="256" height="256" aria-label="draw here with a mouse, a pen or a finger"></canvas>
 <div><button type="button" data-do="undo">Undo a line</button>
@@ -91,7 +92,7 @@ def build(session: Session, page: Page) -> None:
                 lines = gr.Slider(
                     1, MOST_LINES, 1, step=1, label="lines of the test sketch to go on from", elem_id="lines"
                 )
-                temperature = gr.Slider(0, 1.5, 0.4, step=0.05, label="temperature", elem_id="sketch-temperature")
+                temperature = gr.Slider(0, HOTTEST, 0.4, step=0.05, label="temperature", elem_id="sketch-temperature")
                 seed = gr.Number(session.seed, precision=0, label="seed", elem_id="sketch-seed")
                 said = message()
         out = gr.HTML(elem_id="sketches")
@@ -104,10 +105,12 @@ def build(session: Session, page: Page) -> None:
         if picture.lines is not None:
             return gr.update(interactive=False)  # all of a drawing is kept
         there = min(max(_count(models[0].read(picture)[0]), 2), MOST_LINES)
-        return gr.update(interactive=True, maximum=there, value=min(lines, there))
+        now = whole(lines, 1, MOST_LINES, "lines")
+        return gr.update(interactive=True, maximum=there, value=min(now, there))
 
     def show(picture: Picture, lines: Any, temperature: float, seed: Any) -> str:
         number, begin = whole(seed, 0, LARGEST_SEED, "the seed"), whole(lines, 1, MOST_LINES, "lines")
+        within(temperature, 0, HOTTEST, "the temperature")
 
         def rows(explored: Explored) -> str:
             model = explored.sketches
@@ -134,7 +137,7 @@ def build(session: Session, page: Page) -> None:
     page.on_picture(told(show), given, [out, said], **SLOW)
     gr.on([lines.release, temperature.release, seed.submit], told(show), given, [out, said], **SLOW)
     page.on_picture(told(offered), [page.picture, lines], [lines, said], **QUICK)
-    drawn = pad.submit(told(draw), [pad, page.number], [page.picture, said], queue=False, show_progress="hidden")
+    drawn = pad.submit(told(draw), [pad, page.number], [page.picture, said], **QUICK)
     page.sources.append(drawn)
 
 

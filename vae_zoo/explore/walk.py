@@ -10,13 +10,14 @@ from torch import Tensor
 
 from vae_zoo.explore.picture import Page, label_control
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, heading, hint, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, heading, hint, message, tiles, told, urls, whole, within
 from vae_zoo.latent import extent, informative, spread
 from vae_zoo.latent.traversal import MEASURED
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.decoding import Decoding
 
 SLIDERS = 10
+HOTTEST = 1.5
 LARGEST_SEED = 2**32 - 1
 
 
@@ -50,11 +51,15 @@ class Numbers:
         return Start(z, tuple(round(min(max(value, low), high), 2) for value, low, high in ranges), what, drawn)
 
     def moved(self, start: Start, values: Sequence[float]) -> Tensor:
-        """Return the code where these sliders stand."""
+        """Return the code where these sliders stand.
+
+        Raises:
+            UserError: if one was typed to stand beyond its ends.
+        """
         z = start.z.flatten(1).clone()
-        for number, value, before in zip(self.which, values, start.shown, strict=True):
+        for row, (number, value, before) in enumerate(zip(self.which, values, start.shown, strict=True)):
             if value != before:
-                z[:, number] = value
+                z[:, number] = within(value, self.low[row], self.high[row], f"number {number} of the code")
         return z.view_as(start.z)
 
 
@@ -92,7 +97,7 @@ def build(session: Session, page: Page) -> None:
             to_picture = gr.Button("Code of the picture", visible=encodes, elem_id="as-picture", min_width=120)
             draw = gr.Button("Draw from the prior", elem_id="draw", variant="primary", min_width=90)
             seed = gr.Number(session.seed, precision=0, label="seed of the draw", min_width=100, elem_id="seed")
-            scale = gr.Slider(0, 1.5, 1, step=0.05, label="temperature", min_width=170, elem_id="temperature")
+            scale = gr.Slider(0, HOTTEST, 1, step=0.05, label="temperature", min_width=170, elem_id="temperature")
             label = label_control(session, "decode as label")
         said = message()
         with gr.Row():
@@ -148,7 +153,7 @@ def _handlers(explored: Explored, session: Session, numbers: Numbers) -> dict[st
         model, y = explored.decoding, explored.of(label)
         if model.has_temperature:  # of sketches, whose points are drawn at random
             with session.noise(_seed(seed)):
-                x = model.decode(z, y, temperature=float(scale))
+                x = model.decode(z, y, temperature=_temperature(scale))
         else:
             x = model.decode(z, y)
         return tiles([(urls(model, x)[0], what)])
@@ -169,7 +174,7 @@ def _handlers(explored: Explored, session: Session, numbers: Numbers) -> dict[st
         model, y = explored.decoding, explored.of(label)
         with session.noise(_seed(seed)):
             z = model.sample_prior(1, y)
-        z = z if model.has_temperature else spread(model, z, float(scale), y)
+        z = z if model.has_temperature else spread(model, z, _temperature(scale), y)
         return put(numbers.start(z, f"draw, seed {_seed(seed)}", True), label, seed, scale)
 
     def scaled(start: Start, label: int | None, seed: Any, scale: float, *values: float) -> tuple:
@@ -192,6 +197,10 @@ def _handlers(explored: Explored, session: Session, numbers: Numbers) -> dict[st
         return (picture, own), *encoded(picture, own, *drawn)
 
     return {"moved": moved, "reset": reset, "draw": draw, "scaled": scaled, "encoded": encoded, "followed": followed}
+
+
+def _temperature(value: Any) -> float:
+    return within(value, 0, HOTTEST, "the temperature")
 
 
 def _seed(value: Any) -> int:
