@@ -222,8 +222,9 @@ def test_bfloat16_and_compile(config, shapes, doodles, tmp_path, monkeypatch):
     name = "val/loss" if "val/loss" in rows[0] else "val/generator_loss"
     losses = [float(row[name]) for row in rows if row[name]]
     assert len(losses) == 2 and all(map(math.isfinite, losses))
-    assert losses[1] < losses[0] or name != "val/loss"  # a game's losses need not fall
     model = package.load(only_run(tmp_path) / "checkpoints" / "last.ckpt")
+    # A game's losses need not fall, nor what two sides lower in turn.
+    assert losses[1] < losses[0] or not model.automatic_optimization
     assert model.sample(2).dtype == torch.float32  # compiling changed no name
     assert call("test") == 0
 
