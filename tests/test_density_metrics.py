@@ -50,7 +50,18 @@ def test_a_model_without_a_density_has_none_of_these(cls, shapes, doodles, tmp_p
 
 
 @pytest.mark.slow
-@models_that(density=True, encodes=False)
+@models_that(density=True, encodes=False, pixels=True)
+def test_a_density_without_an_encoder_is_estimated_all_the_same(cls, shapes, tmp_path):
+    data = module(shapes)
+    model = fitting(cls, data)
+    results = run_test(model, data, tmp_path, nll_samples=3)
+    x, _ = next(data.batches("test", len(data.split["test"])))
+    assert results["nll"] == pytest.approx(-model.log_prob(x, samples=3).mean().item(), abs=1)
+    assert results["nll_samples"] == 3 and results["reasons"]["elbo"] == "it has no encoder"
+
+
+@pytest.mark.slow
+@models_that(density=True, encodes=False, pixels=False)
 def test_an_exact_density_is_not_estimated(cls, shapes, doodles, tmp_path):
     data = data_for(cls, shapes, doodles)
     model = fitting(cls, data)
