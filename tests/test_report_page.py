@@ -73,7 +73,7 @@ def test_the_page_in_a_browser(tmp_path, browser):
     slider.send_keys(Keys.HOME)
     assert shown()[0] == slider.get_attribute("aria-valuetext") == "before training"
     resize(1400, 900, media="print")
-    assert len(columns()) == 18 and len(shown()) == 6 and not slider.is_displayed()
+    assert len(columns()) == 19 and len(shown()) == 6 and not slider.is_displayed()
     resize(1400, 900)
     slider.send_keys(Keys.END)
     (image,) = [image for image in find(".wall img") if image.is_displayed()][:1]

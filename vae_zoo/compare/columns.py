@@ -60,6 +60,7 @@ KNOWN = {column.key: column for column in COLUMNS}
 
 # What is logged or measured under a key that is no name for people, and has no column of its own.
 TITLES = {"loss": "loss, which training lowers", "d_x": "D(x)", "d_g_z": "D(G(z))"}
+TITLES |= {"d_wrong": "D(x) with a wrong text", "energy_x": "E(x)", "energy_g_z": "E(G(z))"}
 
 COST = ("seconds_per_epoch", "relative_time", "images_per_second", "peak_memory_mb")
 MACHINE = (*COST, "time_to_base")  # only comparable on one machine
