@@ -190,6 +190,24 @@ def test_a_model_follows_its_checkpoint(runs):
     assert torch.equal(explored.model.decode(z), before) and "it holds another model now" in explored.trouble
 
 
+def test_a_code_is_computed_once_for_each_state_of_the_file(runs):
+    (explored,) = explore.session([runs / checkpoint("images")], None, OPTIONS).models
+    encoded, encode = [], explored.model.encode
+    explored.model.encode = lambda *given: encoded.append(given) or encode(*given)
+    x, _ = next(explored.data.batches("test", 2))
+    for _ in range(3):
+        for number in range(2):
+            assert torch.equal(explored.code(Picture(number)), encode(x[number][None]))
+    assert len(encoded) == 2
+    path = runs / checkpoint("images")
+    newer = torch.load(path, weights_only=True)
+    newer["state_dict"] = {name: value * 0.5 for name, value in newer["state_dict"].items()}
+    newer["checksum"] = checksum(newer)
+    torch.save(newer, path)
+    after = explored.code(Picture(1))
+    assert not torch.equal(after, encode(x[1:])) and torch.equal(after, vae_zoo.load(path).encode(x[1:]))
+
+
 def test_a_session_has_models_and_their_data(runs):
     (runs / "sketches" / "config.yaml").unlink()
     paths = [runs / checkpoint(name) for name in ("images", "labelled", "sketches")]
@@ -330,3 +348,58 @@ def test_ctrl_c_ends_it_and_leaves_nothing(runs, tmp_path):
         assert not any(path.name.startswith("vae_zoo_explore_") for path in tmp_path.iterdir())
     finally:
         started.kill()
+
+
+def test_what_a_tab_has_shown_is_not_kept(runs):
+    pytest.importorskip("gradio", reason="needs gradio")
+    import asyncio
+
+    import gradio as gr
+    from gradio.state_holder import SessionState
+
+    from vae_zoo.explore import page
+
+    blocks = page.build(explore.session([runs / checkpoint("images")], None, OPTIONS))
+    reads_files = [fn for fn in blocks.fns.values() if fn.preprocess and fn.inputs]
+    state = SessionState(blocks)
+
+    def places():
+        return sum(isinstance(each, gr.HTML) for each in state.blocks_config.blocks.values())
+
+    at_first = places()
+    assert len(reads_files) == 6  # two of the bar's box, and one of each of the four others
+    for _ in range(3):
+        for fn in blocks.fns.values():
+            if fn not in reads_files and "on_click" not in fn.name:
+                values = [None if each.stateful else each.value for each in fn.inputs]
+                asyncio.run(blocks.process_api(fn, values, state=state))
+    assert places() == at_first
+
+
+# Tensors of 10 MB that are freed, between objects of 1 kB that are not, after one of 30 MB was.
+FREED = """
+import re, sys, torch
+from vae_zoo.cli.process import give_back_freed_memory
+def size():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+if sys.argv[1] == "given back":
+    give_back_freed_memory()
+del_first = torch.ones(30, 2**18)
+del del_first
+before = size()
+tensors, kept = [], []
+for _ in range(20):
+    tensors.append(torch.ones(10, 2**18))
+    kept += [bytearray(1000) for _ in range(1000)]
+tensors.clear()
+print(size() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is what glibc does")
+def test_memory_that_is_freed_is_given_back():
+    kept, given_back = (
+        float(subprocess.run([sys.executable, "-c", FREED, word], capture_output=True, text=True, check=True).stdout)
+        for word in ("kept", "given back")
+    )
+    assert given_back < 60 < 150 < kept  # MB; what lives is 20, and what is freed 200

@@ -95,7 +95,7 @@ def _code(session: Session, explored: Explored, end: Picture, label: int | None)
     """The code of a picture (1, D); of a model without an encoder a draw with the number as its seed."""
     model, y = explored.decoding, explored.of(label)
     if isinstance(model, Autoencoder):
-        return model.encode(*explored.read(end, label))
+        return explored.code(end, label)
     with session.noise(end.number):
         return model.sample_prior(1, y)
 

@@ -13,6 +13,7 @@ from vae_zoo.errors import UserError
 from vae_zoo.explore.session import Session
 
 HOST = "127.0.0.1"
+TABS = 32  # of a browser, closed ones too, whose last pictures are kept: by itself Gradio keeps those of 10,000
 # A browser that follows these asks no other host for anything, whatever a page says.
 RULES = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -88,6 +89,7 @@ def application(session: Session) -> Any:
         return Response(path.read_bytes(), media_type="text/html", headers={"Content-Security-Policy": RULES_OF_REPORT})
 
     blocks = page.build(session)
+    blocks.state_session_capacity = TABS
     blocks.queue(max_size=100, api_open=False)
     return gr.mount_gradio_app(
         app,

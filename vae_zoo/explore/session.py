@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vae_zoo.models.sketch import SketchModel
 from vae_zoo.runs import Run
 
 MOST_POINTS = 10_000  # of a drawing
+KEPT_CODES = 8  # of a model: both ends of the path in a few browser tabs
 COARSE = 2.0  # pixels of the 256 of a canvas by which a point may move, as in QuickDraw's simplified drawings
 
 
@@ -74,6 +76,7 @@ class Explored:
         self._stamp = self._stamped()
         self._model = load(checkpoint)
         self.labels = [str(number) for number in range(self._model.labels)]
+        self._code = lru_cache(KEPT_CODES)(self._encoded)
 
     @property
     def model(self) -> GenerativeModel:
@@ -176,6 +179,18 @@ class Explored:
                 raise UserError(f"{self.name} has test pictures 0 to {self.test_pictures - 1}, no {picture.number}")
             x, own = next(self.data.batches("test", 1, [picture.number]))
         return x, (own if own is not None and label is None else self.of(label)) if model.labels else None
+
+    def code(self, picture: Picture, label: int | None = None) -> Tensor:
+        """Return the code of a picture (1, D), or maps, see `read`; a slider that asks for it at each move has it once.
+
+        Raises:
+            UserError: if it cannot be read, or is nothing that this model sees.
+        """
+        self.model  # noqa: B018  which looks at the file
+        return self._code(picture, label, self.loaded)
+
+    def _encoded(self, picture: Picture, label: int | None, _loaded: int) -> Tensor:
+        return self.autoencoder.encode(*self.read(picture, label))
 
     def called(self, picture: Picture) -> str:
         """Return what a picture is, for people."""

@@ -16,7 +16,7 @@ from vae_zoo.explore.session import Explored, report
 from vae_zoo.models import GenerativeModel
 
 # What a handler gets and gives is what the browser has. Gradio would look at each control's value on another thread,
-# answer a number out of range with a bare 500, and keep one component more whenever one is left as it is and then set.
+# answer a number out of range with a bare 500, and keep what was last shown whenever a place is left as it is.
 PLAIN: dict[str, Any] = {"preprocess": False, "postprocess": False, "trigger_mode": "always_last"}
 QUICK: dict[str, Any] = PLAIN | {"queue": False, "show_progress": "hidden"}  # for sliders
 SLOW: dict[str, Any] = PLAIN | {"show_progress": "minimal", "concurrency_id": "slow", "concurrency_limit": 1}
