@@ -15,6 +15,7 @@ from tests.conftest import call, only_run, options
 from tests.zoo import batch, loader_of, same, small, trainer
 from vae_zoo import load, objectives
 from vae_zoo.callbacks.pictures import in_turn
+from vae_zoo.distributions import Gaussian
 from vae_zoo.errors import UserError
 from vae_zoo.matching import ConditioningAugmentation, MatchingDiscriminator, kl_to_standard
 from vae_zoo.models import StackGAN
@@ -272,7 +273,7 @@ def test_an_evaluation_has_both_stages():
 
 
 def test_a_blurred_stage_is_a_vae_of_the_small_pictures():
-    model = small(StackGAN, first=BLURRED).eval()
+    model = small(StackGAN, first=functools.partial(BLURRED, likelihood=Gaussian)).eval()
     x, y = batch(model, 4)
     paired = model._small(model._paired(x, y))
     torch.manual_seed(1)

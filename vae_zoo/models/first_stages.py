@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from torch.nn import Parameter
 
 from vae_zoo import objectives
-from vae_zoo.distributions import Gaussian, GaussianPosterior, LikelihoodFactory, StandardNormal
+from vae_zoo.distributions import GaussianPosterior, LikelihoodFactory, OptimalGaussian, StandardNormal
 from vae_zoo.errors import require, require_not_negative, require_positive, require_share
 from vae_zoo.matching import ConditioningAugmentation, MatchingDiscriminator, Paired
 from vae_zoo.models.adversarial import AlternatingModel, Turn
@@ -81,7 +81,7 @@ class VAEStage(Stage):
         latent: numbers of z.
         encoder: called with (shape, 2 * latent), gives the network to mu and log sigma^2.
         decoder: called with (latent + features, shape), gives the network to the likelihood's parameters.
-        likelihood: called with the decoder, gives p(x|z, phi).
+        likelihood: called with the decoder, gives p(x|z, phi); with sigma = 1 so few pixels would say next to nothing.
         lr: learning rate.
 
     Raises:
@@ -95,7 +95,7 @@ class VAEStage(Stage):
         latent: int = 64,
         encoder: EncoderFactory = ConvEncoder,
         decoder: DecoderFactory = ConvDecoder,
-        likelihood: LikelihoodFactory = Gaussian,
+        likelihood: LikelihoodFactory = OptimalGaussian,
         lr: float = 1e-3,
     ) -> None:
         super().__init__()
