@@ -87,6 +87,9 @@ def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path,
     assert not list(tmp_path.glob("runs/*/*"))
 
 
+LINES = len(Path(CONFIG).read_text().splitlines())  # of which the last says compile
+
+
 @pytest.mark.parametrize(
     "old, new, message",
     [
@@ -98,7 +101,7 @@ def test_mistakes_on_the_command_line(change, status, message, shapes, tmp_path,
         ("model:", "model: [", "bad.yaml is not a configuration file"),
         (None, "", "bad.yaml is not a configuration file: it holds no settings"),
         ("init_args:", "initargs:", "did you mean 'model.init_args'?"),
-        ("compile: false", "model: AE", "line 87: there is a second model; keep one of them"),
+        ("compile: false", "model: AE", f"line {LINES}: there is a second model; keep one of them"),
         ("warmup: 0", "5: 0", "model.init_args.5 is a key that is no text; quote it"),
     ],
 )

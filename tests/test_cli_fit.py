@@ -28,7 +28,6 @@ from tests.conftest import (
 )
 from vae_zoo.data import COCODataModule
 from vae_zoo.metrics import active_units
-from vae_zoo.models import LatentVariableModel
 from vae_zoo.runs import Run
 
 pytestmark = pytest.mark.slow
@@ -58,7 +57,7 @@ def test_fit_checkpoint_reload_same_output_to_the_bit(config, shapes, doodles, t
         assert torch.equal(a.reconstruct(x, y), b.reconstruct(x, y))
     assert ((first["mse"] or 0) > 0) == (a.encodes and a.pixels)  # two sketches have no squared distance
     assert (first["code_mmd"] is not None) == (first["active_units"] is not None) == a.encodes
-    bounded = isinstance(a, LatentVariableModel)
+    bounded = a.density and a.encodes
     assert [first[name] is not None for name in ("elbo", "kl", "nll")] == [bounded, bounded, a.density]
     assert first["traits"] == a.traits
     assert all((first[name] is None) == (name in first["reasons"]) for name in ("mse", "elbo", "nll", "code_mmd"))
@@ -223,8 +222,9 @@ def test_bfloat16_and_compile(config, shapes, doodles, tmp_path, monkeypatch):
     name = "val/loss" if "val/loss" in rows[0] else "val/generator_loss"
     losses = [float(row[name]) for row in rows if row[name]]
     assert len(losses) == 2 and all(map(math.isfinite, losses))
-    assert losses[1] < losses[0] or name != "val/loss"  # a game's losses need not fall
     model = package.load(only_run(tmp_path) / "checkpoints" / "last.ckpt")
+    # A game's losses need not fall, nor what two sides lower in turn.
+    assert losses[1] < losses[0] or not model.automatic_optimization
     assert model.sample(2).dtype == torch.float32  # compiling changed no name
     assert call("test") == 0
 

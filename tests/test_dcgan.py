@@ -23,7 +23,7 @@ from vae_zoo.models import DCGAN
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator
 
 
-@pytest.mark.parametrize("side", [16, 64, 128])
+@pytest.mark.parametrize("side", [8, 16, 64, 128])
 def test_the_papers_rules(side):
     model = DCGAN(shape=(3, side, side), width=8)
     generator, discriminator = list(model.generator), list(model.discriminator)
@@ -64,7 +64,7 @@ def test_the_papers_generator_has_its_channels():
     assert DCGAN().code_shape == (100,)
 
 
-@pytest.mark.parametrize("shape", [(3, 48, 48), (3, 8, 8), (3, 32, 64), (3, 4, 4)])
+@pytest.mark.parametrize("shape", [(3, 48, 48), (3, 32, 64), (3, 4, 4)])
 def test_other_sizes_are_refused(shape):
     for network in (functools.partial(DCGANGenerator, 5), DCGANDiscriminator, DCGAN):
         with pytest.raises(UserError, match="a DCGAN makes squares whose side is a power of two"):

@@ -14,14 +14,15 @@ from vae_zoo.errors import UserError
 from vae_zoo.metrics import ELBO, KL, MSE, NLL, BitsPerDim
 from vae_zoo.metrics.density import GREY
 from vae_zoo.models import LatentVariableModel
+from vae_zoo.models.latent import WithDensity
 
-LATENT = models_that(LatentVariableModel, takes="likelihood", pixels=True)
+LATENT = models_that(WithDensity, takes="likelihood", pixels=True)
 PLAIN = one_that(LatentVariableModel, pixels=True, conditional=False)
 KEYS = ("elbo", "kl", "nll", "bits_per_dim")
 
 
 @pytest.mark.slow
-@models_that(LatentVariableModel)
+@models_that(WithDensity)
 def test_bound_divergence_and_likelihood_are_those_of_the_whole_test_set(cls, shapes, doodles, tmp_path):
     data = data_for(cls, shapes, doodles)
     model = fitting(cls, data)
@@ -49,7 +50,18 @@ def test_a_model_without_a_density_has_none_of_these(cls, shapes, doodles, tmp_p
 
 
 @pytest.mark.slow
-@models_that(density=True, encodes=False)
+@models_that(density=True, encodes=False, pixels=True)
+def test_a_density_without_an_encoder_is_estimated_all_the_same(cls, shapes, tmp_path):
+    data = module(shapes)
+    model = fitting(cls, data)
+    results = run_test(model, data, tmp_path, nll_samples=3)
+    x, _ = next(data.batches("test", len(data.split["test"])))
+    assert results["nll"] == pytest.approx(-model.log_prob(x, samples=3).mean().item(), abs=1)
+    assert results["nll_samples"] == 3 and results["reasons"]["elbo"] == "it has no encoder"
+
+
+@pytest.mark.slow
+@models_that(density=True, encodes=False, pixels=False)
 def test_an_exact_density_is_not_estimated(cls, shapes, doodles, tmp_path):
     data = data_for(cls, shapes, doodles)
     model = fitting(cls, data)

@@ -66,16 +66,12 @@ def test_fid_and_kid_of_the_mean_colour(cls, listed, shapes, tmp_path, monkeypat
     samples, colour = remember(model, monkeypatch), Colour(3.0).train()
     given = {"metrics": [KID(colour), FID(colour)]} if listed else {"fid": True, "kid": True, "features": colour}
     results = run_test(model, data, tmp_path, nll_samples=0, **given)
-    measures = 2  # each samples for itself
-    (x, y), batches = images(data, "test"), len(samples) // measures
-    order = ("kid", "fid") if listed else ("fid", "kid")
-    distance = {"fid": frechet, "kid": kernel_distance}
-    for measure, name in enumerate(order):
-        drawn, labels = zip(*samples[measure::measures], strict=True)
-        real, fake = 3 * x.mean((2, 3)), 3 * torch.cat(drawn).mean((2, 3))
-        assert len(real) == len(fake) == 20 and len(drawn) == batches == 2
-        assert torch.cat(labels).equal(y) if model.labels else labels == (None, None)
-        assert results[name] == pytest.approx(distance[name](real, fake), rel=1e-4, abs=1e-6)
+    (x, y), (drawn, labels) = images(data, "test"), zip(*samples, strict=True)  # drawn once for both
+    real, fake = 3 * x.mean((2, 3)), 3 * torch.cat(drawn).mean((2, 3))
+    assert len(real) == len(fake) == 20 and len(drawn) == 2
+    assert torch.cat(labels).equal(y) if model.labels else labels == (None, None)
+    for name, distance in {"fid": frechet, "kid": kernel_distance}.items():
+        assert results[name] == pytest.approx(distance(real, fake), rel=1e-4, abs=1e-6)
 
 
 def test_grey_images_are_seen_in_three_equal_channels(shapes, tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def place(shapes, doodles, tmp_path, monkeypatch):
     shutil.copy(doodles, tmp_path / "data" / "sketches.ndjson")
     shutil.make_archive(str(tmp_path / "photos_10k2k"), "zip", shapes)
     digits = {
-        part: np.random.default_rng(0).integers(0, 256, (40, 98), np.uint8) for part in ("train", "valid", "test")
+        part: np.random.default_rng(0).integers(0, 256, (48, 98), np.uint8) for part in ("train", "valid", "test")
     }
     np.savez(tmp_path / "binarized_mnist.npz", **digits)
     grey, labels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8), np.arange(40) % 10

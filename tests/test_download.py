@@ -50,7 +50,8 @@ def server(shapes, tmp_path, monkeypatch):
     site = tmp_path / "site"
     (site / "annotations").mkdir(parents=True)
     with zipfile.ZipFile(site / "annotations" / "annotations_trainval2017.zip", "w") as archive:
-        archive.write(shapes / "annotations" / "instances.json", "annotations/instances_train2017.json")
+        for what in ("instances", "captions"):
+            archive.write(shapes / "annotations" / f"{what}.json", f"annotations/{what}_train2017.json")
     (site / "train2017").symlink_to(shapes / "images")
     monkeypatch.setattr(fetch, "PAUSE", 0.0)
     Server.asked, Server.breaks, Server.answers, Server.ranges = [], {}, {}, []
@@ -73,7 +74,12 @@ def test_only_the_chosen_pictures_are_fetched_and_make_a_data_set(server, shapes
     content = json.loads((tmp_path / "coco" / "annotations" / "instances_train2017.json").read_text())
     assert {image["file_name"] for image in content["images"]} == names
     assert {a["image_id"] for a in content["annotations"]} == {image["id"] for image in content["images"]}
-    module(tmp_path / "coco", n_train=15, n_test=10, n_val=5)
+    captions = json.loads((tmp_path / "coco" / "annotations" / "captions_train2017.json").read_text())
+    assert captions["images"] == content["images"]
+    texts = {a["image_id"]: a["caption"] for a in captions["annotations"]}
+    assert texts.keys() == {image["id"] for image in content["images"]}
+    data = module(tmp_path / "coco", n_train=15, n_test=10, n_val=5, captions="auto")
+    assert data.facts.captions == tuple(dict.fromkeys(text for _, text in sorted(texts.items())))
     coco(server, tmp_path / "other", 30, "--seed", "1")
     assert {path.name for path in (tmp_path / "other" / "images").iterdir()} != names
 
@@ -242,6 +248,7 @@ def test_a_name_that_leads_out_of_the_folder_writes_nothing(server, shapes, tmp_
         image["file_name"] = name
     with zipfile.ZipFile(tmp_path / "site" / ARCHIVE[1:], "w") as archive:
         archive.writestr("annotations/instances_train2017.json", json.dumps(content))
+        archive.write(shapes / "annotations" / "captions.json", "annotations/captions_train2017.json")
     (tmp_path / "coco" / "images").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "coco" / "images" / "linked").symlink_to(tmp_path / "elsewhere")

@@ -1,6 +1,7 @@
 """What results.json says, and where a figure shows up: one's own measure, an objective's, a model's."""
 
 import re
+from collections import defaultdict
 
 import pytest
 import torch
@@ -66,7 +67,10 @@ def test_parts_are_counted_each_parameter_once(cls):
     model = small(cls)
     counted = parts(model)
     assert sum(counted.values()) == sum(p.numel() for p in model.parameters())
-    named = {name.rpartition(".")[2]: each for name, each in model.named_modules() if isinstance(each, Network)}
+    named: dict = defaultdict(torch.nn.ModuleList)  # two stages may have networks of one name
+    for name, each in model.named_modules():
+        if isinstance(each, Network):
+            named[name.rpartition(".")[2]].append(each)
     flow = [each for each in model.modules() if isinstance(each, IAFStep)]
     named |= {"flow": torch.nn.ModuleList(flow)} if flow else {}
     assert named or not model.pixels

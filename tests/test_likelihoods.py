@@ -196,3 +196,39 @@ def test_the_optimal_sigma_does_not_depend_on_how_images_are_laid_out():
     truth = head(z).log_prob(x)
     torch.testing.assert_close(head(z).log_prob(x[None]), truth)
     torch.testing.assert_close(head(z[:, :1]).log_prob(x[0]), head(z[:, :1]).log_prob(x[:1]))
+
+
+@pytest.mark.parametrize("head", [partial(Gaussian, sigma=0.3), LearnedGaussian, OptimalGaussian])
+@pytest.mark.parametrize("training", [False, True])
+def test_draws_of_a_gaussian_have_its_mean_and_deviation(head, training):
+    likelihood = head(decoder()).train(training)
+    z, x = z_and_x(k=1, b=2)
+    for _ in range(3):
+        likelihood(z).log_prob(x)  # lets a running sigma move
+    px = likelihood(z)
+    drawn = px.sample((4_000,))
+    sigma = {True: lambda: likelihood.variance.sqrt()}.get(
+        head is OptimalGaussian, lambda: likelihood.log_sigma.exp()
+    )()
+    assert drawn.shape == (4_000, 1, 2, *x.shape[1:]) and not drawn.requires_grad
+    assert ((drawn.mean(0) - px.mean).abs() < 5.5 * sigma / 4_000**0.5).all()
+    torch.testing.assert_close(drawn.std(0).mean(), sigma.detach(), rtol=0.01, atol=0, check_dtype=False)
+
+
+def test_draws_of_a_discretised_logistic_have_its_probabilities():
+    """Cross entropy of the draws under the distribution, against its entropy by the sum over the 256 values."""
+    centre = torch.tensor([0.02, 0.4, 0.97]).view(1, 1, 3)
+    pixels = DiscretisedLogisticPixels(centre, torch.tensor(-3.0))
+    values = torch.arange(256) / 255
+    log_p = torch.stack(
+        [
+            DiscretisedLogisticPixels(c.view(1, 1, 1), torch.tensor(-3.0)).log_prob(values.view(-1, 1, 1, 1))
+            for c in centre.flatten()
+        ]
+    )  # 3 256
+    drawn = pixels.sample((20_000,))
+    assert torch.equal((255 * drawn).round() / 255, drawn) and drawn.min() == 0 and drawn.max() == 1
+    found = pixels.log_prob(drawn)
+    entropy = -(log_p.exp() * log_p).sum()
+    assert abs(found.mean() + entropy) < 5 * found.std() / 20_000**0.5
+    torch.testing.assert_close(drawn.mean(0), pixels.mean, atol=5 * 0.1 / 20_000**0.5, rtol=0)

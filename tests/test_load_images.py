@@ -33,7 +33,7 @@ def test_pictures_are_decoded_as_in_training(cls, shapes):
     assert (same.sum(1) >= 1).all()
 
 
-@models_that(pixels=True, takes="encoder")
+@models_that(pixels=True, encodes=True)
 def test_the_shape_is_the_models(cls, tmp_path):
     """Grey images of 16 x 24: the picture is scaled to cover them, and its middle is kept."""
     picture = np.zeros((96, 48, 3), np.uint8)

@@ -11,7 +11,18 @@ from lightning.pytorch.strategies import DDPStrategy
 from tests.data_sets import module
 from tests.running import fitting, one_that
 from vae_zoo.callbacks import Evaluation
-from vae_zoo.metrics import DEFAULTS, FID, Measure, ModelFigure
+from vae_zoo.metrics import (
+    DEFAULTS,
+    FID,
+    Coverage,
+    LabelAccuracy,
+    Measure,
+    ModelFigure,
+    ModesLost,
+    NearestInTraining,
+    Precision,
+    Sharpness,
+)
 from vae_zoo.models import LatentVariableModel
 
 pytestmark = pytest.mark.slow
@@ -56,6 +67,7 @@ def test_two_processes_measure_what_one_does(n_test, shapes, tmp_path):
         model = fitting(Deterministic, data)
         folder = tmp_path / str(processes)
         metrics = [*(measure() for measure in DEFAULTS), FID(colour), Count(), ModelFigure("loss")]
+        metrics += [Precision(colour), Coverage(), LabelAccuracy(), ModesLost(), Sharpness(), NearestInTraining()]
         trainer = Trainer(
             accelerator="cpu",
             devices=processes,
@@ -70,8 +82,11 @@ def test_two_processes_measure_what_one_does(n_test, shapes, tmp_path):
     assert one["images"] == two["images"] == n_test
     assert one.keys() == two.keys() and one["reasons"] == two["reasons"]
     exact = "mse mse_of_mean_image explained_variance psnr ssim active_units mean_red mean_green mean_blue".split()
-    for name in exact:
+    for name in (*exact, "label_accuracy"):
         assert two[name] == pytest.approx(one[name], rel=1e-4), name
     for name in ("elbo", "kl", "nll", "loss", "mse_sampled"):  # of draws that differ
         assert two[name] == pytest.approx(one[name], rel=0.05, abs=1), name
     assert two["code_mmd"] == pytest.approx(one["code_mmd"], abs=0.2) and two["fid"] >= 0
+    for name in ("precision", "coverage", "sharpness", "nearest_in_training"):  # of other samples of an untrained model
+        assert two[name] == pytest.approx(one[name], rel=0.3, abs=0.3), name
+    assert 0 <= two["modes_lost"] <= 4

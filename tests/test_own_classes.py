@@ -1,5 +1,6 @@
 """What a user's own class is told, when it cannot be used."""
 
+import json
 import sys
 
 import pytest
@@ -37,3 +38,15 @@ def test_what_a_class_needs_is_asked_for_below_its_own_key(tmp_path, monkeypatch
     words = ["--model.lr_scheduler", "torch.optim.lr_scheduler.CosineAnnealingLR"]
     assert call("fit", "--config", "vae", *words) == 2
     assert "required: T_max; give it as --model.lr_scheduler.T_max" in capsys.readouterr().err
+
+
+def test_a_list_that_is_longer_than_a_files_name_is_a_list(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    metrics = [
+        f"vae_zoo.metrics.{name}"
+        for name in "MSE PSNR SSIM KL ELBO NLL FID KID MSESampled MSEOfMeanImage CodeMMD".split()
+    ]
+    assert len(json.dumps(metrics)) > 255
+    given = ["fit", "--config", "vae", "--data.root", "nowhere", "--evaluation.metrics", json.dumps(metrics)]
+    assert call(*given) == 1
+    assert "nowhere" in (said := capsys.readouterr().err) and "too long" not in said

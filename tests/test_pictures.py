@@ -159,7 +159,7 @@ def test_a_row_for_each_label_and_one_code_for_each_column(cls, shapes, tmp_path
         assert pixels[:, top : top + 16, :caption].min() < 0.5  # the label's name
 
 
-@models_that(conditional=False)
+@models_that(lacks="labels")
 def test_a_model_without_labels_has_no_such_grid(cls):
     with pytest.raises(UserError, match=f"LabelGrid needs a model that takes labels, such as CVAE, got {cls.__name__}"):
         LabelGrid().setup(None, small(cls), "fit")

@@ -171,7 +171,7 @@ def test_a_mask_is_not_made_of_any_size(tmp_path):
         (b"[1, 2]", "config.json is none of vae_zoo"),
         (b'{"library": "vae_zoo", "x": NaN}', "has NaN in it"),
         (b'{"x": ' + b"9" * 5000 + b"}", "is not an exported vae_zoo model"),
-        (b" " * (2**20 + 1), "more than the 1048576 that are read"),
+        (b" " * (2**22 + 1), "more than the 4194304 that are read"),
     ],
 )
 def test_a_file_that_is_no_config_json(content, message, folder):

@@ -89,7 +89,7 @@ def test_a_command_takes_an_address(web, tmp_path, capsys):
             lambda site: (site / "config.json").write_text("<html>"),
             "config.json cannot be fetched .what came is damaged",
         ),
-        (lambda site: (site / "config.json").write_bytes(b" " * 2**21), "more than the 1048576 bytes that such a file"),
+        (lambda site: (site / "config.json").write_bytes(b" " * 2**23), "more than the 4194304 bytes that such a file"),
         (lambda site: (site / "model.safetensors").write_bytes(b"other"), "model.safetensors cannot be fetched .what"),
         (lambda site: rewrite(site, lambda c: c.update(class_path="os.system")), "names os.system"),
     ],

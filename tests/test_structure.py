@@ -14,14 +14,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From low to high. What stands in one line imports nothing that stands there, or in a line below.
 RANKS = """
 errors reading writing results templates
-fetch yamls inputs curves
-settings
+fetch yamls inputs curves neighbours
+settings hmc
+evidence
 runs hyperparameters optimizers trace trust exported
 networks objectives checkpoints
 conditional
 likelihoods
 distributions
-flows strokes priors
+flows strokes priors matching text
 rendering
 models
 metrics latent

@@ -23,13 +23,14 @@ JOINT, BY_TURNS = (  # one of each kind, with a figure that says how good it is
 )
 
 
-def models_that(*bases, takes=None, **declared):
-    """Parametrise over the models of these classes whose constructor takes an argument, and that declare all this."""
+def models_that(*bases, takes=None, lacks=None, **declared):
+    """Parametrise over the models of these classes whose constructor takes, or lacks, an argument, and declare this."""
     found = [
         cls
         for cls in MODELS
         if all(issubclass(cls, base) for base in bases)
         and (takes is None or takes in inspect.signature(cls).parameters)
+        and (lacks is None or lacks not in inspect.signature(cls).parameters)
         and all(getattr(cls, name) == value for name, value in declared.items())
     ]
     return pytest.mark.parametrize("cls", found)
@@ -76,6 +77,11 @@ def trainer(folder, **changes):
     settings = {"max_epochs": 1, "accelerator": "cpu", "logger": False}
     settings |= {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     return Trainer(default_root_dir=folder, **settings | changes)
+
+
+def as_in_a_run(seed, epoch=0):
+    """Seed the noise as an epoch of a run with this seed begins with it, in its first process."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, epoch, 0)).generate_state(1, np.uint64)[0]))
 
 
 def traces_of(model):

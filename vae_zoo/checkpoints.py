@@ -20,13 +20,13 @@ from vae_zoo import exported
 from vae_zoo.errors import UserError
 from vae_zoo.hyperparameters import plain
 from vae_zoo.settings import parameters_of
-from vae_zoo.trust import refuse_arguments, resolve
+from vae_zoo.trust import are_texts, refuse_arguments, resolve
 
 M = TypeVar("M", bound=LightningModule)
 CHECKSUM = "checksum"
 MORE = 4  # times as many bytes as a checkpoint has may be in it, where some are held at several places
 LARGEST = 1_000_000  # values in a checkpoint, one that is held at several places counted at each
-LONGEST = 10_000  # values in the hyper-parameters
+LONGEST = 10_000  # values in the hyper-parameters, but for arguments that are many texts
 # What a checkpoint consists of: those parts that all have, and those that one of weights alone lacks.
 PARTS: dict[str, type] = {"state_dict": dict, "hyper_parameters": dict, "loops": dict, "epoch": int, "global_step": int}
 FURTHER: dict[str, type] = {"callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
@@ -127,7 +127,10 @@ def _check_form(saved: Any, size: int) -> None:
         left -= len(name) + (leaf.nbytes if isinstance(leaf, Tensor) else len(leaf) if isinstance(leaf, str) else 8)
         if left < 0:
             raise ValueError("it names the same values too often")
-    for tree, most in ((saved, LARGEST), (saved.get("hyper_parameters"), LONGEST)):
+    given = saved.get("hyper_parameters")
+    if isinstance(given, dict):
+        given = {name: value for name, value in given.items() if not are_texts(value)}
+    for tree, most in ((saved, LARGEST), (given, LONGEST)):
         if next(islice(_leaves(tree), most, None), None):
             raise ValueError(f"it has more than {most} values")
     for name, kind in (PARTS | {name: kind for name, kind in FURTHER.items() if name in saved}).items():

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from statistics import fmean, linear_regression
 from typing import NamedTuple
 
 from vae_zoo.errors import LARGEST, UserError
 
 SECONDS = "timing/train_seconds"
+FEWEST = 4  # epochs: a line goes through two of them exactly
 
 
 class Point(NamedTuple):
@@ -37,14 +39,14 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
-def figures_of(path: Path) -> list[str]:
-    """Return the names of the validation's figures in a metrics.csv.
+def figures_of(path: Path, part: str = "val") -> list[str]:
+    """Return the names of a part's figures in a metrics.csv, of the validation's or of those of "train".
 
     Raises:
         UserError: if the file is no table.
     """
     rows = read_rows(path)
-    return [name.removeprefix("val/") for name in (rows[0] if rows else {}) if name.startswith("val/")]
+    return [name.removeprefix(f"{part}/") for name in (rows[0] if rows else {}) if name.startswith(f"{part}/")]
 
 
 def read_curves(path: Path, names: Sequence[str], measured: Sequence[float] = ()) -> dict[str, list[Point]]:
@@ -79,6 +81,27 @@ def read_curves(path: Path, names: Sequence[str], measured: Sequence[float] = ()
         ]
         for name, epochs in logged.items()
     }
+
+
+def oscillation(curve: Sequence[Point]) -> float | None:
+    """How much the last half of a curve swings: its deviation from a straight line over its mean absolute value.
+
+    The line is that of least squares through the half's n values, one an epoch, and the deviation from it is the root
+    of the sum of squares over n - 2: noise of standard deviation s on a loss of height h has about s / h.
+
+    Args:
+        curve: of a loss.
+
+    Returns:
+        the ratio; None of a half with fewer than `FEWEST` finite values, or of zeros.
+    """
+    half = [(p.epoch, p.value) for p in curve[len(curve) // 2 :] if math.isfinite(p.value)]
+    height = fmean(abs(value) for _, value in half) if half else 0.0
+    if len(half) < FEWEST or not height:
+        return None
+    slope, intercept = linear_regression(*zip(*half, strict=True))
+    squares = sum((value - intercept - slope * epoch) ** 2 for epoch, value in half)
+    return math.sqrt(squares / (len(half) - 2)) / height
 
 
 def _value(name: str, logged: Sequence[float]) -> float:

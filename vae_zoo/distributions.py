@@ -79,7 +79,8 @@ class Prior(Conditional):
 
         latent: D, or the shape of a code that consists of maps.
         shape: of the data, (C, H, W).
-        posterior: q(z|x), for a prior that is made of it. Keep it in a tuple, so that its parameters stay the model's.
+        posterior: q(z|x), for a prior that is made of it; None of a model without one. Keep it in a tuple, so that its
+            parameters stay the model's.
     """
 
     @abstractmethod
@@ -110,7 +111,7 @@ class InitialisedPrior(Prior):
         """Take so many training images (N, C, H, W), once, before the first training."""
 
 
-PriorFactory = Callable[[Any, Shape, Conditional], Prior]  # latent is a number or, of a code of maps, their shape
+PriorFactory = Callable[[Any, Shape, Any], Prior]  # latent is a number or, of a code of maps, their shape
 
 
 class StandardNormal(Prior):

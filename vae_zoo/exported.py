@@ -13,11 +13,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vae_zoo import __version__
-from vae_zoo.reading import read_file
+from vae_zoo.reading import read_file, require_size
 from vae_zoo.writing import write_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-LARGEST_CONFIG, LARGEST_WEIGHTS = 2**20, 2**31  # bytes
+LARGEST_CONFIG = 2**22  # bytes: 13,000 captions have a quarter of that, and as names of labels another quarter
+LARGEST_WEIGHTS = 2**31  # bytes
 KINDS: dict[str, type | tuple[type, ...]] = {
     "library": str,
     "version": str,
@@ -41,7 +42,8 @@ def write(
         labels: the names of the labels, if they are known.
 
     Raises:
-        ValueError: if a hyper-parameter is an infinite number or none, for which JSON has no word.
+        ValueError: if a hyper-parameter is an infinite number or none, for which JSON has no word, or they are more
+            than are read.
     """
     # One storage each: what a model shares between two names, safetensors would refuse.
     content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()})
@@ -56,6 +58,7 @@ def write(
     }
     (folder / WEIGHTS).write_bytes(content)
     write_json(folder / CONFIG, {**config, "checksum": _checksum(config)})
+    require_size((folder / CONFIG).stat().st_size, LARGEST_CONFIG)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], int, bool]:

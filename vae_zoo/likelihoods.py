@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -114,6 +115,11 @@ class GaussianPixels(Pixels):
         """Return the log-density of images (..., C, H, W) in nats, (...)."""
         return _gaussian(_squares(value, self._mean), self.log_sigma, self._event_shape.numel())
 
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw images (*sample_shape, ..., C, H, W); a pixel may lie outside of [0, 1]."""
+        mean = self._mean.expand(self._extended_shape(sample_shape))
+        return mean + self.log_sigma.exp() * torch.randn_like(mean)
+
 
 def _squares(x: Tensor, mean: Tensor) -> Tensor:
     """|x - mean|^2, (...)."""
@@ -215,6 +221,11 @@ class _OptimalGaussianPixels(Pixels):
     def log_prob(self, value: Tensor) -> Tensor:
         return self._likelihood.from_scores(_squares(value, self._mean), value)
 
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw images with the running sigma: without images there is no better one."""
+        log_sigma = self._likelihood.get_buffer("variance").log() / 2
+        return GaussianPixels(self._mean, log_sigma).rsample(sample_shape)
+
 
 class Bernoulli(Likelihood):
     """prod_i p_i^x_i (1 - p_i)^(1 - x_i), p = sigmoid(decoder(z)): a likelihood for binary pixels.
@@ -279,3 +290,10 @@ class DiscretisedLogisticPixels(Pixels):
         inside = torch.where(k <= 0, above, inside)
         inside = torch.where(k >= 255, below, inside)
         return inside.sum((-3, -2, -1))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw images (*sample_shape, ..., C, H, W) of values k/255; a draw has no gradient."""
+        with torch.no_grad():
+            centre = self.centre.expand(self._extended_shape(sample_shape))
+            u = torch.rand_like(centre).clamp(torch.finfo(centre.dtype).tiny, 1 - torch.finfo(centre.dtype).eps)
+            return (255 * (centre + self.scale * u.logit())).round().clamp(0, 255) / 255

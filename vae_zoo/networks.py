@@ -192,7 +192,7 @@ class DCGANGenerator(Network):
 
     Args:
         features: numbers of noise per image.
-        shape: (C, H, W) of the images out; H = W is a power of two, at least 16.
+        shape: (C, H, W) of the images out; H = W is a power of two, at least 8.
         width: channels before the last layer; 128 at 64 x 64 pixels is the paper's.
 
     Shapes: (B, features) -> (B, C, H, W) in [-1, 1].
@@ -209,32 +209,11 @@ class DCGANGenerator(Network):
             place = (4, 1, 0) if i == 0 else (4, 2, 1)  # kernel, stride, padding
             layers += [nn.ConvTranspose2d(before, after, *place, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         super().__init__(*layers, nn.ConvTranspose2d(width, shape[0], 4, 2, 1), nn.Tanh())
-        _initialise_dcgan(self)
+        initialise_dcgan(self)
 
 
-class DCGANDiscriminator(Network):
-    """Image to the logit of "real" by strided convolutions alone (Radford et al. 2015, section 3).
-
-    The mirror image of :class:`DCGANGenerator`: LeakyReLU of slope 0.2 after each but the last, batch normalisation
-    between but for the first.
-
-    Args:
-        shape: (C, H, W) of the images; H = W is a power of two, at least 16.
-        width: channels after the first layer; 128 at 64 x 64 pixels is the paper's.
-
-    Shapes: (B, C, H, W) in [-1, 1] -> (B, 1).
-
-    Raises:
-        UserError: if the images are of another size.
-    """
-
-    def __init__(self, shape: Shape, width: int = 32) -> None:
-        channels = _doubled(shape, width)  # width, 2 width, 4 width ...
-        layers: list[nn.Module] = [_Images(shape), nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2)]
-        for before, after in pairwise(channels):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
-        super().__init__(*layers, nn.Conv2d(channels[-1], 1, 4), nn.Flatten())
-        _initialise_dcgan(self)
+class Strided(Network):
+    """A chain of strided convolutions, each with a LeakyReLU after it."""
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Return the output of each hidden layer, (B, width, H / 2, W / 2), (B, 2 width, H / 4, W / 4) ..."""
@@ -246,20 +225,72 @@ class DCGANDiscriminator(Network):
         return maps
 
 
+class DCGANDiscriminator(Strided):
+    """Image to the logit of "real" by strided convolutions alone (Radford et al. 2015, section 3).
+
+    The mirror image of :class:`DCGANGenerator`: LeakyReLU of slope 0.2 after each but the last, batch normalisation
+    between but for the first.
+
+    Args:
+        shape: (C, H, W) of the images; H = W is a power of two, at least 8.
+        width: channels after the first layer; 128 at 64 x 64 pixels is the paper's.
+
+    Shapes: (B, C, H, W) in [-1, 1] -> (B, 1).
+
+    Raises:
+        UserError: if the images are of another size.
+    """
+
+    def __init__(self, shape: Shape, width: int = 32) -> None:
+        layers = _strided(shape, width)
+        super().__init__(*layers, nn.Conv2d(_doubled(shape, width)[-1], 1, 4), nn.Flatten())
+        initialise_dcgan(self)
+
+
+class StridedMaps(Strided):
+    """The layers of :class:`DCGANDiscriminator` but for the last, which makes a logit of their map of 4 x 4.
+
+    Args:
+        shape: (C, H, W) of the images; H = W is a power of two, at least 8.
+        width: channels after the first layer.
+
+    Attributes:
+        features: channels of the last map.
+
+    Shapes: (B, C, H, W) in [-1, 1] -> (B, features, 4, 4).
+
+    Raises:
+        UserError: if the images are of another size.
+    """
+
+    def __init__(self, shape: Shape, width: int = 32) -> None:
+        super().__init__(*_strided(shape, width))
+        self.features = _doubled(shape, width)[-1]
+        initialise_dcgan(self)
+
+
+def _strided(shape: Shape, width: int) -> list[nn.Module]:
+    """The layers that halve an image down to a map of 4 x 4."""
+    layers: list[nn.Module] = [_Images(shape), nn.Conv2d(shape[0], width, 4, 2, 1), nn.LeakyReLU(0.2)]
+    for before, after in pairwise(_doubled(shape, width)):
+        layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+    return layers
+
+
 def _doubled(shape: Shape, width: int) -> list[int]:
     """The channels from the largest map, of half the image's side, to the smallest, of 4 x 4: each twice the last."""
     _, height, side = check_shape(shape)
     require(1, width=width)
-    if height != side or side < 16 or side & (side - 1):
+    if height != side or side < 8 or side & (side - 1):
         raise UserError(
-            f"image size {height} x {side}: a DCGAN makes squares whose side is a power of two, 16, 32, 64 ..."
+            f"image size {height} x {side}: a DCGAN makes squares whose side is a power of two, 8, 16, 32 ..."
         )
     return [width << i for i in range(int(math.log2(side)) - 2)]
 
 
-def _initialise_dcgan(network: Network) -> None:
-    """All weights from N(0, 0.02^2) (Radford et al. 2015, section 4), biases zero; and channels_last."""
-    for layer in network:
+def initialise_dcgan(network: nn.Module) -> None:
+    """All convolutions' weights from N(0, 0.02^2) (Radford et al. 2015, section 4), biases zero; and channels_last."""
+    for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.normal_(layer.weight, std=0.02)
             if layer.bias is not None:

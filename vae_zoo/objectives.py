@@ -1,11 +1,12 @@
 """Objectives: plain functions of what was drawn to a bound of shape (B,), in nats per image.
 
-Below them the two losses of adversarial training.
+Below them the losses of adversarial training.
 """
 
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 from torch.nn.functional import softplus
@@ -90,3 +91,20 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 def generator_loss(fake: Tensor) -> Tensor:
     """-log D(fake), (B,), for the logits of D: the loss that does not saturate (Goodfellow et al. 2014, section 3)."""
     return softplus(-fake)
+
+
+def matching_loss(real: Tensor, wrong: Tensor, fake: Tensor, differs: Tensor) -> Tensor:
+    """-log D(x, t) - 1/2 [log(1 - D(x, t')) + log(1 - D(G(z, t), t))], (B,), for the logits of D.
+
+    So D says whether a picture is real and whether its text t is right, and not that t' of another one (Reed et al.
+    2016, algorithm 1; Zhang et al. 2016, eq. 3).
+
+    Args:
+        real: logits of pictures with their texts, (B,).
+        wrong: of pictures with others' texts, (B,).
+        fake: of generated pictures with the texts that they were made of, (B,).
+        differs: whether the other one's text says something else, (B,); where it does not, it is no wrong one, and the
+            generated picture counts in full.
+    """
+    fake = softplus(fake)
+    return softplus(-real) + torch.where(differs, (softplus(wrong) + fake) / 2, fake)

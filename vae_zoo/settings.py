@@ -27,7 +27,7 @@ IMMATERIAL = {
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
 }
 # May move: whether the data are the same, their hash tells.
-FILES = ("data.root", "data.path", "data.annotations", "data.test_annotations", "data.image_dir")
+FILES = ("data.root", "data.path", "data.annotations", "data.test_annotations", "data.image_dir", "data.captions")
 LARGEST = 2**18  # bytes of a yaml, which takes seconds to read at that size
 SECTIONS = {"model", "data", "trainer", "images", "evaluation"}  # of a yaml, each a mapping
 

@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "torchvision.transforms.v2": (nn.Module,),
 }
 LONGEST = 300
+MOST_TEXTS = 200_000  # COCO has 118,287 pictures to train on; jsonargparse takes seconds for as many texts
 PLAIN = (str, bytes, Number, NoneType, Path, Enum, Sequence, Mapping, set, frozenset)
 
 
@@ -47,8 +48,10 @@ def refuse_untrusted(value: Any, annotation: Any, where: str, trust: Sequence[st
     if isinstance(value, str) and _takes_code(annotation):
         resolve(value, where, trust)
     elif isinstance(value, list | tuple):
-        if len(value) > LONGEST:  # jsonargparse copies all of a list for each of its items
-            raise UserError(f"{where} has {len(value)} values; in a file that was only found, {LONGEST} are allowed")
+        # Of a list, but not of a tuple, jsonargparse copies all for each of its items.
+        most = MOST_TEXTS if annotation == tuple[str, ...] and are_texts(value) else LONGEST
+        if len(value) > most:
+            raise UserError(f"{where} has {len(value)} values; in a file that was only found, {most} are allowed")
         for item in value:
             refuse_untrusted(item, annotation, where, trust)
     elif isinstance(value, Mapping):
@@ -79,6 +82,11 @@ def refuse_arguments(made: Any, arguments: Any, where: str, trust: Sequence[str]
         if name not in annotations:  # jsonargparse takes "encoder.class_path" for what is below encoder
             raise UserError(f"{where} has an argument {name!r}, which {made.__name__} does not have")
         refuse_untrusted(value, annotations[name], f"{where}.{name}", trust)
+
+
+def are_texts(value: Any) -> bool:
+    """Whether a value is a list of nothing but texts, as a model's captions are."""
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
 def is_trusted(path: str, trust: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ SIZES = {"n_train": 6, "n_test": 3, "n_val": 1, "image_size": 16, "batch_size": 
 
 def base():
     """The annotations of twelve pictures."""
-    content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
+    content = json.loads(next(template("shapes/annotations").glob("instances*.json")).read_text())
     content["images"] = content["images"][:12]
     ids = {image["id"] for image in content["images"]}
     content["annotations"] = [each for each in content["annotations"] if each["image_id"] in ids]
@@ -71,6 +71,35 @@ def edited(what, change, check=lambda data: None):
         return json.dumps(tree).encode()
 
     return read(what, content, check)
+
+
+@case
+def described(place, what, change):
+    """A data set with these captions."""
+    root = shutil.copytree(template("shapes"), place.work / "coco")
+    path = root / "annotations" / "captions.json"
+    tree = json.loads(path.read_text())
+    path.write_text(json.dumps(change(tree) or tree))
+
+    def use():
+        data = COCODataModule(str(root), **SIZES, captions="auto")
+        texts = data.facts.captions
+        expect(all(0 < len(text) <= 1000 and text.isprintable() for text in texts), "a text that is none")
+        expect(len(set(texts)) == len(texts) == data.facts.labels, "a label without a text of its own")
+        for part in ("train", "val", "test"):
+            expect(
+                all((0 <= y).all() and (y < len(texts)).all() for _, y in data.batches(part, 4)), "a label of no text"
+            )
+
+    place.load(use)
+
+
+def captions(field, value):
+    """All captions with this value in a field."""
+    return described(
+        f"captions.{field} {str(value)[:30]!r}",
+        lambda tree: [row.update({field: value}) for row in tree["annotations"]] and None,
+    )
 
 
 def sets(where, field, value):
@@ -174,7 +203,7 @@ def picture(place, what, make, number):
 def fitted(place, what, change):
     """A training on such annotations, by the command."""
     root = shutil.copytree(template("shapes"), place.work / "coco")
-    path = next((root / "annotations").glob("*.json"))
+    path = next((root / "annotations").glob("instances*.json"))
     tree = json.loads(path.read_text())
     change(tree)
     path.write_text(json.dumps(tree))
@@ -235,6 +264,11 @@ def cases(count):
     found += [
         picture(what, lambda path, _, make=make: path.write_bytes(make()), n)
         for n, (what, make) in enumerate(ODD.items())
+    ]
+    found += [captions(field, value) for field in ("id", "image_id", "caption") for value in wrong]
+    found += [captions("caption", text) for text in ("", " \n", "\x1b[2J", "\ud800", "x" * 10**6, "\u202e")]
+    found += [
+        described(said, lambda tree, to=to: to) for said, to in (("no captions", {"images": []}), ("a list", [7]))
     ]
     left = count - len(found)
     found += [picture("damaged", lambda path, dice_: damage_file(path, dice_), n) for n in range(left // 3)]

@@ -47,12 +47,21 @@ def diverging(place, name, *options, then=("test",)):
         strict(path)
 
 
+def rates_of(arguments):
+    """The names of a model's learning rates, and of those of its parts."""
+    for key, value in arguments.items():
+        if key.endswith("lr"):
+            yield key
+        elif isinstance(value, dict):
+            yield from (f"{key}.{name}" for name in rates_of(value.get("init_args", {})))
+
+
 def cases(count):
     """Every model at learning rates from too large to absurd."""
     found = []
     for number, rate in enumerate(RATES):
         for name in MODELS:
-            rates = [key for key in config(name)["model"]["init_args"] if key.endswith("lr")]
+            rates = [*rates_of(config(name)["model"]["init_args"])]
             chosen = rates if number < 2 else dice(f"rates {name}", number).sample(rates, 1)
             commands = [("test", "probe"), ("sample",), ("test",), ("validate", "reconstruct")][
                 (number + len(found)) % 4

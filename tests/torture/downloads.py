@@ -22,12 +22,13 @@ N = 5
 
 def archive(change=lambda content: None, outside=""):
     """The annotations as COCO has them, of twelve of the pictures, OUTSIDE in them being a folder."""
-    content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
+    content = json.loads(next(template("shapes/annotations").glob("instances*.json")).read_text())
     content["images"] = content["images"][:12]
     change(content)
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("annotations/instances_train2017.json", json.dumps(content).replace("OUTSIDE", outside))
+        file.write(template("shapes/annotations/captions.json"), "annotations/captions_train2017.json")
     return buffer.getvalue()
 
 

@@ -23,7 +23,7 @@ def data_set(place):
     """A data set of twelve pictures in the work folder, and pictures of one colour outside."""
     root = place.work / "coco"
     shutil.copytree(template("shapes/images"), root / "images")
-    content = json.loads(next(template("shapes/annotations").glob("*.json")).read_text())
+    content = json.loads(next(template("shapes/annotations").glob("instances*.json")).read_text())
     content["images"] = content["images"][:12]
     (root / "annotations").mkdir()
     (root / "annotations" / "instances.json").write_text(json.dumps(content))

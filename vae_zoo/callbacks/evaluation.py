@@ -17,7 +17,7 @@ from vae_zoo.callbacks.timing import Timing, checked_epochs, summarise
 from vae_zoo.callbacks.trackers import log_hyperparameters
 from vae_zoo.conditional import parts
 from vae_zoo.errors import UserError, require
-from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, Measure, ModelFigure
+from vae_zoo.metrics import DEFAULTS, FID, KID, NLL, FeatureFigure, Measure, ModelFigure
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
 from vae_zoo.results import Results
@@ -35,7 +35,7 @@ class Evaluation(Callback):
         nll_samples: importance samples for each `NLL` in the list that does not say its own; 0 leaves it out.
         fid: short for a `FID` in the list.
         kid: short for a `KID` in the list.
-        features: of those two, see there.
+        features: of those two, and of listed figures without their own.
         metrics: what is measured; None is all that needs no more than the test images.
 
     Raises:
@@ -55,10 +55,12 @@ class Evaluation(Callback):
         require(0, nll_samples=nll_samples)
         defaults = [measure() for measure in DEFAULTS]
         self.measures: list[Measure] = defaults if metrics is None else list(metrics)
-        self.measures += [measure(features) for measure, asked in ((FID, fid), (KID, kid)) if asked]
+        self.measures += [measure() for measure, asked in ((FID, fid), (KID, kid)) if asked]
         for measure in self.measures:
             if isinstance(measure, NLL) and measure.samples is None:
                 measure.samples = nll_samples
+            if isinstance(measure, FeatureFigure) and measure.features is None:
+                measure.features = features
         names = [measure.name for measure in self.measures]
         if twice := {name for name in names if names.count(name) > 1}:
             raise UserError(f"evaluation.metrics: names must be unique; {', '.join(twice)} appears twice")

@@ -17,6 +17,7 @@ from vae_zoo.callbacks.of_trainer import data_of, model_of, run_of
 from vae_zoo.callbacks.trackers import log_picture
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import Autoencoder, GenerativeModel
+from vae_zoo.models.decoding import Staged
 from vae_zoo.writing import whole
 
 FONT = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), 11)  # has accents
@@ -76,8 +77,8 @@ class SampleImages(EpochPictures):
     """Write ``images/reconstructions_0005.png`` and ``samples_0005.png``, and the same to the loggers.
 
     The one has pairs of rows, originals over their reconstructions (test images, always the same); the other samples
-    from the prior (always the same noise). A model without an encoder has the samples alone. No random state of the
-    training is touched.
+    from the prior (always the same noise), of a model with stages a row of each stage's. A model without an encoder has
+    the samples alone. No random state of the training is touched.
 
     Args:
         epochs: after how many epochs; 0 is before any training. The last epoch is always added.
@@ -85,7 +86,7 @@ class SampleImages(EpochPictures):
         reconstructions: how many images to reconstruct.
         generated: how many images to sample.
         seed: of the noise.
-        samples: the former name of `generated`, which yamls of earlier runs have.
+        samples: the former name of `generated`.
 
     Raises:
         UserError: if there would be no image.
@@ -106,7 +107,8 @@ class SampleImages(EpochPictures):
 
     def render(self, trainer: Trainer, model: GenerativeModel) -> Iterator[tuple[str, Tensor]]:
         """Yield the samples, and the reconstructions where there are any."""
-        yield "samples", grid(model.pictures(model.sample(self.generated)).split(self.columns))
+        stages = model.sample_stages(self.generated) if isinstance(model, Staged) else [model.sample(self.generated)]
+        yield "samples", grid(in_turn([model.pictures(stage) for stage in stages], self.columns))
         if isinstance(model, Autoencoder):
             x, y = fixed_batch(trainer, model, self.reconstructions)
             rows = pairs(model.pictures(x), model.pictures(model.reconstruct(x, y)), self.columns)
@@ -184,4 +186,9 @@ def grid(rows: Sequence[Tensor], width: int = 0) -> Tensor:
 
 def pairs(x: Tensor, x_hat: Tensor, columns: int) -> list[Tensor]:
     """Return rows of `columns` images each, alternately from `x` and from `x_hat`."""
-    return [row for both in zip(x.split(columns), x_hat.split(columns), strict=True) for row in both]
+    return in_turn((x, x_hat), columns)
+
+
+def in_turn(sets: Sequence[Tensor], columns: int) -> list[Tensor]:
+    """Return rows of `columns` images each, in turn from each of these sets (B, C, H, W)."""
+    return [row for each in zip(*(images.split(columns) for images in sets), strict=True) for row in each]

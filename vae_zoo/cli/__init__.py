@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -136,7 +137,7 @@ def _names_code_here(command: str, arguments: Sequence[str]) -> bool:
             names.add(word)
         elif option in FILES:
             yamls.append(_config(word))
-        elif not Path(word).exists():
+        elif not os.path.exists(word):  # and not Path's, which raises where a list is longer than a name may be
             names.update(CLASS_PATH.findall(word))
     return any(_lies_here(name) for name in names | _named_in(yamls))  # here `map` is a command, once it is imported
 

@@ -13,6 +13,7 @@ from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.errors import UserError
 from vae_zoo.runs import Run, of_checkpoint
 from vae_zoo.settings import FILES, Config, arguments, class_name, conditions, differences
+from vae_zoo.trust import are_texts
 from vae_zoo.writing import whole
 
 # Of a Trainer's settings, those that a training's result depends on.
@@ -191,11 +192,15 @@ def refuse_other_data(facts: Facts, saved: dict[str, Any]) -> None:
             f"the checkpoint was trained on data of shape {shown}, these have {tuple(facts.shape)}; set "
             "--data.image_size and --data.channels, or --data.max_length, as they were"
         )
-    if "labels" not in hparams:
+    told = hparams.get("captions")
+    if "labels" not in hparams and not are_texts(told):
         return
-    here, names = list(facts.label_names), trained_labels(saved)
+    here, names = list(facts.label_names), list(told) if are_texts(told) else trained_labels(saved)
     there = names or [str(i) for i in range(hparams["labels"])]
     if there != here if names else len(there) != len(here):
-        raise UserError(
-            f"the checkpoint was trained with the labels {', '.join(there)}; the data have {', '.join(here)}"
-        )
+        raise UserError(f"the checkpoint was trained with the labels {_listed(there)}; the data have {_listed(here)}")
+
+
+def _listed(names: list[str], most: int = 10) -> str:
+    """The names in a sentence, of captions the first ones."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -20,6 +20,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch._functorch import config as functorch_config
 
+from vae_zoo import settings
 from vae_zoo.callbacks import Advice, Guard, RunFolder, Timing
 from vae_zoo.checkpoints import read, refuse_nonfinite
 from vae_zoo.cli import UsageError, is_out_of_memory, limits, options
@@ -35,12 +36,14 @@ from vae_zoo.cli.checkpoints import (
 from vae_zoo.cli.loggers import MetricsCSV, ProgressBar, TensorBoard
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
 from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
+from vae_zoo.cli.shipped import find_configs
 from vae_zoo.cli.trained import run_of, settings_of
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
 from vae_zoo.runs import RUNS, Run, find_checkpoint, new_run, newest_checkpoint, of_checkpoint
+from vae_zoo.settings import parameters_of
 from vae_zoo.writing import whole
 
 
@@ -59,14 +62,27 @@ class OwnArguments(_InstantiatorFn):
 
     jsonargparse gives a model no argument that its constructor lacks; Lightning's instantiator would list it all the
     same, and a checkpoint would not load.
+
+    Raises:
+        UserError: if the model takes captions and cannot do without, as its default says, and the data have none.
     """
 
     def __call__(
         self, class_type: type[Any], *args: Any, applied_instantiation_links: dict[str, Any], **kwargs: Any
     ) -> Any:
         """Construct the model."""
+        if kwargs.get("captions") == () != default_of(class_type, "captions"):
+            raise UserError(
+                f"the data have no captions, which {class_type.__name__} needs; of pictures, ask for them with "
+                "--data.captions auto, or categories"
+            )
         taken = {key: value for key, value in applied_instantiation_links.items() if key.rpartition(".")[2] in kwargs}
         return super().__call__(class_type, *args, applied_instantiation_links=taken, **kwargs)
+
+
+def default_of(class_type: type[Any], name: str) -> Any:
+    """Return the default of a constructor's argument."""
+    return next(parameter.default for parameter in parameters_of(class_type) if parameter.name == name)
 
 
 class NoProfiler(PassThroughProfiler):
@@ -283,6 +299,18 @@ def listed(value: Any) -> list[Any]:
     return [] if value is None else [*value] if isinstance(value, list | tuple) else [value]
 
 
+def _names_model(words: Sequence[str]) -> bool:
+    """Whether options, or a yaml that one of them names, say what the model is; or the yaml says nothing at all."""
+    for word in find_configs(words):
+        name, _, value = word.partition("=")
+        try:
+            if name == "--model" or (name == "--config" and "model" in settings.read(Path(value))):
+                return True
+        except UserError:  # which the parser words
+            return True
+    return False
+
+
 def _told(error: BaseException) -> str:
     """Say in a line what went wrong, and where."""
     text = " ".join(str(error).split())[:300]
@@ -297,14 +325,17 @@ def _pattern(folder: Path | str) -> Path:
 
 @contextmanager
 def _config_of_run(command: str, arguments: Sequence[str]) -> Iterator[list[str]]:
-    """Give a command without a --config what it may know of the one that the checkpoint was trained with."""
+    """Give a command what it may know of the yaml that its checkpoint was trained with, unless a --config has a model.
+
+    A yaml without a model, such as a list of measures, is laid over that.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for names in (("-c", "--config"), ("--ckpt_path",), ("--run_dir",)):
         parser.add_argument(*names, nargs="?")
     parser.add_argument("--trust", nargs="*", default=[])
     given, rest = parser.parse_known_args(arguments)
     helps = any(word == "-h" or "help" in word.partition("=")[0].lstrip("-").split(".") for word in rest)
-    if command == "fit" or given.config or helps:
+    if command == "fit" or helps or (given.config and _names_model(arguments)):
         yield list(arguments)
         return
     where = _pattern(given.run_dir) if given.run_dir else RUNS / "*" / "*"

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -45,6 +46,13 @@ SCALARS |= {"ckpt_path", "weights_only", "verbose"}  # of the Trainer's methods
 TRAININGS = [name for name in shipped() if not name.startswith("compare/")]
 
 
+def _by_folder(names: Sequence[str]) -> str:
+    """The names for people: those of a folder together, ``paper/{aevb_mnist, iwae_mnist}``."""
+    plain = [name for name in names if "/" not in name]
+    folders = groupby((name.split("/", 1) for name in names if "/" in name), key=itemgetter(0))
+    return ", ".join([*plain, *(f"{folder}/{{{', '.join(name for _, name in each)}}}" for folder, each in folders)])
+
+
 def _names(package: ModuleType, base: type) -> str:
     """The classes of a package that can be chosen."""
     classes = [exported for exported in vars(package).values() if isinstance(exported, type)]
@@ -54,7 +62,7 @@ def _names(package: ModuleType, base: type) -> str:
 HELP = {
     "help": "show this page",
     "help.trainer": "show the Trainer's options, such as --trainer.max_epochs, .precision, .callbacks",
-    "config": f"your yaml, or one that comes with vae_zoo: {', '.join(TRAININGS)}",
+    "config": f"your yaml, or one that comes with vae_zoo: {_by_folder(TRAININGS)}",
     "print_config": "print all settings and stop: a yaml to begin with",
     "seed_everything": "seed of weights, noise and the order of the training images (default: %(default)s)",
     "compile": "compile the training step with torch.compile (default: %(default)s)",

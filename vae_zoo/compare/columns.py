@@ -27,11 +27,23 @@ COLUMNS = [
     Column("active_units", "active units", 0, ".0f", "codes"),
     Column("elbo", "ELBO, nats", 1, ".1f", "density"),
     Column("nll", "NLL, nats", -1, ".1f", "density"),
+    Column("nll_by_ais", "NLL by AIS, nats", -1, ".1f", "density"),
+    Column("ais_gap", "gap of AIS, nats", 0, ".2f", "density"),
+    Column("nll_by_posterior", "NLL by the posterior, nats", -1, ".1f", "density"),
     Column("bits_per_dim", "bits/dim", -1, ".3f", "density"),
     Column("kl", "KL, nats", 0, ".1f", "density"),
     Column("kl_share", "KL's share, %", 0, ".1f", "density"),
     Column("fid", "FID", -1, ".1f", "samples"),
     Column("kid", "KID", -1, ".4f", "samples"),
+    Column("precision", "precision", 1, ".3f", "samples"),
+    Column("recall", "recall", 1, ".3f", "samples"),
+    Column("density", "density of samples", 0, ".3f", "samples"),
+    Column("coverage", "coverage", 1, ".3f", "samples"),
+    Column("modes_lost", "modes lost", -1, ".1f", "samples"),
+    Column("label_accuracy", "label accuracy", 0, ".3f", "samples"),
+    Column("sharpness", "sharpness, data = 1", 0, ".3f", "samples"),
+    Column("nearest_in_training", "nearest in training", 0, ".3f", "samples"),
+    Column("loss_oscillation", "oscillation of the loss", 0, ".4f", "training"),
     Column("parameters", "parameters", 0, ",.0f", "cost"),
     Column("seconds_per_epoch", "s / epoch", -1, ".2f", "cost"),
     Column("relative_time", f"time, {BASE} = 1", -1, ".2f", "cost"),
@@ -40,17 +52,21 @@ COLUMNS = [
     Column("time_to_base", f"s to the final MSE of {BASE}", -1, ".1f", "cost"),
 ]
 # Those that a narrow screen shows first.
-FIRST = ("mse", "nll", "kl", "code_mmd", "fid", "seconds_per_epoch", "peak_memory_mb", "elbo", "ssim", "psnr")
-ABOUTS = ("further", "cost", "samples", "codes", "density", "reconstruction")  # of the others, which come first
+QUALITY = ("mse", "nll", "kl", "code_mmd", "fid", "precision", "coverage")
+FIRST = (*QUALITY, "seconds_per_epoch", "peak_memory_mb", "elbo", "ssim", "psnr")
+# Of the others, which come first.
+ABOUTS = ("further", "cost", "training", "samples", "codes", "density", "reconstruction")
 KNOWN = {column.key: column for column in COLUMNS}
 
 # What is logged or measured under a key that is no name for people, and has no column of its own.
 TITLES = {"loss": "loss, which training lowers", "d_x": "D(x)", "d_g_z": "D(G(z))"}
+TITLES |= {"d_wrong": "D(x) with a wrong text", "energy_x": "E(x)", "energy_g_z": "E(G(z))"}
 
 COST = ("seconds_per_epoch", "relative_time", "images_per_second", "peak_memory_mb")
 MACHINE = (*COST, "time_to_base")  # only comparable on one machine
 ESTIMATED = ("nll", "bits_per_dim")  # from below, the better the more importance samples
-DENSITIES = ("elbo", "nll", "bits_per_dim")  # of images given the label they are other ones than of images
+# Of images given the label they are other ones than of images.
+DENSITIES = ("elbo", "nll", "nll_by_ais", "nll_by_posterior", "bits_per_dim")
 
 
 def fitting(columns: Sequence[Column], texts: Mapping[str, Sequence[str]], room: int) -> set[str]:

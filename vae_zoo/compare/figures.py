@@ -1,13 +1,14 @@
 """The figures of compared runs, by model."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
 from vae_zoo import settings
 from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, Column, further
-from vae_zoo.curves import Point
+from vae_zoo.curves import FEWEST, Point, figures_of, oscillation
 from vae_zoo.errors import UserError, require_positive
 from vae_zoo.results import Traits
 from vae_zoo.runs import Run, find_runs
@@ -125,8 +126,9 @@ def _not_comparable(run: Run, epochs: int) -> str | None:
     if not run.exists:
         return "it was not begun, see its log.txt" if run.results is None else "its config.yaml is missing"
     try:
-        run.likelihood  # noqa: B018  reading the settings is the test, and drawing the curve
+        run.likelihood  # noqa: B018  reading the settings is the test, and drawing the curves
         run.curves(LOGGED)
+        _loss_oscillation(run)
         if missing := [name for name in SECTIONS if not isinstance(run.config.get(name), dict)]:
             return f"its config.yaml is damaged, it has no {missing[0]}"
     except UserError as error:
@@ -173,10 +175,13 @@ def _measure(groups: Sequence[Group], base_name: str | None) -> None:
             results = run.tested
             known = {key: value for key, value in results["timing"].items() if key in KNOWN}
             figures = {**results["figures"], **known, "parameters": results["parameters"], "kl_share": _kl_share(run)}
+            figures["loss_oscillation"] = _loss_oscillation(run)
             group.figures.append(figures)
             group.reasons |= results["reasons"]
         if not group.values("kl_share"):
             group.reasons["kl_share"] = group.reasons.get("kl") or f"only for the likelihoods {' and '.join(GAUSSIANS)}"
+        if not group.values("loss_oscillation"):
+            group.reasons["loss_oscillation"] = f"no loss of {2 * FEWEST} epochs or more was logged"
     no_base = f"there is no run of {base_name} to compare with" if base_name else "no base to compare with: give --base"
     finals: dict[int | None, float] = {}  # the base's last validation MSE, by seed
     for run, curve in zip(base.runs, base.logged["val/mse"], strict=True) if base else ():
@@ -200,6 +205,14 @@ def _not_reached(group: Group, curve: Sequence[Point]) -> str:
     if any(math.isfinite(point.value) for point in curve):
         return "not reached"
     return group.reasons.get("mse", "no validation MSE, so no curve")
+
+
+def _loss_oscillation(run: Run) -> float | None:
+    """That of the training loss that swings most: a GAN has one for each side, a VAE has one alone."""
+    names = [f"train/{name}" for name in figures_of(run.metrics_file, "train") if re.fullmatch(r"(\w+_)?loss", name)]
+    return max(
+        (found for curve in run.curves(names).values() if (found := oscillation(curve)) is not None), default=None
+    )
 
 
 def _kl_share(run: Run) -> float | None:

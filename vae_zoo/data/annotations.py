@@ -25,6 +25,9 @@ class _Field(NamedTuple):
     optional: bool = False
 
 
+Fields = dict[str, dict[str, _Field]]
+
+
 def _is_whole(value: Any) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
@@ -43,7 +46,7 @@ def _is_name(value: Any) -> bool:
 _WHOLE = _Field(_is_whole, "a whole number of at most 64 bits")
 _SIZE = _Field(_is_size, "a number that is not negative, or null")
 _SIDE = _SIZE._replace(optional=True)
-FIELDS = {
+FIELDS: Fields = {
     "images": {
         "id": _WHOLE,
         "file_name": _Field(_is_name, "the name of a file that does not lead out of its folder"),
@@ -57,6 +60,18 @@ FIELDS = {
         "area": _SIZE,
     },
     "categories": {"id": _WHOLE, "name": _Field(is_text, "a text of printable characters")},
+}
+LONGEST_CAPTION = 1000  # characters
+CAPTIONS: Fields = {
+    "images": {name: FIELDS["images"][name] for name in ("id", "file_name")},
+    "annotations": {
+        "id": _WHOLE,
+        "image_id": _WHOLE,
+        "caption": _Field(
+            lambda value: type(value) is str and len(value) <= LONGEST_CAPTION,
+            f"a text of at most {LONGEST_CAPTION} characters",
+        ),
+    },
 }
 
 
@@ -73,11 +88,22 @@ def _wrong(rows: list[dict[str, Any]], name: str, field: _Field) -> Iterator[tup
 
 
 def open_coco(files: Files, annotations: str) -> COCO:
-    """Read a COCO instances file.
+    """Read a COCO instances file, as `read_coco` does, into pycocotools' index."""
+    coco = COCO()
+    coco.dataset = read_coco(files, annotations, FIELDS, "data.annotations")
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco.createIndex()
+    return coco
+
+
+def read_coco(files: Files, annotations: str, fields: Fields, argument: str) -> dict[str, Any]:
+    """Read a file in COCO's format.
 
     Args:
         files: a relative name is one in here, and must not lead out of it.
         annotations: the file's name; one that is absolute or begins with ~ was typed by a user, and may be anywhere.
+        fields: that its entries must have, `FIELDS` or `CAPTIONS`.
+        argument: that named it.
 
     Raises:
         UserError: if it is missing or no such file.
@@ -86,7 +112,7 @@ def open_coco(files: Files, annotations: str) -> COCO:
     where = f"the annotation file {annotations if typed else f'{files}/{annotations}'}"
     try:
         if typed:
-            content = read_file(given_path("data.annotations", annotations))
+            content = read_file(given_path(argument, annotations))
         else:
             content = files.read(annotations, LARGEST)
     except (FileNotFoundError, KeyError):
@@ -95,19 +121,16 @@ def open_coco(files: Files, annotations: str) -> COCO:
         raise
     except Exception as error:  # a damaged zip can make zipfile raise anything
         raise UserError(f"{where} cannot be read: {error}") from None
-    coco = COCO()
-    coco.dataset = parse(content, where)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco.createIndex()
-    return coco
+    return parse(content, where, fields)
 
 
-def parse(content: bytes, where: str) -> dict[str, Any]:
-    """Return what stands in an instances file, each of whose entries has the fields that are needed, of their types.
+def parse(content: bytes, where: str, fields: Fields) -> dict[str, Any]:
+    """Return what stands in such a file, each of whose entries has the fields that are needed, of their types.
 
     Args:
         content: of the file.
         where: names it, for errors.
+        fields: of the entries of each list, `FIELDS` of an instances file, `CAPTIONS` of a captions file.
 
     Raises:
         UserError: if it is no such file; the message says which entry is none.
@@ -118,15 +141,15 @@ def parse(content: bytes, where: str) -> dict[str, Any]:
         dataset = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is not JSON: {error}") from None
-    for key, fields in FIELDS.items():
+    for key, own in fields.items():
         rows = dataset.get(key) if isinstance(dataset, dict) else None
-        needed = ", ".join(name for name, field in fields.items() if not field.optional)
+        needed = ", ".join(name for name, field in own.items() if not field.optional)
         if not isinstance(rows, list):
             raise UserError(f"{where} is not in COCO format: it needs a list {key!r} of entries with {needed}")
         for number, row in enumerate(rows):
             if not isinstance(row, dict):
                 raise UserError(f"{where} is not in COCO format: entry {number} of {key!r} is {repr(row)}, not a group")
-        for name, field in fields.items():
+        for name, field in own.items():
             for number, value in _wrong(rows, name, field):
                 missing = f"no {name}, it needs {needed}"
                 wrong = f"the {name} {repr(value)}, which must be {field.words}"
@@ -137,6 +160,8 @@ def parse(content: bytes, where: str) -> dict[str, Any]:
     if not dataset["images"]:
         raise UserError(f"{where} names no image")
     for key, name in (("images", "file_name"), ("categories", "name")):
+        if key not in fields:
+            continue
         seen: dict[int, str] = {}
         for row in dataset[key]:
             if seen.setdefault(row["id"], row[name]) != row[name]:

@@ -22,18 +22,20 @@ class BinarizedMNIST(ImageDataModule):
     Args:
         root: a folder with the published ``binarized_mnist_train.amat``, ``_valid.amat`` and ``_test.amat`` (784
             numbers 0 or 1 a line), or a ``.npz`` of `train`, `valid` and `test`, (N, 98) uint8, eight pixels to a byte.
+        n_train: of the training digits, how many are kept, the first ones; None is all.
         batch_size: images in a batch; the last batch of an epoch may be smaller.
         resident: keep all pixels on the device, so that a batch never leaves it.
 
     Raises:
-        UserError: at set-up, if the files are missing or not as described.
+        UserError: at set-up, if the files are missing or not as described, or hold fewer digits than `n_train`.
     """
 
     shape = (1, SIDE, SIDE)
 
-    def __init__(self, root: str, batch_size: int = 100, resident: bool = False) -> None:
+    def __init__(self, root: str, n_train: int | None = None, batch_size: int = 100, resident: bool = False) -> None:
         super().__init__()
-        require(1, batch_size=batch_size)
+        require(1, batch_size=batch_size, n_train=1 if n_train is None else n_train)
+        self.n_train = n_train
         self.root, self.batch_size, self.resident = given_path("data.root", root), batch_size, resident
 
     def read(self) -> tuple[list[str], dict[Part, ImageDataset]]:
@@ -44,6 +46,10 @@ class BinarizedMNIST(ImageDataModule):
         parts = {}
         for part, name in PUBLISHED.items():
             bits = read(self.root, name).reshape(-1, SIDE, SIDE, 1)
+            if part == "train" and self.n_train:
+                if self.n_train > len(bits):
+                    raise UserError(f"data.n_train = {self.n_train}, but {self.root} holds {len(bits)} training digits")
+                bits = bits[: self.n_train]
             labels, rows = torch.zeros(len(bits), dtype=torch.int64), np.arange(len(bits))
             parts[part] = ImageDataset(bits * np.uint8(255), labels, rows, [f"{name}/{row}" for row in rows])
         return ["none"], parts

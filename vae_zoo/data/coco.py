@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torchvision.transforms.v2 import Transform
 
 from vae_zoo.data.arguments import given_path, require_texts
 from vae_zoo.data.cache import Cache, open_cache
+from vae_zoo.data.captions import texts_of
 from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.index import NO_LABEL, PictureIndex, Pictures
 from vae_zoo.data.module import Part
@@ -34,6 +36,7 @@ class COCODataModule(ImageDataModule):
 
     Batches are (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`: the
     category with the largest total area in the image ("none" where there is none); in a plain folder, the subfolder.
+    With `captions`, `labels` are the distinct texts of all pictures, and y is the index of the image's own.
 
     Args:
         root: a folder or zip with pictures and, if it is COCO, annotations. Other paths are relative to it.
@@ -62,6 +65,10 @@ class COCODataModule(ImageDataModule):
             image has draws of its own, which follow from the global seed, the epoch and the image alone. In a yaml,
             a range is a list: ``degrees: [-10, 10]``.
         workers: processes that decode pictures the first time, by default one per core.
+        captions: "auto" for COCO's captions file beside the annotations, ``captions_*.json`` beside
+            ``instances_*.json``; the path of such a file; or "categories" for sentences made of the labels, "a photo of
+            a dog". Of several captions of a picture, that with the smallest id is its text. A picture without one has
+            the sentence, so that the split is the same with captions and without.
 
     Raises:
         UserError: at set-up, for anything about the files that is not as described.
@@ -88,12 +95,14 @@ class COCODataModule(ImageDataModule):
         resident: bool = False,
         augment: Transform | list[Transform] | None = None,
         workers: int | None = None,
+        captions: str | None = None,
     ) -> None:
         super().__init__()
         self.root = given_path("data.root", root)
-        self.annotations, self.test_annotations, self.image_dir = (
-            None if path is None else str(path) for path in (annotations, test_annotations, image_dir)
+        self.annotations, self.test_annotations, self.image_dir, self.captions = (
+            None if path is None else str(path) for path in (annotations, test_annotations, image_dir, captions)
         )
+        self.captioned = captions is not None
         self.n_train, self.n_test, self.n_val = n_train, n_test, n_val
         self.val_on_test = val_on_test
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
@@ -170,7 +179,7 @@ class COCODataModule(ImageDataModule):
         if annotations is None and test_annotations is None:
             annotations, test_annotations = index.find_annotations()
         rng = np.random.default_rng(self.seed)
-        pictures, names = index.read(annotations)
+        pictures, names = self._read(index, annotations)
         parts = {"n_train": self.n_train, "n_val": self.n_val or 0}
         if test_annotations is None:
             parts["n_test"] = self.n_test
@@ -178,7 +187,7 @@ class COCODataModule(ImageDataModule):
             shuffled = pictures[rng.permutation(len(pictures))]
             tests, rest = shuffled[: self.n_test], shuffled[self.n_test :]
         else:
-            tests, test_names = index.read(test_annotations)
+            tests, test_names = self._read(index, test_annotations)
             self._require_enough({"n_test": self.n_test}, len(tests), test_annotations)
             held_out = set(tests.places)
             kept = np.array([place not in held_out for place in pictures.places], dtype=bool)
@@ -201,6 +210,13 @@ class COCODataModule(ImageDataModule):
         if NO_LABEL in {*pictures.labels, *tests.labels} and NO_LABEL not in names:
             names.append(NO_LABEL)
         return Selection(chosen, names)
+
+    def _read(self, index: PictureIndex, annotations: str | None) -> tuple[Pictures, list[str]]:
+        pictures, names = index.read(annotations)
+        if self.captions is None:
+            return pictures, names
+        texts = texts_of(pictures, index.files, self.captions, annotations)
+        return replace(pictures, labels=texts), list(dict.fromkeys(texts))
 
     def _require_enough(self, parts: dict[str, int], available: int, annotations: str | None) -> None:
         requested = sum(parts.values())

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from vae_zoo.data.annotations import parse
+from vae_zoo.data.annotations import CAPTIONS, FIELDS, Fields, parse
 from vae_zoo.data.files import Files, read_member
 from vae_zoo.data.pictures import FORMATS
 from vae_zoo.errors import UserError, require
@@ -24,12 +24,13 @@ from vae_zoo.writing import whole
 # COCO's own bucket. By its other name, images.cocodataset.org, no certificate is valid for it.
 COCO = "https://s3.amazonaws.com/images.cocodataset.org"
 INSTANCES = "annotations/instances_train2017.json"
+TEXTS = "annotations/captions_train2017.json"
 LARGEST_ARCHIVE, LARGEST_PICTURE = 2**30, 2**25  # bytes: the archive has 2**28, the pictures at most 2**20
 MOST_JOBS = 256
 
 
 def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int = 16) -> None:
-    """Download `n` pictures of COCO train2017, chosen by seed, to ``out/images``, with their instance annotations.
+    """Download `n` pictures of COCO train2017, chosen by seed, to ``out/images``, with their instances and captions.
 
     Pictures come `jobs` at a time, each under another name until it is complete, has been decoded and has the size that
     the annotations say. Existing files are checked, and not fetched again if they are whole, so the same command
@@ -63,7 +64,8 @@ def download_coco(out: Path, n: int, seed: int = 0, url: str = COCO, jobs: int =
 
 def _download(out: Path, images: Path, n: int, seed: int, url: str, jobs: int) -> None:
     archive = out / "annotations_trainval2017.zip"
-    content = fetch(f"{url}/annotations/{archive.name}", archive, LARGEST_ARCHIVE, _instances, resume=True)
+    fetched = fetch(f"{url}/annotations/{archive.name}", archive, LARGEST_ARCHIVE, _annotations, resume=True)
+    content = fetched[INSTANCES]
     entries = sorted(content["images"], key=lambda image: image["id"])
     if n > len(entries):
         raise UserError(f"n = {n} pictures asked for, COCO train2017 has {len(entries)}")
@@ -84,17 +86,19 @@ def _download(out: Path, images: Path, n: int, seed: int, url: str, jobs: int) -
     finally:
         pool.shutdown(cancel_futures=True)
     ids = {image["id"] for image in chosen}
-    content["images"] = chosen
-    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
-    with whole(out / INSTANCES) as temporary:
-        temporary.write_text(json.dumps(content))
+    for name, content in reversed(fetched.items()):  # the instances last
+        content["images"] = chosen
+        content["annotations"] = [a for a in content["annotations"] if a["image_id"] in ids]
+        with whole(out / name) as temporary:
+            temporary.write_text(json.dumps(content))
 
 
-def _instances(archive: Path) -> dict[str, Any]:
-    """What the archive says of the pictures. Raises an error of any kind if its checksums do not fit."""
+def _annotations(archive: Path) -> dict[str, dict[str, Any]]:
+    """What the archive's files say of the pictures. Raises an error of any kind if its checksums do not fit."""
+    where = archive.name.removeprefix(".").removesuffix(".partial")
+    needed: dict[str, Fields] = {INSTANCES: FIELDS, TEXTS: CAPTIONS}
     with zipfile.ZipFile(archive) as opened:
-        content = read_member(opened, INSTANCES)
-    return parse(content, f"{INSTANCES} in {archive.name.removeprefix('.').removesuffix('.partial')}")
+        return {name: parse(read_member(opened, name), f"{name} in {where}", fields) for name, fields in needed.items()}
 
 
 def _check_picture(entry: dict[str, Any], path: Path) -> None:

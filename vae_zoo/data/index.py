@@ -77,6 +77,7 @@ class PictureIndex:
         """
         found = [name for name in self.files.names() if name.endswith(".json")]
         found = [name for name in found if name.rpartition("/")[0] in ("", "annotations")]
+        found = [name for name in found if not PurePosixPath(name).name.startswith("captions")]
         instances = [name for name in found if "instances" in name] or found
         tests = [name for name in instances if "test" in PurePosixPath(name).name]
         others = [name for name in instances if name not in tests] or tests

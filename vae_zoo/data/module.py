@@ -33,6 +33,7 @@ class Facts:
         n_train: training items, without those that could not be read.
         ragged: whether the x of two batches differ in shape.
         validates_on_test: whether the validation set is the test set, so that nothing may be chosen by it.
+        captions: the names of the labels, where each is a text that describes a picture; else none.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +42,7 @@ class Facts:
     n_train: int
     ragged: bool
     validates_on_test: bool
+    captions: tuple[str, ...] = ()
 
 
 class DataModule(LightningDataModule, ABC):
@@ -57,8 +59,10 @@ class DataModule(LightningDataModule, ABC):
         scale: a figure of the training set that all items are divided by, once set up; 1 where there is none.
         ragged: whether the x of two batches differ in shape.
         val_on_test: whether the validation set is the test set.
+        captioned: whether the labels' names are texts that describe pictures.
     """
 
+    captioned: bool = False
     ragged: bool = False
     val_on_test: bool = False
     scale: float = 1.0
@@ -99,7 +103,8 @@ class DataModule(LightningDataModule, ABC):
             self.prepare_data()
             self.setup()
         names = tuple(self.labels)
-        return Facts(self.shape, len(names), names, len(self.split["train"]), self.ragged, self.val_on_test)
+        captions = names if self.captioned else ()
+        return Facts(self.shape, len(names), names, len(self.split["train"]), self.ragged, self.val_on_test, captions)
 
     def content(self, parts: Mapping[Part, Any]) -> Any:
         """Return checksums of the items as they are trained on, by which two sets with the same ids are told apart."""

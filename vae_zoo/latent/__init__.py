@@ -29,12 +29,12 @@ from vae_zoo.latent.maps import (
     samples_of,
     strays,
 )
-from vae_zoo.latent.neighbours import Memorised, Nearest, memorised, nearest
 from vae_zoo.latent.paths import HOW, between, path, smoothness
 from vae_zoo.latent.priors import KINDS, fit_flow, fit_mixture
 from vae_zoo.latent.restoring import DAMAGES, psnr, relabel, restore
 from vae_zoo.latent.sketches import Endings, endings, surprise
 from vae_zoo.latent.traversal import extent, informative, manifold, spread, traverse
+from vae_zoo.neighbours import Memorised, Nearest, memorised, nearest
 
 __all__ = [
     "Anomalies",

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from vae_zoo.errors import UserError, require, require_share
-from vae_zoo.latent.neighbours import nearest
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
+from vae_zoo.neighbours import nearest
 
 PROJECTIONS = ("auto", "direct", "pca", "umap")
 SHARES = (0.5, 0.9, 0.99)  # of the prior's mass, inside a contour each

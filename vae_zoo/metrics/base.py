@@ -1,9 +1,11 @@
 """A measure: one figure of results.json, or the reason why there is none."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -17,6 +19,12 @@ WHY_NONE = {
     "encodes": "it has no encoder",
     "pixels": "it makes sketches, which have no pixels",
 }
+
+
+def why_none(model: GenerativeModel, needs: Sequence[str]) -> str | None:
+    """Return why a model has no figure that needs all this, see `WHY_NONE`; None if it declares to have it."""
+    declared: dict[str, Any] = {**model.traits}
+    return next((why for trait, why in WHY_NONE.items() if trait in needs and not declared[trait]), None)
 
 
 class Measure(Metric, ABC):
@@ -85,9 +93,7 @@ class ImageFigure(Measure):
 
     def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
         """Add a batch's values, and show them to the measures after this one in the list."""
-        declared: dict[str, Any] = {**model.traits}
-        lacking = [why for trait, why in WHY_NONE.items() if trait in self.needs and not declared[trait]]
-        found = lacking[0] if lacking else self.values(model, x, y, evaluated)
+        found = why_none(model, self.needs) or self.values(model, x, y, evaluated)
         if isinstance(found, str):
             self.reason = found
             self.missing += len(x)
@@ -126,3 +132,12 @@ def precision(model: GenerativeModel) -> AbstractContextManager:
     """Return the context of the model's steps, such as autocast, for what is computed outside of one."""
     trainer = model._trainer
     return trainer.precision_plugin.test_step_context() if trainer else nullcontext()
+
+
+@contextmanager
+def own_noise(model: GenerativeModel, shown: int) -> Iterator[None]:
+    """Draw noise that follows from the run's seed and the number of images before, and that nobody else notices."""
+    seed = np.random.SeedSequence((torch.initial_seed() % 2**64, shown)).generate_state(1, np.uint64)[0]
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(int(seed))
+        yield

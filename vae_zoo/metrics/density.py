@@ -6,8 +6,9 @@ from torch import Tensor
 
 from vae_zoo.errors import require
 from vae_zoo.metrics.base import ImageFigure, precision
-from vae_zoo.models import Autoencoder, GenerativeModel
+from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
+from vae_zoo.models.decoding import Directed
 
 GREY = "the pixels are grey, of which a Bernoulli's cross entropy is no density"
 
@@ -68,7 +69,7 @@ class BitsPerDim(ImageFigure):
     def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
         """Convert each image's NLL."""
         nll = evaluated["figures"].get("nll")
-        if not (isinstance(model, Autoencoder) and model.likelihood.discrete):
+        if not (isinstance(model, Directed) and model.likelihood.discrete):
             return "only for a probability of 8-bit pixels, which the likelihood is not"
         if nll is None:
             return "evaluation.metrics has no NLL before it, or evaluation.nll_samples is 0"
@@ -77,7 +78,7 @@ class BitsPerDim(ImageFigure):
 
 def no_density_of(model: GenerativeModel, x: Tensor) -> bool:
     """Whether a model's likelihood is of black and white pixels, and some of these are grey."""
-    return isinstance(model, Autoencoder) and model.likelihood.binary and not bool(((x == 0) | (x == 1)).all())
+    return isinstance(model, Directed) and model.likelihood.binary and not bool(((x == 0) | (x == 1)).all())
 
 
 def bits_per_dim(nll: Tensor, shape: tuple[int, ...]) -> Tensor:

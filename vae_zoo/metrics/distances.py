@@ -11,10 +11,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from vae_zoo.errors import UserError
-from vae_zoo.metrics.base import Measure, precision
-from vae_zoo.metrics.codes import ONE_IMAGE, gathered
+from vae_zoo.metrics.samples import Look, SampleFigure
 from vae_zoo.models import GenerativeModel
-from vae_zoo.models.base import Evaluated
 
 SUBSET = 1_000  # images in each of KID's 100 subsets
 OWN = "or give evaluation.features a network of your own"
@@ -50,47 +48,37 @@ class Inception(nn.Module):
         return self.network((255 * x).round().to(torch.uint8))
 
 
-class _Distance(Measure):
-    """A distance between the features of the test images and those of as many samples.
+class FeatureFigure(SampleFigure):
+    """A figure of the features of the test images and of those of as many samples.
 
     Args:
-        features: any module, (B, 3, H, W) in [0, 1] -> (B, F); grey images come as three equal channels. None is
-            `Inception`: a download, and the only choice that papers' figures compare with.
+        features: any module, (B, 3, H, W) in [0, 1] -> (B, F); grey images come as three equal channels. None is what
+            `default` gives.
     """
-
-    real: list[Tensor]
-    fake: list[Tensor]
 
     # With `nn.Module | None`, or types in place of the dots, --help would list all modules of torch, 700 lines.
     def __init__(self, features: Callable[..., Any] | None = None) -> None:
         super().__init__()
         self.features = features
-        self.add_state("real", [], dist_reduce_fx="cat")
-        self.add_state("fake", [], dist_reduce_fx="cat")
 
-    def begin(self, model: GenerativeModel, data: Any) -> None:
-        """Load Inception, if there is no other network."""
-        if self.features is None:
-            self.features = Inception(f"evaluation.{self.name}")
-        if isinstance(self.features, nn.Module):
-            self.features.eval().to(model.device)
-
-    def update(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> None:
-        """Collect the features of a batch, and of as many samples."""
-        assert self.features is not None
-        with precision(model):
-            samples = model.sample(len(x), y if model.labels else None)
-        for state, images in ((self.real, model.pictures(x)), (self.fake, model.pictures(samples))):
-            state.append(self.features(images.float().expand(-1, 3, -1, -1)).flatten(1))  # B F
-
-    def compute(self) -> float | str:
-        """Return the distance."""
-        real, fake = gathered(self.real), gathered(self.fake)
-        return self.distance(real, fake) if len(real) > 1 else ONE_IMAGE
+    def network(self, model: GenerativeModel, data: Any) -> Look | str:
+        """Return the user's network, or the default."""
+        return self.default(model, data) if self.features is None else self.features
 
     @abstractmethod
-    def distance(self, real: Tensor, fake: Tensor) -> float:
-        """Return the distance between two sets of features, (N, F) each."""
+    def default(self, model: GenerativeModel, data: Any) -> Look | str:
+        """Return the network where the user gives none, or the reason why there is none."""
+
+
+class _Distance(FeatureFigure):
+    """A distance between features, by default those of `Inception`: the only ones that papers' figures compare with."""
+
+    needs = ()
+
+    def default(self, model: GenerativeModel, data: Any) -> Look | str:
+        """Return Inception, loaded once."""
+        self.features = Inception(f"evaluation.{self.name}")
+        return self.features
 
 
 class FID(_Distance):
@@ -98,7 +86,7 @@ class FID(_Distance):
 
     name = "fid"
 
-    def distance(self, real: Tensor, fake: Tensor) -> float:
+    def figure(self, real: Tensor, fake: Tensor) -> float | str:
         """Return the distance between two sets of features, (N, F) each."""
         return fid(real, fake)
 
@@ -108,7 +96,7 @@ class KID(_Distance):
 
     name = "kid"
 
-    def distance(self, real: Tensor, fake: Tensor) -> float:
+    def figure(self, real: Tensor, fake: Tensor) -> float | str:
         """Return the distance between two sets of features, (N, F) each."""
         return kid(real, fake)
 

@@ -8,12 +8,16 @@ from vae_zoo.models.ae import AE
 from vae_zoo.models.base import GenerativeModel
 from vae_zoo.models.cvae import CVAE
 from vae_zoo.models.dcgan import DCGAN
+from vae_zoo.models.ebgan import EBGAN
 from vae_zoo.models.iaf import IAFVAE
 from vae_zoo.models.iwae import IWAE
 from vae_zoo.models.latent import Autoencoder, LatentVariableModel
+from vae_zoo.models.mcem import MCEM
 from vae_zoo.models.sketch_decoder import SketchDecoder
 from vae_zoo.models.sketch_rnn import SketchRNN
+from vae_zoo.models.stackgan import StackGAN
 from vae_zoo.models.vae import VAE
+from vae_zoo.models.wake_sleep import WakeSleep
 
 __all__ = [
     "AAE",
@@ -21,13 +25,17 @@ __all__ = [
     "Autoencoder",
     "CVAE",
     "DCGAN",
+    "EBGAN",
     "GenerativeModel",
     "IAFVAE",
     "IWAE",
     "LatentVariableModel",
+    "MCEM",
     "SketchDecoder",
     "SketchRNN",
+    "StackGAN",
     "VAE",
+    "WakeSleep",
 ]
 
 

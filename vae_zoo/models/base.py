@@ -15,7 +15,7 @@ A method is either abstract or concrete: what a base implements, no subclass ove
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, ParamSpec, TypedDict, TypeVar
+from typing import Any, ClassVar, NotRequired, ParamSpec, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -42,10 +42,12 @@ class Evaluated(TypedDict):
     Attributes:
         figures: by name, one number for each image, (B,): loss, mse, elbo ... in nats, mse in squared pixel units.
         trace: what was drawn; None for a model without codes.
+        memo: what a measure has made of the batch, such as samples, for the measures after it.
     """
 
     figures: dict[str, Tensor]
     trace: Trace | None
+    memo: NotRequired[dict[Any, Any]]
 
 
 def inference(method: Callable[P, R]) -> Callable[P, R]:

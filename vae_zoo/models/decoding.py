@@ -1,14 +1,25 @@
-"""What models with a prior and a decoder share, with or without an encoder: a latent space that one can walk in."""
+"""What models with a prior and a decoder share, with or without an encoder: a latent space that one can walk in.
+
+Decoding                decodes codes, and samples by decoding draws of the prior.
+  Directed                p(x, z) = p(z) p(x|z).
+    DirectedImageModel      decodes codes to the likelihood's mean.
+  Staged                  makes pictures in stages.
+  TwoSided                has a network that sees images and one that draws them.
+"""
 
 import functools
+import math
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
+from vae_zoo.conditional import Conditional
 from vae_zoo.distributions import Prior
 from vae_zoo.errors import UserError, require
+from vae_zoo.evidence import Joint, annealed, tuned
 from vae_zoo.inputs import check_finite, check_floats
 from vae_zoo.models.base import GenerativeModel, ImageModel, inference
 
@@ -46,12 +57,17 @@ class Decoding(GenerativeModel):
             y: labels (n,), for a model that takes them; by default they are drawn uniformly.
             temperature: for a model that has one; by default 1, the model's own.
         """
+        z, y = self._drawn(n, y)
+        if temperature is None and self.has_temperature:
+            temperature = 1.0
+        return self.decode(z, y, temperature=temperature)
+
+    def _drawn(self, n: int, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """`n` codes of the prior, and labels, drawn uniformly where there are some and none are given."""
         require(1, n=n)
         if self.labels and y is None:
             y = torch.randint(self.labels, (n,), device=self.device)
-        if temperature is None and self.has_temperature:
-            temperature = 1.0
-        return self.decode(self.sample_prior(n, y), y, temperature=temperature)
+        return self.sample_prior(n, y), y
 
     @inference
     def cdf(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -93,6 +109,106 @@ class Decoding(GenerativeModel):
         """The shape of a code: (D,), or of maps (C', H', W')."""
         y = torch.zeros(1, dtype=torch.int64, device=self.device) if self.labels else None
         return self.prior(y).event_shape
+
+
+class Directed(Decoding):
+    """A directed model p(x, z) = p(z) p(x|z). Concrete subclasses set the attributes.
+
+    Attributes:
+        likelihood: p(x|z), whose mean is what a code is decoded to.
+    """
+
+    likelihood: Conditional
+
+    def log_joint(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return log p(x, z) = log p(z) + log p(x|z) in nats, (...), of images (B, C, H, W) and codes (..., B, D)."""
+        return self.prior(y).log_prob(z) + self.likelihood(z, y).log_prob(x)
+
+    def joint(self, x: Tensor, y: Tensor | None = None, *, chains: int = 1) -> Joint:
+        """Return p(x, z) as a function of z, of K = `chains` codes for each image, (K B, D), one set after another."""
+        with torch.inference_mode(False):  # in which a Trainer validates, and there are no gradients
+            x = x.repeat(chains, *[1] * (x.ndim - 1))  # K B C H W
+            y = None if y is None else y.repeat(chains)
+        return Joint(
+            draw=lambda: self.sample_prior(len(x), y),
+            log_prior=lambda z: self.prior(y).log_prob(z),
+            log_likelihood=lambda z: self.likelihood(z, y).log_prob(x),
+        )
+
+    @inference
+    def anneal(
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        samples: int = 100,
+        temperatures: int = 100,
+        leapfrogs: int = 10,
+        chunk: int = 512,
+    ) -> Tensor:
+        """Estimate log p(x), from below, by annealed importance sampling, which needs no encoder (Neal 2001).
+
+        log 1/K sum_k w_k of chains from the prior to the posterior, see `vae_zoo.evidence.annealed`. It takes T (L + 1)
+        gradients of the decoder for each of the K chains.
+
+        Args:
+            x: images (B, C, H, W) in [0, 1].
+            y: labels (B,), for a model that takes them.
+            samples: K, chains for each image; the bound tightens with K.
+            temperatures: T, between prior and posterior; the bound tightens with T.
+            leapfrogs: L, steps of the move at each temperature.
+            chunk: chains at a time, though at least one for each of x; memory does not depend on K.
+
+        Returns:
+            (B,) in nats, float64, on the CPU.
+
+        Raises:
+            UserError: if a number is less than 1.
+        """
+        require(1, samples=samples, temperatures=temperatures, leapfrogs=leapfrogs, chunk=chunk)
+        x, y = self.checked(x, y)
+        each = max(1, chunk // max(1, len(x)))
+        steps = tuned(self.joint(x, y), temperatures, leapfrogs)
+        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # B
+        for done in range(0, samples, each):
+            joint = self.joint(x, y, chains=min(each, samples - done))
+            log_w = annealed(joint, joint.draw(), steps, leapfrogs).view(-1, len(x))  # K B
+            total = torch.logaddexp(total, log_w.logsumexp(0))
+        return total - math.log(samples)
+
+
+class DirectedImageModel(ImageModel, Directed):
+    """A directed model of images."""
+
+    @inference
+    def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
+        """Return the likelihood's mean, (B, C, H, W) in [0, 1], for codes (B, D)."""
+        self.refuse_temperature(temperature)
+        z, y = self.checked_codes(z, y)
+        return self.likelihood(z, y).mean
+
+
+class Staged(Decoding):
+    """A model that makes pictures in stages, each from the one before."""
+
+    @abstractmethod
+    def decode_stages(
+        self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return what each stage makes of codes (B, D), at last what `decode` returns, (B, C, H, W) in [0, 1] each."""
+
+    @inference
+    def sample_stages(self, n: int, y: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Draw codes from the prior, as `sample` does, and return what each stage makes of them, (n, C, H, W) each."""
+        return self.decode_stages(*self._drawn(n, y))
+
+
+class Described(GenerativeModel):
+    """A model whose labels stand for texts, which may be others than those it was trained on."""
+
+    @abstractmethod
+    def describe(self, texts: Sequence[str]) -> None:
+        """Let the labels 0, 1 ... stand for these texts instead."""
 
 
 class TwoSided(ImageModel, Decoding):

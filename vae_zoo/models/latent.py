@@ -3,8 +3,9 @@
 Autoencoder             encode, decode, reconstruct, interpolate, predict.
   ImageAutoencoder        decodes codes to the likelihood's mean.
     ReconstructionModel     is trained to reconstruct, and has no density.
-  LatentVariableModel     has a density: an objective of what was drawn, log_prob.
-    EvidenceModel           of images, trained on the evidence lower bound, with a KL that may be weighted.
+  WithDensity             has log p(x), estimated by draws of the posterior.
+    LatentVariableModel     is trained on an objective of what was drawn.
+      EvidenceModel           of images, trained on the evidence lower bound, with a KL that may be weighted.
 """
 
 import math
@@ -20,7 +21,7 @@ from vae_zoo.distributions import InitialisedPrior
 from vae_zoo.errors import UserError, require
 from vae_zoo.likelihoods import means_of
 from vae_zoo.models.base import Evaluated, JointModel, WithoutDensity, inference
-from vae_zoo.models.decoding import Decoding, TwoSided
+from vae_zoo.models.decoding import Directed, DirectedImageModel, TwoSided
 from vae_zoo.objectives import Figures
 from vae_zoo.results import NO_FIGURES
 from vae_zoo.trace import Trace
@@ -29,19 +30,17 @@ from vae_zoo.trace import Trace
 OWN_FIGURES = {"loss", "elbo", "reconstruction", "kl", "mse", "mse_sampled", "nll"} | NO_FIGURES
 
 
-class Autoencoder(Decoding):
+class Autoencoder(Directed):
     """A model with codes. Concrete subclasses set the attributes, and say how they are trained.
 
     Codes are vectors of D numbers, (B, D), or maps, (B, C', H', W').
 
     Attributes:
         posterior: q(z|x), a point where the encoder is deterministic.
-        likelihood: p(x|z), whose mean is the reconstruction.
         samples: K, draws of z per image in training and validation.
     """
 
     posterior: Conditional
-    likelihood: Conditional
     samples: int = 1
 
     @abstractmethod
@@ -124,7 +123,7 @@ class Autoencoder(Decoding):
         return self.encode(x, y)
 
 
-class ImageAutoencoder(TwoSided, Autoencoder):
+class ImageAutoencoder(TwoSided, DirectedImageModel, Autoencoder):
     """An autoencoder of images."""
 
     @property
@@ -140,13 +139,6 @@ class ImageAutoencoder(TwoSided, Autoencoder):
     def see(self, x: Tensor, y: Tensor | None = None) -> None:
         """Encode images (B, C, H, W)."""
         self.posterior(x, y)
-
-    @inference
-    def decode(self, z: Tensor, y: Tensor | None = None, *, temperature: float | None = None) -> Tensor:
-        """Return the likelihood's mean, (B, C, H, W) in [0, 1], for codes (B, D)."""
-        self.refuse_temperature(temperature)
-        z, y = self.checked_codes(z, y)
-        return self.likelihood(z, y).mean
 
     def reconstruction_errors(self, trace: Trace) -> dict[str, Tensor]:
         """Return the mean squared error over pixels and channels, decoded from the centre and from the draws."""
@@ -168,8 +160,45 @@ class ReconstructionModel(ImageAutoencoder, WithoutDensity):
         return {"loss": -log_px, "reconstruction": log_px}
 
 
-class LatentVariableModel(Autoencoder, JointModel):
-    """p(x, z) = p(z) p(x|z) with an approximate posterior q(z|x).
+class WithDensity(Autoencoder):
+    """p(x, z) = p(z) p(x|z) with an approximate posterior q(z|x), which may be drawn from and has a density."""
+
+    def evidence(self, trace: Trace) -> dict[str, Tensor]:
+        """Return the evidence lower bound and its two parts, (B,) each, in nats."""
+        return {"elbo": objectives.elbo(trace), "reconstruction": trace.log_px.mean(0), "kl": trace.kl}
+
+    @inference
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, chunk: int = 512) -> Tensor:
+        """Estimate log p(x) by importance sampling, from below: the bound of Burda et al. 2016, eq. 8.
+
+        Args:
+            x: images (B, C, H, W) in [0, 1].
+            y: labels (B,), for a model that takes them.
+            samples: K, draws of z per image; the bound tightens with K.
+            chunk: images decoded at a time, though at least one for each of x; memory does not depend on K.
+
+        Returns:
+            (B,) in nats, float64, on the CPU.
+
+        Raises:
+            UserError: if `samples` or `chunk` is less than 1, or the number of samples is given as the labels.
+        """
+        if isinstance(y, (int, float)):
+            raise UserError(f"y are labels, (B,), got {y}; the number of samples has a name: log_prob(x, samples={y})")
+        require(1, samples=samples, chunk=chunk)
+        x, y = self.checked(x, y)
+        step = max(1, chunk // max(1, len(x)))
+        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # B; on the CPU: not all devices have float64
+        trace = None
+        for done in range(0, samples, step):
+            k = min(step, samples - done)
+            trace = trace.redraw(k) if trace else self.trace(x, y, k)
+            total = torch.logaddexp(total, trace.log_w.cpu().double().logsumexp(0))
+        return total - math.log(samples)
+
+
+class LatentVariableModel(WithDensity, JointModel):
+    """A model trained by one optimizer on an objective of what was drawn.
 
     The loss is minus the mean over the batch of the objective, one objective for training and validation. What is
     logged as elbo is the evidence lower bound whatever the objective is.
@@ -200,13 +229,7 @@ class LatentVariableModel(Autoencoder, JointModel):
     def bounds(self, trace: Trace) -> dict[str, Tensor]:
         """Return the loss, the elbo with its two parts, and the objective's further figures."""
         bound, further = self._reduce(trace)
-        return {
-            "loss": -bound,
-            "elbo": objectives.elbo(trace),
-            "reconstruction": trace.log_px.mean(0),
-            "kl": trace.kl,
-            **further,
-        }
+        return {"loss": -bound, **self.evidence(trace), **further}
 
     def _reduce(self, trace: Trace) -> tuple[Tensor, Figures]:
         """The objective's bound (B,), and its further figures."""
@@ -215,35 +238,6 @@ class LatentVariableModel(Autoencoder, JointModel):
         if taken := further.keys() & OWN_FIGURES:
             raise UserError(f"objective: a further figure cannot be called {min(taken)!r}, which has another meaning")
         return bound, further
-
-    @inference
-    def log_prob(self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, chunk: int = 512) -> Tensor:
-        """Estimate log p(x) by importance sampling, from below: the bound of Burda et al. 2016, eq. 8.
-
-        Args:
-            x: images (B, C, H, W) in [0, 1].
-            y: labels (B,), for a model that takes them.
-            samples: K, draws of z per image; the bound tightens with K.
-            chunk: images decoded at a time, though at least one for each of x; memory does not depend on K.
-
-        Returns:
-            (B,) in nats, float64, on the CPU.
-
-        Raises:
-            UserError: if `samples` or `chunk` is less than 1, or the number of samples is given as the labels.
-        """
-        if isinstance(y, (int, float)):
-            raise UserError(f"y are labels, (B,), got {y}; the number of samples has a name: log_prob(x, samples={y})")
-        require(1, samples=samples, chunk=chunk)
-        x, y = self.checked(x, y)
-        step = max(1, chunk // max(1, len(x)))
-        total = torch.full((len(x),), -math.inf, dtype=torch.float64)  # B; on the CPU: not all devices have float64
-        trace = None
-        for done in range(0, samples, step):
-            k = min(step, samples - done)
-            trace = trace.redraw(k) if trace else self.trace(x, y, k)
-            total = torch.logaddexp(total, trace.log_w.cpu().double().logsumexp(0))
-        return total - math.log(samples)
 
 
 class EvidenceModel(ImageAutoencoder, LatentVariableModel):

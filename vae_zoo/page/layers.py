@@ -105,6 +105,8 @@ def compute(layer: Mapping[str, Any], inputs: list[Tensor]) -> Tensor:
     if op == "cat":
         return torch.cat(inputs, layer["dim"])
     if op == "take":
-        return x.as_strided(layer["shape"], layer["strides"], layer["offset"]).contiguous()
+        # What is taken from may itself be a part of a row: a code among others.
+        where = x.storage_offset() + layer["offset"]
+        return x.as_strided(layer["shape"], layer["strides"], where).contiguous()
     activation: Callable[..., Tensor] = torch.exp if op == "exp" else getattr(F, op)
     return activation(x, **{name: layer[name] for name in ACTIVATIONS[op]})

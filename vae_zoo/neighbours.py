@@ -14,8 +14,6 @@ SAME = 1e-14  # of |q|^2 + |s|^2: what is nearer than numbers of 32 bits tell ap
 class Nearest:
     """The k nearest of a set to each query, by the Euclidean distance; a batch of the set is in memory at a time.
 
-    |q - s|^2 = |q|^2 - 2 q s + |s|^2 is computed in 64 bits: of numbers of 32 bits it then keeps all that they have.
-
     Args:
         queries: (Q, D), or of any shape (Q, ...).
         k: how many, at least 1.
@@ -34,7 +32,7 @@ class Nearest:
             raise UserError("there is nothing to find the nearest of")
         self.k, self.size = k, 0
         self._queries = _rows(queries)
-        self._distances = self._queries.new_full((len(queries), k), torch.inf)
+        self._distances = self._queries.new_full((len(queries), k), torch.inf, dtype=torch.float32)
         self.indices = torch.full((len(queries), k), -1, device=queries.device)
 
     def show(self, batch: Tensor, leave_out: Tensor | None = None) -> None:
@@ -47,17 +45,11 @@ class Nearest:
         Raises:
             UserError: if it is of another size, or not finite.
         """
-        set_rows = _rows(batch.to(self._queries.device))
-        if set_rows.shape[1] != self._queries.shape[1]:
-            raise UserError(f"the set is of {set_rows.shape[1]} numbers each, the queries of {self._queries.shape[1]}")
-        norms = self._queries.square().sum(1, keepdim=True) + set_rows.square().sum(1)  # Q B
-        squares = torch.addmm(norms, self._queries, set_rows.T, alpha=-2)
-        squares[squares < SAME * norms] = 0
+        found = _distances(self._queries, _rows(batch.to(self._queries.device)))  # Q B
         if leave_out is not None:
-            squares[leave_out.to(squares.device)] = torch.inf
-        numbers = torch.arange(self.size, self.size + len(batch), device=squares.device).expand(len(squares), -1)
-        # Stable, and in 32 bits, in which equal distances are equal: of these the one that was shown first is nearer.
-        both = torch.cat([self._distances, squares.sqrt().float().double()], 1)
+            found[leave_out.to(found.device)] = torch.inf
+        numbers = torch.arange(self.size, self.size + len(batch), device=found.device).expand(len(found), -1)
+        both = torch.cat([self._distances, found], 1)  # stable: of equal distances the first that was shown is nearer
         order = both.argsort(dim=1, stable=True)[:, : self.k]
         self._distances = both.gather(1, order)
         self.indices = torch.cat([self.indices, numbers], 1).gather(1, order)
@@ -71,7 +63,28 @@ class Nearest:
         """
         if self._distances.isinf().any():
             raise UserError(f"the set of {self.size} has fewer than {self.k} neighbours for a query")
-        return self._distances.float(), self.indices
+        return self._distances, self.indices
+
+
+def distances(queries: Tensor, others: Tensor) -> Tensor:
+    """Return the Euclidean distances (Q, B) of queries (Q, ...) to others (B, ...).
+
+    |q - s|^2 = |q|^2 - 2 q s + |s|^2 is computed in 64 bits: of numbers of 32 bits it then keeps all that they have.
+
+    Raises:
+        UserError: if the ones are of another size than the others, or a number is not finite.
+    """
+    return _distances(_rows(queries), _rows(others.to(queries.device)))
+
+
+def _distances(queries: Tensor, others: Tensor) -> Tensor:
+    """`distances` of rows of 64 bits, rounded to 32 bits, in which equal distances are equal."""
+    if others.shape[1] != queries.shape[1]:
+        raise UserError(f"the set is of {others.shape[1]} numbers each, the queries of {queries.shape[1]}")
+    norms = queries.square().sum(1, keepdim=True) + others.square().sum(1)  # Q B
+    squares = torch.addmm(norms, queries, others.T, alpha=-2)
+    squares[squares < SAME * norms] = 0
+    return squares.sqrt().float()
 
 
 def _rows(x: Tensor) -> Tensor:
