@@ -325,6 +325,19 @@ def test_a_bad_upload_is_told_and_the_page_goes_on(page, tmp_path):
     wait_for(lambda: "Invalid file type" in text_of(page))
 
 
+def test_a_number_beyond_a_sliders_end_is_told(page):
+    page.tab("Walk")
+    before = page.source("#walk-0")
+    field = page.one("#walk-0-0 input[type=number]")
+    page.browser.execute_script(  # as while it is typed: the page puts it to the end as soon as the field is left
+        "arguments[0].value = 999; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", field
+    )
+    wait_for(lambda: "of the code must be a number from" in page.said() and "got 999" in page.said())
+    assert page.source("#walk-0") == before
+    page.changed("#walk-0", lambda: page.one("#reset").click())
+    assert "got 999" not in page.said()
+
+
 def text_of(page):
     return page.browser.execute_script("return document.body.innerText")
 
