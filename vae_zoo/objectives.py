@@ -3,7 +3,6 @@
 Below them the losses of adversarial training.
 """
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +11,7 @@ from torch.distributions import Independent, Normal
 from torch.nn.functional import softplus
 
 from vae_zoo.errors import UserError
+from vae_zoo.evidence import log_mean_exp
 from vae_zoo.trace import Trace
 
 Figures = Mapping[str, Tensor]  # by name, (B,) each
@@ -53,7 +53,7 @@ def weighted_elbo(trace: Trace, beta: float | Tensor, free_bits: float) -> Tenso
 
 def iwae(trace: Trace) -> Tensor:
     """The importance-weighted bound E[log 1/K sum_k w_k], (B,). Burda et al. 2016, eq. 8."""
-    return _log_mean_exp(trace.log_w)  # B
+    return log_mean_exp(trace.log_w)  # B
 
 
 def iwae_dreg(trace: Trace) -> Tensor:
@@ -76,11 +76,7 @@ def iwae_dreg(trace: Trace) -> Tensor:
     log_w = trace.log_px + trace.log_pz - fixed.log_prob(trace.z)  # K B
     weights = log_w.detach().softmax(0).view(*log_w.shape, *[1] * dims)  # K B 1
     trace.z.register_hook(lambda gradient: gradient * weights)
-    return _log_mean_exp(log_w)  # B
-
-
-def _log_mean_exp(log_w: Tensor) -> Tensor:
-    return log_w.logsumexp(0) - math.log(len(log_w))
+    return log_mean_exp(log_w)  # B
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:

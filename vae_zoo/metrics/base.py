@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
-from vae_zoo.models.base import Evaluated
+from vae_zoo.models.base import Evaluated, seed_of
 
 WHY_NONE = {
     "density": "it has no density",
@@ -137,7 +136,7 @@ def precision(model: GenerativeModel) -> AbstractContextManager:
 @contextmanager
 def own_noise(model: GenerativeModel, shown: int) -> Iterator[None]:
     """Draw noise that follows from the run's seed and the number of images before, and that nobody else notices."""
-    seed = np.random.SeedSequence((torch.initial_seed() % 2**64, shown)).generate_state(1, np.uint64)[0]
+    seed = seed_of(torch.initial_seed() % 2**64, shown)
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(int(seed))
+        torch.manual_seed(seed)
         yield

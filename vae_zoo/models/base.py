@@ -50,6 +50,11 @@ class Evaluated(TypedDict):
     memo: NotRequired[dict[Any, Any]]
 
 
+def seed_of(*key: int) -> int:
+    """Return a seed that follows from these numbers, from 0 on, and from each of them."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
 def inference(method: Callable[P, R]) -> Callable[P, R]:
     """Run a model's method in evaluation mode and without gradients, then put each module's mode back."""
 
@@ -188,7 +193,7 @@ class GenerativeModel(CheckpointedModule, Door, ABC):
         if batch_idx == 0:  # a resumed run has no on_train_epoch_start
             self._mark_epoch()
             key = (self._seed % 2**64, self.trainer.current_epoch, self.trainer.global_rank)
-            torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+            torch.manual_seed(seed_of(*key))
         for config in self.trainer.lr_scheduler_configs:
             if not isinstance(config.scheduler, ReduceLROnPlateau) and (batch_idx == 0 or config.interval == "step"):
                 count = self.trainer.global_step if config.interval == "step" else self.trainer.current_epoch

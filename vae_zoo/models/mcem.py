@@ -112,7 +112,6 @@ class MCEM(AlternatingModel, DirectedImageModel, WithoutCodes):
         z, _ = self._posterior_draws(x)
         return Evaluated(figures={"loss": -self.log_joint(x, z)}, trace=None)
 
-    @inference
     def log_prob(
         self, x: Tensor, y: Tensor | None = None, *, samples: int = 100, temperatures: int = 100, chunk: int = 512
     ) -> Tensor:
@@ -131,8 +130,6 @@ class MCEM(AlternatingModel, DirectedImageModel, WithoutCodes):
         Raises:
             UserError: if a number is less than 1.
         """
-        require(1, samples=samples, temperatures=temperatures, chunk=chunk)
-        x, _ = self.checked(x)
         return self.anneal(x, samples=samples, temperatures=temperatures, leapfrogs=self.leapfrogs, chunk=chunk)
 
     def features(self, x: Tensor) -> Tensor:
