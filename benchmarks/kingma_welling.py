@@ -36,7 +36,7 @@ from vae_zoo.writing import whole
 
 BATCH = 100
 RATES = (0.01, 0.02, 0.1)
-PILOT = 500  # steps after which a rate is chosen
+PILOT = 1_000  # steps after which a rate is chosen
 NAMES = {"VAE": "AEVB", "WakeSleep": "wake-sleep", "MCEM": "Monte Carlo EM"}
 COLOURS = {"VAE": "tab:red", "WakeSleep": "tab:green", "MCEM": "tab:blue"}
 

@@ -40,6 +40,17 @@ def test_what_identical_conditions_fix(tmp_path):
     assert fixed["data"] == "COCODataModule" and fixed["compile"] is False
 
 
+def test_callbacks_that_draw_are_no_condition(tmp_path):
+    """The yamls of models that take labels have a grid of them, and are to be compared with the others."""
+    config = made_run(tmp_path, "base").config
+    found = []
+    for names in (None, ["LabelGrid"], ["vae_zoo.callbacks.Drawings", "LabelGrid"], ["BurdaSchedule", "LabelGrid"]):
+        config["trainer"]["callbacks"] = names and [{"class_path": name} for name in names]
+        found.append(conditions(config)["trainer.callbacks"])
+    assert found == [None, None, None, [{"class_path": "BurdaSchedule"}]]
+    assert config["trainer"]["callbacks"][1:] == [{"class_path": "LabelGrid"}]  # the settings themselves stay
+
+
 def test_names_of_classes():
     assert class_name("a.b.C") == class_name("C") == class_name({"class_path": "a.C"}) == "C"
     assert class_name(None) is class_name({}) is class_name(1.0) is None

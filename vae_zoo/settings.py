@@ -26,6 +26,7 @@ IMMATERIAL = {
     *("data.cache_dir", "data.workers", "data.resident"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
 }
+DRAWING = {"LabelGrid", "Drawings"}  # callbacks that write pictures alone
 # May move: whether the data are the same, their hash tells.
 FILES = ("data.root", "data.path", "data.annotations", "data.test_annotations", "data.image_dir", "data.captions")
 LARGEST = 2**18  # bytes of a yaml, which takes seconds to read at that size
@@ -96,6 +97,8 @@ def conditions(config: Config, whole: bool = False, likelihood: bool = True) -> 
     """
     model, trainer = arguments(config, "model"), dict(config.get("trainer") or {})
     trainer.pop("max_epochs", None)
+    if isinstance(callbacks := trainer.get("callbacks"), list):
+        trainer["callbacks"] = [each for each in callbacks if class_name(each) not in DRAWING] or None
     if not likelihood:
         model = {name: value for name, value in model.items() if name != "likelihood"}
     found = {f"model.{name}": model[name] for name in (model if whole else SHARED) if name in model}

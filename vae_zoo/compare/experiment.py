@@ -237,7 +237,8 @@ class Experiment:
             if len(without) == len(self.given):
                 raise UserError(f"{name}: none of {', '.join(without)} has the argument {argument!r}")
             if without:
-                self.console.print(f"{name} is not given to {', '.join(without)}, which has no such argument")
+                have = "has" if len(without) == 1 else "have"
+                self.console.print(f"{name} is not given to {', '.join(without)}, which {have} no such argument")
 
     def _start(self, plan: Plan, command: list[str]) -> subprocess.Popen:
         plan.folder.mkdir(parents=True, exist_ok=True)
