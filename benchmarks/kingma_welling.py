@@ -1,7 +1,7 @@
 """Figures 2 and 3 of Kingma & Welling 2014: AEVB (the VAE), wake-sleep and Monte Carlo EM as training goes on.
 
     python benchmarks/kingma_welling.py train OUT --mnist binarized_mnist.npz --frey frey_faces.npy [--figure 2 | 3]
-        [--samples 3000000]
+        [--models VAE WakeSleep MCEM] [--samples 3000000]
     python benchmarks/kingma_welling.py draw OUT --out docs/models/kingma_welling
 
 Training writes a file for each curve, and goes on where it was cut off: a curve that is there is not trained again.
@@ -36,7 +36,7 @@ from vae_zoo.writing import whole
 
 BATCH = 100
 RATES = (0.01, 0.02, 0.1)
-PILOT = 1_000  # steps after which a rate is chosen
+PILOT = {"mnist": 1_000, "frey": 3_000}  # steps after which a rate is chosen
 NAMES = {"VAE": "AEVB", "WakeSleep": "wake-sleep", "MCEM": "Monte Carlo EM"}
 COLOURS = {"VAE": "tab:red", "WakeSleep": "tab:green", "MCEM": "tab:blue"}
 
@@ -148,7 +148,7 @@ def train(cell: Cell, folder: Path, files: dict[str, str], samples: int) -> None
 
     def ahead(rate: float) -> float:
         try:
-            found = bound(fit(pilot, data, rate, PILOT, []), images["train"])
+            found = bound(fit(pilot, data, rate, PILOT[cell.data], []), images["train"])
         except RuntimeError:  # dreams of probabilities that are no numbers: it diverged
             return -math.inf
         return -math.inf if math.isnan(found) else found
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--mnist", default="data/binarized_mnist.npz")
     parser.add_argument("--frey", default="data/frey_faces.npy")
     parser.add_argument("--figure", type=int, choices=[2, 3])
+    parser.add_argument("--models", nargs="+", choices=[*NAMES], default=[*NAMES])
     parser.add_argument("--samples", type=int, default=3_000_000, help="training images that each curve sees")
     parser.add_argument("--out", type=Path, default=Path("kingma_welling"))
     given = parser.parse_args()
@@ -216,7 +217,8 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     given.folder.mkdir(parents=True, exist_ok=True)
     for cell in CELLS:
-        if cell.figure == (given.figure or cell.figure) and not cell.path(given.folder).exists():
+        asked = cell.figure == (given.figure or cell.figure) and cell.model in given.models
+        if asked and not cell.path(given.folder).exists():
             train(cell, given.folder, {"mnist": given.mnist, "frey": given.frey}, given.samples)
 
 

@@ -36,6 +36,17 @@ def test_the_schedule_rises_from_0_to_1_and_is_denser_at_its_ends():
     assert found[3] == pytest.approx((sigmoid[3] - sigmoid[0]) / (sigmoid[10] - sigmoid[0]))
 
 
+def test_the_pilot_finds_a_step_for_each_temperature():
+    """Of one for the prior's width of 1, and of one for the posterior's of a thousandth."""
+    joint = evidence.Joint(
+        lambda: torch.randn(200, 1, dtype=torch.float64),
+        lambda z: Normal(0.0, 1.0).log_prob(z).sum(1),
+        lambda z: -(z / 1e-3).square().sum(1) / 2,
+    )
+    steps = evidence.tuned(joint, 60, 5)
+    assert len(steps) == 61 and steps[0] > 0.1 and steps[-1] < 0.01
+
+
 def test_one_temperature_is_importance_sampling_from_the_prior():
     model, x = model_and_images(3)
     joint = model.joint(x, chains=2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.oracles.linear_gaussian import LinearGaussian
+from tests.oracles.linear_gaussian import LATENT, SIGMA, LinearGaussian
 from tests.running import data_for, fitting, one_that, run_test
 from tests.zoo import models_that, small
 from vae_zoo.errors import UserError
@@ -45,6 +45,17 @@ def test_the_gap_bounds_the_error_and_falls_with_the_temperatures():
     x = model.images(30)
     gaps = [measured(AISGap(samples=1, temperatures=t, leapfrogs=5, images=30), model, x) for t in (5, 20, 80)]
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 0 and gaps[2] < 2
+
+
+def test_the_gap_is_of_draws_of_the_model(monkeypatch):
+    """Of images with the likelihood's noise in them, else their codes are no draws of the posterior."""
+    model, seen = LinearGaussian(exact=False), []
+    made = model.joint
+    monkeypatch.setattr(model, "joint", lambda x, y=None: seen.append(x) or made(x, y))
+    measured(AISGap(samples=1, temperatures=1, leapfrogs=1, images=1_000), model, model.images(1_000), size=1_000)
+    directions, _, _ = torch.linalg.svd(model.posterior.weight)
+    beside = (seen[0].flatten(1) - model.marginal.mean) @ directions[:, LATENT:]  # what no code explains
+    assert beside.std() == pytest.approx(SIGMA, rel=5 / (2 * beside.numel()) ** 0.5)
 
 
 @models_that(DirectedImageModel, density=True)

@@ -68,11 +68,23 @@ def test_a_wrong_text_is_another_ones_and_says_something_else():
     model = small(StackGAN, labels=3)
     x, y = torch.rand(5, 3, 16, 16), torch.tensor([0, 1, 1, 2, 0])
     paired = model._paired(x, y)
-    for i in range(5):
-        torch.testing.assert_close(paired.text[i], model.text.embedding.weight[y[i]])
-        torch.testing.assert_close(paired.wrong[i], model.text.embedding.weight[y[i - 1]])
-        assert paired.differs[i] == (not torch.equal(paired.text[i], paired.wrong[i]))
-    assert paired.differs.tolist() == [False, True, False, True, True]
+    torch.testing.assert_close(paired.text, model.text.embedding.weight[y])
+    torch.testing.assert_close(paired.wrong, model.text.embedding.weight[[2, 0, 0, 1, 2]])  # the nearest before it
+    assert paired.differs.all()
+    assert not model._paired(x, torch.ones(5, dtype=torch.int64)).differs.any()
+
+
+def test_captions_that_read_alike_are_no_wrong_texts():
+    model = small(StackGAN, labels=2, captions=("A dog.", "a dog"), text=RecurrentText)
+    assert not model._paired(torch.rand(4, 3, 16, 16), torch.tensor([0, 1, 1, 0])).differs.any()
+
+
+@every_first
+def test_codes_are_standard_normal_noise(first):
+    stage = small(StackGAN, first=first).first
+    codes = stage.codes_for(torch.rand(4_000, 3, 8, 8))
+    assert codes.shape == (4_000, stage.noise)
+    assert (codes.mean(0).abs() < 5 / 4_000**0.5).all() and ((codes.var(0) - 1).abs() < 5 * (2 / 4_000) ** 0.5).all()
 
 
 def test_the_discriminator_sees_picture_and_text():
@@ -97,9 +109,14 @@ def test_a_sketch_is_refined_to_the_full_size(small_side, side):
 # --- a step of either stage
 
 
+def other_texts(y):
+    """Of each label in a batch, the nearest other one before it."""
+    return torch.tensor([next((y[i - j] for j in range(1, len(y)) if y[i - j] != y[i]), y[i]) for i in range(len(y))])
+
+
 def stage_step(model, stage, x, y, code, sketch, lr):
     """Both turns of a stage by autograd.grad and updates by hand, on the model itself."""
-    text, wrong, differs = model.text(y), model.text(y.roll(1)), y.roll(1) != y
+    text, wrong, differs = model.text(y), model.text(other_texts(y)), torch.ones(len(y), dtype=torch.bool)
     z, eps = code.split([stage.latent, stage.augmented], 1)
     shared = list(model.text.parameters()) if stage is model.first else []
 
@@ -230,7 +247,7 @@ def test_a_training_goes_on_in_each_phase_to_the_same_numbers(first, cut, tmp_pa
 @pytest.mark.slow
 def test_a_training_that_never_reaches_the_second_stage_says_so(tmp_path):
     model = small(StackGAN, first_epochs=1)
-    with pytest.warns(UserWarning, match="1 epochs train the first stage alone, and the second one draws nothing yet"):
+    with pytest.warns(UserWarning, match="trainer.max_epochs 1 trains the first stage alone"):
         trainer(tmp_path).fit(model, loader_of(model))
 
 
@@ -264,7 +281,7 @@ def test_an_evaluation_has_both_stages():
     with torch.no_grad():
         figures = model.evaluate(x, y)["figures"]
         real = model.second.discriminator(2 * x - 1, model.text(y)).sigmoid()
-        wrong = model.first.discriminator(2 * avg_pool2d(x, 2) - 1, model.text(y.roll(1))).sigmoid()
+        wrong = model.first.discriminator(2 * avg_pool2d(x, 2) - 1, model.text(other_texts(y))).sigmoid()
     torch.testing.assert_close(figures["d_x"], real)
     torch.testing.assert_close(figures["first_d_wrong"], wrong)
     assert {name for name in figures if not name.startswith("first_")} == {

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.oracles.linear_gaussian import LinearGaussian
 from tests.zoo import as_in_a_run, batch, loader_of, small, trainer
+from vae_zoo.distributions import GaussianMixture
 from vae_zoo.likelihoods import Bernoulli, Gaussian
 from vae_zoo.models import WakeSleep
 
@@ -51,6 +52,14 @@ def test_a_step_is_the_two_phases_and_each_trains_its_own_side(lr, sleep_lr, sam
         for side in ("likelihood", "posterior")
     }
     assert (moved["likelihood"] > 1e-7) == (lr > 1e-6) and (moved["posterior"] > 1e-7) == (sleep_lr > 1e-6)
+
+
+@pytest.mark.slow
+def test_dreams_may_begin_at_a_prior_through_which_no_gradient_passes(tmp_path):
+    model = small(WakeSleep, prior=GaussianMixture)
+    before = copy.deepcopy(dict(model.named_parameters()))
+    trainer(tmp_path, max_steps=2).fit(model, loader_of(model))
+    assert all(not torch.equal(before[name], value) for name, value in model.named_parameters())
 
 
 @pytest.mark.slow

@@ -123,9 +123,9 @@ class RecurrentText(Text):
         for text in texts:
             unknown = [word for word in words(text) if word not in self.vocabulary]
             if unknown or not words(text):
-                known = ", ".join(list(self.vocabulary)[:40])
+                known = ", ".join(list(self.vocabulary)[:40]) + (" ..." if len(self.vocabulary) > 40 else "")
                 what = f"the word {unknown[0]!r} is" if unknown else "there are no words in it"
-                raise UserError(f"text {text!r}: {what}{' in no caption' if unknown else ''}; known are {known} ...")
+                raise UserError(f"text {text!r}: {what}{' in no caption' if unknown else ''}; known are {known}")
         self.labels = len(texts)
         for name, value in self._read(texts).items():
             setattr(self, name, value.to(self.embedding.weight.device))

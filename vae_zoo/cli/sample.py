@@ -14,7 +14,7 @@ def run(arguments: Sequence[str]) -> None:
     add_temperature(parser)
     parser.add_argument("--numbers", action="store_true", help="each sample's number below it, for arithmetic")
     parser.add_argument("--stages", action="store_true", help="of a StackGAN: a row of sketches above one of pictures")
-    parser.add_argument("--text", help='what to draw, of a model that reads texts: "a red circle over a blue star"')
+    parser.add_argument("--text", help='what to draw, for a model that reads texts: "a red circle over a blue star"')
     options = parser.parse_args(arguments)
     if options.text is not None and options.label is not None:
         raise UserError("--text and --label both say what to draw; give one of them")

@@ -98,8 +98,8 @@ class AISGap(EvidenceFigure):
     """Mean distance, in nats, between two bounds of log p(x) that annealing finds from below and from above.
 
     Of x ~ p(x|z), z ~ p(z), as many as images: there z is a draw of the posterior, from which chains go down to the
-    prior, and 1 / p(x) is estimated, too (bidirectional Monte Carlo, Grosse et al. 2015; Wu et al. 2017). In
-    expectation the error of `NLLByAIS` with the same settings is no larger, on such images.
+    prior, and 1 / p(x) is estimated, too (bidirectional Monte Carlo, Grosse et al. 2015; Wu et al. 2017). On
+    such images this is, in expectation, an upper bound on the error of `NLLByAIS` with the same settings.
 
     Args:
         samples: chains each way for each image.

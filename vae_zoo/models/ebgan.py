@@ -39,7 +39,7 @@ class Margin(Balance):
     """L_D = E(x) + max(0, m - E(G(z))): generated images of more than energy m are left alone (Zhao et al., eq. 1).
 
     Args:
-        m: the margin, an energy: somewhat below what the autoencoder leaves of real images, else they are blurred.
+        m: the margin, an energy, best near that of real images: far above it samples are blots, far below it smooth.
 
     Raises:
         UserError: if it is not positive.

@@ -22,8 +22,8 @@ class MCEM(AlternatingModel, DirectedImageModel, WithoutCodes):
     M: a few steps of max log p(x|z) + log p(z), of the decoder
 
     There is no encoder. The paper does not say where chains begin; here they begin at a draw of the prior, since a
-    batch has no memory, and make `moves` moves of `leapfrogs` steps, whose length is tuned to the acceptance. Fewer
-    moves than it takes to reach the posterior train the decoder on codes that are too near to the prior.
+    batch has no memory, and make `moves` moves of `leapfrogs` steps, whose length is tuned to the acceptance. With too
+    few moves to reach the posterior, the decoder is trained on codes that are too near to the prior.
 
     Args:
         shape: (C, H, W) of the images.

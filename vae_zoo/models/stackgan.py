@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
@@ -98,8 +99,8 @@ class StackGAN(TwoSided, Staged, Described, AlternatingModel, WithoutDensity, Wi
         """Warn if the training ends before the second stage is trained."""
         if 0 <= (self.trainer.max_epochs or 0) <= self.first_epochs:
             rank_zero_warn(
-                f"{self.trainer.max_epochs} epochs train the first stage alone, and the second one draws nothing yet; "
-                f"set a smaller model.first_epochs than {self.first_epochs:g}, or a larger trainer.max_epochs"
+                f"trainer.max_epochs {self.trainer.max_epochs} trains the first stage alone, and the second draws "
+                f"nothing yet; set a smaller model.first_epochs than {self.first_epochs:g}, or a larger trainer.max_epochs"
             )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -172,9 +173,13 @@ class StackGAN(TwoSided, Staged, Described, AlternatingModel, WithoutDensity, Wi
         self.sees(2 * x - 1)
 
     def _paired(self, x: Tensor, y: Any) -> Paired:
-        """Pictures with their texts and with those of their neighbours in the batch."""
-        wrong = y.roll(1)
-        return Paired(x, self.text(y), self.text(wrong), wrong != y)
+        """Pictures with their texts, and with that of the nearest one before it in the batch that is told another."""
+        place = torch.arange(len(y), device=y.device)
+        before = (place[:, None] - 1 - place) % len(y)  # B B: the places in the batch, backwards from each one
+        chosen = (y[before] != y[:, None]).int().argmax(1, keepdim=True)  # the first; if there is none, its neighbour
+        text = self.text(y)
+        wrong = text[before.gather(1, chosen).squeeze(1)]
+        return Paired(x, text, wrong, (wrong != text).any(1))
 
     def _small(self, paired: Paired) -> Paired:
         """The same with pictures of the first stage's size."""

@@ -20,9 +20,10 @@ class WakeSleep(AlternatingModel, ImageAutoencoder, WithDensity):
     wake, of the decoder:   max log p(x|z) + log p(z),  x from the data, z ~ q(z|x)
     sleep, of the encoder:  max log q(z|x),             z ~ p(z), x ~ p(x|z): a dream
 
-    Neither gradient passes through a draw, so codes and likelihood may be of any kind. Waking lowers KL(q || p) over
-    the decoder, as a VAE does; sleeping lowers KL(p || q), the other way round, and on dreams, not data: the two
-    together climb no bound. What is measured is the evidence lower bound, so that it compares with a VAE's.
+    Neither gradient passes through a draw, so codes and likelihood may be of any kind. Waking lowers
+    KL(p_data(x) q(z|x) || p(x, z)) over the decoder, as a VAE does; sleeping lowers KL(p(x, z) || p(x) q(z|x)), the
+    other way round, and on dreams, not data: the two together climb no bound. What is measured is the
+    evidence lower bound, so that it compares with a VAE's.
 
     Args:
         shape: (C, H, W) of the images.
@@ -91,7 +92,7 @@ class WakeSleep(AlternatingModel, ImageAutoencoder, WithDensity):
         self.step_uncounted(waking)
 
         with torch.no_grad():
-            z = self.prior().expand(torch.Size([len(x)])).rsample()  # B D
+            z = self.sample_prior(len(x))  # B D
             dream = self.likelihood(z).sample()  # B C H W
         sleep_loss = -self.posterior(dream).log_prob(z).mean()
         sleeping.zero_grad()
