@@ -100,7 +100,7 @@ class StackGAN(TwoSided, Staged, Described, AlternatingModel, WithoutDensity, Wi
         if 0 <= (self.trainer.max_epochs or 0) <= self.first_epochs:
             rank_zero_warn(
                 f"trainer.max_epochs {self.trainer.max_epochs} trains the first stage alone, and the second draws "
-                f"nothing yet; set a smaller model.first_epochs than {self.first_epochs:g}, or a larger trainer.max_epochs"
+                f"nothing yet; set a smaller model.first_epochs than {self.first_epochs:g}, or more trainer.max_epochs"
             )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
