@@ -173,7 +173,7 @@ def draw(folder: Path, out: Path) -> None:
         for axis, latent in zip(line, sorted({cell.latent for cell in cells}), strict=False):
             _curves(axis, {cell: found[cell] for cell in cells if cell.latent == latent})
             axis.set_title(f"{title}, {latent} latent")
-            axis.set_ylim((-160, -90) if title == "MNIST" else (0, 1400))
+            axis.set_ylim((-200, -100) if title == "MNIST" else (0, 1000))
         line[0].set_ylabel("bound, nats")
         for axis in line[len({cell.latent for cell in cells}) :]:
             axis.axis("off")
@@ -183,7 +183,7 @@ def draw(folder: Path, out: Path) -> None:
     for axis, n in zip(axes, (1_000, 50_000), strict=True):
         _curves(axis, {cell: found[cell] for cell in found if cell.figure == 3 and cell.n_train == n})
         axis.set_title(f"{n:,} training images, 3 latent")
-        axis.set_ylim(-175, -110)
+        axis.set_ylim(-200, -130)
     axes[0].set_ylabel("marginal log-likelihood, nats")
     axes[0].legend(fontsize=8)
     figure.savefig(f"{out}_3.png", dpi=90)
