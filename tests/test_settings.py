@@ -1,10 +1,14 @@
 """Settings: which are equal, and which two trainings must share."""
 
+from inspect import isclass
+
 import pytest
 
 from tests.run_folders import class_of, made_run
+from vae_zoo import callbacks
+from vae_zoo.callbacks.pictures import EpochPictures
 from vae_zoo.errors import UserError
-from vae_zoo.settings import arguments, class_name, conditions, differences, nearest, read
+from vae_zoo.settings import DRAWING, arguments, class_name, conditions, differences, nearest, read
 
 
 @pytest.mark.parametrize(
@@ -49,6 +53,12 @@ def test_callbacks_that_draw_are_no_condition(tmp_path):
         found.append(conditions(config)["trainer.callbacks"])
     assert found == [None, None, None, [{"class_path": "BurdaSchedule"}]]
     assert config["trainer"]["callbacks"][1:] == [{"class_path": "LabelGrid"}]  # the settings themselves stay
+
+
+def test_each_callback_that_draws_is_known_to_be_one():
+    """By name, for the settings of a run that is found are compared, and its classes are not imported."""
+    drawing = {name for name, each in vars(callbacks).items() if isclass(each) and issubclass(each, EpochPictures)}
+    assert drawing == DRAWING
 
 
 def test_names_of_classes():

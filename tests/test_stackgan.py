@@ -1,4 +1,4 @@
-"""StackGAN: the augmentation, the matching-aware losses, and two stages of which one is trained at a time."""
+"""StackGAN: which texts are wrong ones, and two stages of which one is trained at a time."""
 
 import copy
 import functools
@@ -12,17 +12,17 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.io import read_image
 
 from tests.conftest import call, only_run, options
+from tests.test_text import CAPTIONS
 from tests.zoo import batch, loader_of, same, small, trainer
-from vae_zoo import load, objectives
+from vae_zoo import load
 from vae_zoo.callbacks.pictures import in_turn
 from vae_zoo.distributions import Gaussian
 from vae_zoo.errors import UserError
-from vae_zoo.matching import ConditioningAugmentation, MatchingDiscriminator, kl_to_standard
 from vae_zoo.models import StackGAN
 from vae_zoo.models.first_stages import GANStage, VAEStage
 from vae_zoo.models.second_stage import RefiningGenerator, RefiningStage
 from vae_zoo.networks import ConvDecoder, ConvEncoder
-from vae_zoo.text import LabelText, RecurrentText
+from vae_zoo.text import RecurrentText
 
 BLURRED = functools.partial(
     VAEStage,
@@ -32,36 +32,9 @@ BLURRED = functools.partial(
 )
 FIRSTS = {"GAN": StackGAN.tiny["first"], "VAE": BLURRED}
 every_first = pytest.mark.parametrize("first", FIRSTS.values(), ids=FIRSTS)
-CAPTIONS = ("a red circle over a blue star", "a green square", "a blue star left of a red circle and a green square")
 
 
-# --- the condition
-
-
-def test_the_augmentation_is_a_normal_and_its_kl_the_closed_form():
-    augmentation = ConditioningAugmentation(5, 3).double()
-    text = torch.randn(4, 5, dtype=torch.float64)
-    q = augmentation(text)
-    out = text @ augmentation.linear.weight.T + augmentation.linear.bias
-    mean, sigma = out[:, :3], (out[:, 3:] / 2).exp()
-    torch.testing.assert_close(q.mean, mean)
-    torch.testing.assert_close(q.stddev, sigma)
-    for i, kl in enumerate(kl_to_standard(q)):
-        torch.testing.assert_close(
-            kl, sum((mean[i, d] ** 2 + sigma[i, d] ** 2 - 2 * sigma[i, d].log() - 1) / 2 for d in range(3))
-        )
-
-
-def test_wrong_texts_count_half_and_only_where_they_differ():
-    real, wrong, fake = torch.randn(3, 6, dtype=torch.float64)
-    differs = torch.tensor([True, True, False, True, False, True])
-    for i, loss in enumerate(objectives.matching_loss(real, wrong, fake, differs)):
-        expected = -logsigmoid(real[i])
-        if differs[i]:
-            expected = expected - (1 - wrong[i].sigmoid()).log() / 2 - (1 - fake[i].sigmoid()).log() / 2
-        else:
-            expected = expected - (1 - fake[i].sigmoid()).log()
-        torch.testing.assert_close(loss, expected)
+# --- what a stage is given
 
 
 def test_a_wrong_text_is_another_ones_and_says_something_else():
@@ -87,18 +60,6 @@ def test_codes_are_standard_normal_noise(first):
     assert (codes.mean(0).abs() < 5 / 4_000**0.5).all() and ((codes.var(0) - 1).abs() < 5 * (2 / 4_000) ** 0.5).all()
 
 
-def test_the_discriminator_sees_picture_and_text():
-    discriminator = MatchingDiscriminator((3, 16, 16), 5, 4, 6).double()
-    x, text = torch.rand(4, 3, 16, 16, dtype=torch.float64) * 2 - 1, torch.randn(4, 5, dtype=torch.float64)
-    maps, beside = discriminator.maps(x), discriminator.compress(text)
-    filled = torch.cat([maps, torch.zeros(4, 6, 4, 4, dtype=torch.float64)], 1)
-    for row in range(4):
-        for column in range(4):
-            filled[:, -6:, row, column] = beside
-    torch.testing.assert_close(discriminator(x, text), discriminator.verdict(filled))
-    assert discriminator(x, text).shape == (4,)
-
-
 @pytest.mark.parametrize("small_side, side", [(8, 16), (16, 32), (32, 64), (16, 64), (64, 256), (12, 24)])
 def test_a_sketch_is_refined_to_the_full_size(small_side, side):
     generator = RefiningGenerator((3, small_side, small_side), (3, side, side), 2, 2, 1)
@@ -116,7 +77,7 @@ def other_texts(y):
 
 def stage_step(model, stage, x, y, code, sketch, lr):
     """Both turns of a stage by autograd.grad and updates by hand, on the model itself."""
-    text, wrong, differs = model.text(y), model.text(other_texts(y)), torch.ones(len(y), dtype=torch.bool)
+    text, wrong = model.text(y), model.text(other_texts(y))
     z, eps = code.split([stage.latent, stage.augmented], 1)
     shared = list(model.text.parameters()) if stage is model.first else []
 
@@ -136,7 +97,7 @@ def stage_step(model, stage, x, y, code, sketch, lr):
     real_term = -logsigmoid(stage.discriminator.judge(maps, text))
     wrong_term = -logsigmoid(-stage.discriminator.judge(maps, wrong))
     fake_term = -logsigmoid(-logit(fake.detach(), text))
-    loss = (real_term + torch.where(differs, wrong_term / 2 + fake_term / 2, fake_term)).mean()
+    loss = (real_term + wrong_term / 2 + fake_term / 2).mean()
     turns = [[*stage.discriminator.parameters(), *shared]]
     turns += [[*stage.generator.parameters(), *stage.augmentation.parameters()]]
     for turn, parameters in enumerate(turns):
@@ -328,15 +289,6 @@ def test_what_cannot_be_is_refused(change, message):
 # --- texts
 
 
-def test_a_text_is_read_to_its_last_word():
-    text = RecurrentText(3, CAPTIONS, features=5, width=4).double()
-    for y, caption in enumerate(CAPTIONS):
-        tokens = torch.tensor([text.vocabulary[word] for word in caption.split()])
-        states, _ = text.reader(text.embedding(tokens)[None])  # by itself, without what pads it in a batch
-        torch.testing.assert_close(text(torch.tensor([y]))[0], states[0, -1])
-        torch.testing.assert_close(text(torch.tensor([2, y, 0]))[1], states[0, -1])
-
-
 def test_another_text_may_be_described():
     model = small(StackGAN, labels=3, captions=CAPTIONS, text=RecurrentText)
     before = model.text(torch.tensor([1]))
@@ -351,11 +303,6 @@ def test_another_text_may_be_described():
         small(StackGAN).describe(["a square"])
 
 
-def test_a_text_that_is_too_long_is_cut():
-    text = RecurrentText(2, ("a b c d", "a b e"), longest=2)
-    assert torch.equal(text(torch.tensor([0])), text(torch.tensor([1])))
-
-
 @pytest.mark.slow
 def test_what_reads_the_texts_is_trained_with_the_first_stage(tmp_path):
     model = small(StackGAN, labels=3, captions=CAPTIONS, text=RecurrentText, first_epochs=1)
@@ -363,11 +310,6 @@ def test_what_reads_the_texts_is_trained_with_the_first_stage(tmp_path):
     phases(tmp_path, model, 1, loader_of(model))
     moved = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
     assert {name for name in before if name.startswith("text")} <= set(moved)
-
-
-def test_a_label_has_a_vector_of_its_own():
-    text = LabelText(3, features=4)
-    torch.testing.assert_close(text(torch.tensor([2, 0])), text.embedding.weight[[2, 0]])
 
 
 @pytest.mark.slow

@@ -26,9 +26,10 @@ IMMATERIAL = {
     *("data.cache_dir", "data.workers", "data.resident"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
 }
-DRAWING = {"LabelGrid", "Drawings"}  # callbacks that write pictures alone
 # May move: whether the data are the same, their hash tells.
 FILES = ("data.root", "data.path", "data.annotations", "data.test_annotations", "data.image_dir", "data.captions")
+# Callbacks that write pictures alone; by name, since nothing is imported because a run's settings name it.
+DRAWING = {"SampleImages", "LabelGrid", "Drawings"}
 LARGEST = 2**18  # bytes of a yaml, which takes seconds to read at that size
 SECTIONS = {"model", "data", "trainer", "images", "evaluation"}  # of a yaml, each a mapping
 

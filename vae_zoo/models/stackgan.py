@@ -173,10 +173,10 @@ class StackGAN(TwoSided, Staged, Described, AlternatingModel, WithoutDensity, Wi
         self.sees(2 * x - 1)
 
     def _paired(self, x: Tensor, y: Any) -> Paired:
-        """Pictures with their texts, and with that of the nearest one before it in the batch that is told another."""
+        """Pictures with their texts, and with those of the nearest picture before each that has another label."""
         place = torch.arange(len(y), device=y.device)
-        before = (place[:, None] - 1 - place) % len(y)  # B B: the places in the batch, backwards from each one
-        chosen = (y[before] != y[:, None]).int().argmax(1, keepdim=True)  # the first; if there is none, its neighbour
+        before = (place[:, None] - 1 - place) % len(y)  # B B: the batch backwards, from each picture on
+        chosen = (y[before] != y[:, None]).int().argmax(1, keepdim=True)  # the first; where none differs, its neighbour
         text = self.text(y)
         wrong = text[before.gather(1, chosen).squeeze(1)]
         return Paired(x, text, wrong, (wrong != text).any(1))
