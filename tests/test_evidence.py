@@ -1,6 +1,7 @@
 """Estimates of p(x) without an encoder: against the linear-Gaussian model and a posterior with two modes."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from torch.distributions import Normal
 from tests.oracles.linear_gaussian import LinearGaussian
 from vae_zoo import evidence
 from vae_zoo.errors import UserError
+from vae_zoo.likelihoods import Bernoulli
+from vae_zoo.models import VAE
+from vae_zoo.networks import MLPDecoder, MLPEncoder
 
 
 def model_and_images(n=4):
@@ -121,6 +125,22 @@ def test_annealing_finds_both_modes_of_a_posterior():
     truth = torch.trapezoid((joint.log_prior(grid) + joint.log_likelihood(grid)).exp(), grid[:, 0]).log()
     log_w = evidence.annealed(joint, joint.draw(), evidence.tuned(joint, 50, 5), 5)
     assert evidence.log_mean_exp(log_w) == pytest.approx(float(truth), abs=0.05)
+
+
+def test_both_estimates_of_a_model_of_bits_are_the_sum_over_all_codes():
+    """Of one number, on a grid: codes that are bits themselves have no gradient that could move them."""
+    torch.manual_seed(0)
+    decoder = partial(MLPDecoder, width=8, depth=1)
+    model = VAE((1, 4, 4), 1, partial(MLPEncoder, width=8, depth=1), decoder, Bernoulli).double().eval()
+    with torch.no_grad():
+        for parameter in model.likelihood.parameters():
+            parameter *= 2  # so that codes matter, and posteriors are skewed, but not beyond the harmonic form
+    x, z = torch.rand(5, 1, 4, 4).round().double(), torch.linspace(-8, 8, 8_001, dtype=torch.float64)[:, None]
+    log_joint = torch.stack([model.log_joint(each[None].expand(len(z), 1, 4, 4), z) for each in x]).detach()
+    truth = torch.trapezoid(log_joint.exp(), z[:, 0]).log()
+    torch.testing.assert_close(model.anneal(x, samples=200, temperatures=50, leapfrogs=5), truth, atol=0.1, rtol=0)
+    found = evidence.harmonic(model.joint(x), draws=1_000, burn_in=100, leapfrogs=8)
+    torch.testing.assert_close(found, truth, atol=0.1, rtol=0)
 
 
 def test_the_log_mean_exp_is_of_the_first_dimension():
