@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from tests.run_folders import CONFIG, change_setting, made_run
-from vae_zoo.compare import experiment as experiments
 from vae_zoo.compare.comparison import Comparison
 from vae_zoo.compare.experiment import Experiment
 from vae_zoo.errors import UserError
+from vae_zoo.executors import Executor
 from vae_zoo.settings import read
 
 
@@ -45,6 +45,25 @@ def experiment(tmp_path):
     return make
 
 
+class NotUnderstood(Executor):
+    """An engine on which each job ends at once, with the status of a command that was not understood."""
+
+    jobs = 1
+
+    def __init__(self):
+        self.started = []
+
+    def open(self, folder):
+        pass
+
+    def start(self, job):
+        self.started.append(job)
+        return SimpleNamespace(status=lambda: 2, cancel=None)
+
+    def close(self):
+        pass
+
+
 def test_plans(experiment, tmp_path):
     """Each configuration with each likelihood and each seed; a model without a likelihood once."""
     without = made_config(tmp_path, "without")
@@ -65,7 +84,6 @@ def test_plans(experiment, tmp_path):
     "overrides, changes, message",
     [
         ((), {"epochs": 0}, "epochs must be at least 1, got 0"),
-        ((), {"jobs": 0}, "jobs must be at least 1"),
         ((), {"seeds": [-1]}, "seeds must be at least 0"),
         ((), {"seeds": [1, 1]}, "seeds: names must be unique; 1 appears twice"),
         ((), {"likelihoods": ["Gaussian", "Gaussian"]}, "likelihoods: names must be unique; Gaussian appears twice"),
@@ -169,24 +187,11 @@ def test_a_run_that_was_killed_before_its_first_last_checkpoint_begins_anew_amon
     run.checkpoint("best").parent.mkdir()
     run.checkpoint("best").touch()
     (run.folder / "notes.txt").write_text("mine")
-    made = experiment()
-    started = []
-
-    class Failing:
-        returncode = 2
-
-        def __init__(self, command, **_):
-            started.append(command)
-
-        def poll(self):
-            return self.returncode
-
-        kill = wait = poll
-
-    monkeypatch.setattr(experiments, "subprocess", SimpleNamespace(Popen=Failing, PIPE=None, STDOUT=None))
+    engine = NotUnderstood()
+    made = experiment(executor=engine)
     with pytest.raises(UserError, match="it said nothing"):
         made.run()
-    assert started[0][-1] == "--ckpt_path=auto"
+    assert engine.started[0].commands[0][-1] == "--ckpt_path=auto"
     assert run.checkpoint("best").exists() and (run.folder / "notes.txt").read_text() == "mine"
     run.config_file.unlink()  # what has not begun is removed, but for what is of others
     with pytest.raises(UserError):

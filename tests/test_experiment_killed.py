@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tests.conftest import REPOSITORY, SMALL, call
 from tests.forking import Forked, forks
-from vae_zoo.compare import experiment as experiments
+from vae_zoo.executors import local, worker
 from vae_zoo.runs import Run
 
 
@@ -119,7 +119,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path, m
     assert process.returncode == -signal.SIGKILL
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiments, "subprocess", forks)
+    monkeypatch.setattr(local, "subprocess", forks)
+    monkeypatch.setattr(worker, "subprocess", forks)
 
     def started(words):
         with open(output, "w") as file:
@@ -175,7 +176,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path, m
 
 @pytest.mark.slow
 def test_a_training_ends_with_the_process_that_started_it(tmp_path):
-    command = [sys.executable, "-m", "vae_zoo.compare.child", "fit", "--config", "vae", "--data.root", "nowhere"]
+    command = [sys.executable, "-m", "vae_zoo.executors.child", "fit", "--config", "vae", "--data.root", "nowhere"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.communicate() == (None, b"") and process.returncode == 1  # before it has looked for its data
 
@@ -183,7 +184,8 @@ def test_a_training_ends_with_the_process_that_started_it(tmp_path):
 @pytest.mark.slow
 def test_one_crash_does_not_end_the_rest_but_a_misspelt_key_does(shapes, tmp_path, monkeypatch, capfd):
     """A model that fails is told at the end; a key that no run understands, at once, in its own words."""
-    monkeypatch.setattr(experiments, "subprocess", forks)
+    monkeypatch.setattr(local, "subprocess", forks)
+    monkeypatch.setattr(worker, "subprocess", forks)
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     wrong = Path("configs/vae.yaml").read_text().replace("samples: 1 ", "samples: 0 ")  # its own argument: refused late

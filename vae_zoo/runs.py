@@ -34,6 +34,7 @@ class Run:
         codes_file: the codes of the test images.
         probe_file: what a linear classifier makes of the model's features.
         log_file: what the commands printed in a comparison.
+        lock_file: held by the job of a comparison that is at work here.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,6 +46,7 @@ class Run:
         self.codes_file = folder / "codes.npz"
         self.probe_file = folder / "probe.json"
         self.log_file = folder / "log.txt"
+        self.lock_file = folder / ".lock"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.folder.resolve() == other.folder.resolve()

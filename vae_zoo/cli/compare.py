@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_zoo.cli import UsageError
+from vae_zoo.cli import UsageError, engines
 from vae_zoo.cli.report import report
 from vae_zoo.cli.shipped import find_config
 from vae_zoo.compare.experiment import Experiment
@@ -16,6 +16,7 @@ from vae_zoo.settings import join_numbers, nearest, read
 FOUR = ["vae", "iwae", "iaf", "aae"]
 INSTEAD = {"--seed_everything": "--seeds", "--run_dir": "--out"}
 SECTIONS = ("model", "data", "trainer", "images", "evaluation", "compile")
+ENGINE = "executor"
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -61,7 +62,8 @@ def parse(arguments: Sequence[str]) -> Experiment:
     parser.add_argument(
         "--out", type=Path, default=Path("comparison/default"), help="folder to fill (default: %(default)s)"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, help="trainings at a time (default: 1, on a cluster all)")
+    parser.add_argument("--executor", help=engines.HELP)
     parser.add_argument(
         "--likelihoods",
         nargs="*",
@@ -70,13 +72,14 @@ def parse(arguments: Sequence[str]) -> Experiment:
     )
     options, rest = parser.parse_known_args(arguments)
     own = set(vars(options)) - {"config"}
-    overrides, claims = [], None
+    overrides, claims, engine = list[str](), None, list[str]()
     if options.config:
         given = read(find_config(options.config))
         claims = given.pop("claims", None)
         if options.configs is not FOUR:  # other models are typed, among which those of its base and claims need not be
             claims = None
             given.pop("base", None)
+        engine = [*_flat(f"--{ENGINE}", given.pop(ENGINE))] if ENGINE in given else []
         for key, value in given.items():
             if key not in {*own, *SECTIONS}:
                 raise UsageError(
@@ -87,7 +90,12 @@ def parse(arguments: Sequence[str]) -> Experiment:
         overrides = [option for key in SECTIONS if key in given for option in _flat(f"--{key}", given[key])]
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]
         options, rest = parser.parse_known_args([*words, *arguments])  # what is typed comes last, and counts
-    overrides += list(_joined([*join_numbers(rest)], [f"--{name}" for name in ("config", *sorted(own))]))
+    for option in _joined([*join_numbers(rest)], [f"--{name}" for name in ("config", *sorted(own))]):
+        (engine if option.startswith(f"--{ENGINE}.") else overrides).append(option)
+    if options.executor:
+        engine.insert(0, f"--{ENGINE}={options.executor}")
+    if options.jobs is not None:
+        engine.append(f"--{ENGINE}.jobs={options.jobs}")
     from vae_zoo.cli.options import resolve  # here: --help need not wait for torch
 
     return Experiment(
@@ -96,7 +104,7 @@ def parse(arguments: Sequence[str]) -> Experiment:
         options.seeds,
         options.epochs,
         options.out,
-        options.jobs,
+        engines.executor_of(engine),
         overrides,
         resolve=resolve,
         base=options.base,
@@ -124,7 +132,7 @@ def _joined(words: Sequence[str], own: Sequence[str]) -> Iterator[str]:
         word = left.pop(0)
         name, equals, value = word.partition("=")
         section, dot, _ = name.removeprefix("--").partition(".")
-        if not (name.startswith("--") and section in SECTIONS and (dot or section == "compile")):
+        if not (name.startswith("--") and section in (*SECTIONS, ENGINE) and (dot or section == "compile")):
             if name in INSTEAD:
                 raise UsageError(f"there is no option {name}; it is {INSTEAD[name]} in a comparison")
             raise UsageError(f"there is no option {name}{nearest(name, own)}")

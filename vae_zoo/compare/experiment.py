@@ -1,28 +1,21 @@
-"""One comparison: which trainings it consists of, and carrying them out, each in a process of its own."""
+"""One comparison: which trainings it consists of, and having them carried out, each in a process of its own."""
 
-import os
-import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from vae_zoo import settings
 from vae_zoo.compare.comparison import Comparison, parse_claims
 from vae_zoo.compare.figures import refuse_differences
 from vae_zoo.compare.forecast import Seen, left
 from vae_zoo.errors import UserError, require
+from vae_zoo.executors import Executor, Job, Local
+from vae_zoo.executors.pool import STAGES, Board, Pool, Row
 from vae_zoo.runs import Run, find_runs
 from vae_zoo.settings import nearest
-
-POLL = 0.2  # seconds between two looks at the processes
-REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a bar in
 
 
 class Plan(NamedTuple):
@@ -55,7 +48,7 @@ class Experiment:
         seeds: of weights, noise and data order.
         epochs: to train for.
         out: folder of the comparison.
-        jobs: trainings at a time, which share the cores.
+        executor: that carries the trainings out; None: this machine, one at a time.
         overrides: further options of ``vae-zoo fit`` for all runs, each ``--section.key=value``.
         resolve: what ``vae-zoo fit`` makes of a yaml and options: all settings, as its config.yaml has them.
         base: name of the configuration that the others are compared with; None: what the folder says, or the first.
@@ -73,18 +66,19 @@ class Experiment:
         seeds: Sequence[int],
         epochs: int,
         out: Path,
-        jobs: int = 1,
+        executor: Executor | None = None,
         overrides: Sequence[str] = (),
         *,
         resolve: Callable[[Path, list[str]], settings.Config],
         base: str | None = None,
         claims: Any = None,
     ) -> None:
-        require(1, epochs=epochs, jobs=jobs)
+        require(1, epochs=epochs)
         if out.exists() and not out.is_dir():
             raise UserError(f"out: {out} is a file, no folder")
         require(0, seeds=min(seeds))
-        self.epochs, self.out, self.jobs, self.overrides = epochs, out, jobs, list(overrides)
+        self.epochs, self.out, self.overrides = epochs, out, list(overrides)
+        self.executor = executor or Local()
         self.console = Console(highlight=False, soft_wrap=True)
         names = [config.stem for config in configs]
         for what, values in (("configs", names), ("seeds", seeds), ("likelihoods", likelihoods)):
@@ -111,78 +105,56 @@ class Experiment:
         """Train and test what is not finished, show the progress, and return the plans that failed.
 
         Raises:
-            UserError: if the command line of a run is not understood, another process is at work in the folder, or
-                Ctrl-C was pressed.
+            UserError: if the command line of a run is not understood, another process is at work in the folder, the
+                executor cannot be reached, or Ctrl-C was pressed.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.out / ".lock")
-        try:
-            lock.acquire(timeout=5)  # the trainings of a killed comparison end within moments
-        except Timeout:
-            raise UserError(f"another vae-zoo compare is at work in {self.out}; wait for it, or stop it") from None
-        try:
-            self.comparison.write(self.out)
-            return self._work()
-        except KeyboardInterrupt:
-            raise UserError("stopped; the same command goes on from the last epoch of each run") from None
-        finally:
-            lock.release()
-
-    def _work(self) -> list[Plan]:
         waiting = [plan for plan in self.plans if not self._finished(plan)]
         if len(waiting) < len(self.plans):
             self.console.print(f"{len(self.plans) - len(waiting)} of {len(self.plans)} runs are finished")
-        failed: list[Plan] = []
-        running: dict[Plan, tuple[subprocess.Popen, Iterator[list[str]]]] = {}
-        columns = (
-            TextColumn("epochs"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        said = time.monotonic()
-        done = {plan: plan.run.epoch for plan in self.plans}
-        seen = {plan: Seen(plan.config.stem, done[plan]) for plan in waiting}
         try:
-            with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as progress:
-                task = progress.add_task("", total=self.epochs * len(self.plans))
-                while waiting or running:
-                    while waiting and len(running) < self.jobs:
-                        plan = waiting.pop(0)
-                        commands = self._commands(plan)
-                        running[plan] = self._start(plan, next(commands)), commands
-                        seen[plan].began = time.monotonic()
-                    time.sleep(POLL)
-                    for plan, (process, commands) in list(running.items()):
-                        if process.poll() is None:
-                            continue
-                        if process.returncode == 0 and (command := next(commands, None)):
-                            running[plan] = self._start(plan, command), commands
-                            seen[plan].trained = time.monotonic()
-                            continue
-                        del running[plan]
-                        seen[plan].ended = time.monotonic()
-                        if process.returncode:
-                            seen[plan].trained = None  # what a failure took is no measure
-                        failed += [plan] if process.returncode else []
-                        self._ended(plan, process.returncode)
-                    for plan, watched in seen.items():
-                        if (epoch := plan.run.epoch) > done[plan]:
-                            done[plan] = epoch
-                            if watched.trained is None:  # a test tells of the last one once more
-                                watched.rises.append((time.monotonic(), epoch))
-                    still = str(left([*seen.values()], self.epochs, self.jobs, time.monotonic()))
-                    progress.update(task, completed=sum(done.values()), description=still)
-                    if not self.console.is_terminal and time.monotonic() - said > REPORT:
-                        said = time.monotonic()
-                        counted = f"epochs {sum(done.values())}/{self.epochs * len(self.plans)}"
-                        self.console.print(", ".join(filter(None, (counted, still))))
-        finally:
-            for process, _ in running.values():
-                process.kill()
-            for process, _ in running.values():
-                process.wait()
+            with Pool(self.executor, self.out, "compare") as pool:
+                self.comparison.write(self.out)
+                return self._work(pool, waiting)
+        except KeyboardInterrupt:
+            raise UserError("stopped; the same command goes on from the last epoch of each run") from None
+
+    def _work(self, pool: Pool, waiting: list[Plan]) -> list[Plan]:
+        failed: list[Plan] = []
+        plans: dict[Job, Plan] = {}  # of what runs, or waits in the executor's queue
+        done = {plan: plan.run.epoch for plan in self.plans}
+        states = {plan: "waiting" if plan in waiting else "finished" for plan in self.plans}
+        seen = {plan: Seen(plan.config.stem, done[plan]) for plan in waiting}
+        at_a_time = self.executor.jobs or len(self.plans)
+        with Board(self.console, self.epochs) as board:
+            while waiting or plans:
+                while waiting and pool.has_room:
+                    plan = waiting.pop(0)
+                    plans[job := self._job(plan)] = plan
+                    pool.start(job)
+                for job, status in pool.look():
+                    plan = plans.pop(job)
+                    watched = seen[plan]
+                    watched.ended = time.monotonic()
+                    states[plan] = "failed" if status else "finished"
+                    if status:
+                        watched.trained = None  # what a failure took is no measure
+                    failed += [plan] if status else []
+                    self._ended(plan, status)
+                for job, plan in plans.items():
+                    watched, command = seen[plan], pool.command_of(job)
+                    states[plan] = STAGES.get(command or "", "waiting")
+                    if command and watched.began is None:
+                        watched.began = time.monotonic()
+                    if command == "test" and watched.trained is None:
+                        watched.trained = time.monotonic()
+                for plan, watched in seen.items():
+                    if states[plan] != "waiting" and (epoch := plan.run.epoch) > done[plan]:
+                        done[plan] = epoch
+                        if watched.trained is None:  # a test tells of the last one once more
+                            watched.rises.append((time.monotonic(), epoch))
+                still = str(left([*seen.values()], self.epochs, at_a_time, time.monotonic()))
+                rows = [Row(str(plan), states[plan], done[plan], _speed(seen.get(plan), self.epochs)) for plan in done]
+                board.show(rows, still)
         return failed
 
     def _ended(self, plan: Plan, status: int) -> None:
@@ -198,12 +170,14 @@ class Experiment:
             raise UserError(message)
         self.console.print(f"{plan}: failed, see {plan.run.log_file}: {message}")
 
-    def _commands(self, plan: Plan) -> Iterator[list[str]]:
-        """Yield one after the other what a run needs: `vae-zoo fit`, then `vae-zoo test`."""
-        settings = [f"--config={plan.config}", *self._options(plan), f"--run_dir={plan.folder}"]
-        yield ["fit", *settings, "--trainer.enable_progress_bar=false", "--ckpt_path=auto"]
+    def _job(self, plan: Plan) -> Job:
+        """What a run needs: `vae-zoo fit`, then `vae-zoo test`."""
+        folder = plan.folder.absolute()
+        settings = (f"--config={plan.config}", *self._options(plan), f"--run_dir={folder}")
+        fit = ("fit", *settings, "--trainer.enable_progress_bar=false", "--ckpt_path=auto")
         # With its yaml, since a config.yaml that is found is not trusted.
-        yield ["test", *settings, f"--ckpt_path={plan.run.checkpoint()}"]
+        test = ("test", *settings, f"--ckpt_path={Run(folder).checkpoint()}")
+        return Job(folder, (fit, test), self.epochs, Path.cwd())
 
     def _options(self, plan: Plan) -> list[str]:
         own = [f"--seed_everything={plan.seed}", f"--trainer.max_epochs={self.epochs}"]
@@ -239,24 +213,6 @@ class Experiment:
             if without:
                 have = "has" if len(without) == 1 else "have"
                 self.console.print(f"{name} is not given to {', '.join(without)}, which {have} no such argument")
-
-    def _start(self, plan: Plan, command: list[str]) -> subprocess.Popen:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ)
-        if self.jobs > 1:
-            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.jobs)))
-        if plan.run.log_file.is_symlink():
-            raise UserError(f"{plan.run.log_file} is a link, and nothing is written to where it leads; remove it")
-        with open(plan.run.log_file, "a") as log:
-            print("$ vae-zoo", shlex.join(command), file=log, flush=True)
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", "vae_zoo.compare.child", *command],  # -P: no modules from this folder
-                stdin=subprocess.PIPE,  # whose end tells the child that this process is gone
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for this process, which then ends the others
-            )
 
     def _finished(self, plan: Plan) -> bool:
         results = plan.run.results
@@ -305,6 +261,13 @@ def _summary(plan: Plan) -> str:
     return f"{said}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
 
 
+def _speed(seen: Seen | None, epochs: int) -> str:
+    each = seen and seen.each(epochs)
+    return f"{each:.1f} s / epoch" if each else ""
+
+
 def _last_line(plan: Plan) -> str:
-    lines = plan.run.log_file.read_text(errors="replace").split("$ vae-zoo ")[-1].strip().splitlines()[1:]
+    log = plan.run.log_file
+    said = log.read_text(errors="replace") if log.exists() else ""
+    lines = said.split("$ vae-zoo ")[-1].strip().splitlines()[1:]
     return lines[-1] if lines else "it said nothing"

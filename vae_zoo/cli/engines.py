@@ -1,0 +1,51 @@
+"""The option ``--executor``: where the trainings of a comparison or a search are carried out."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+
+from vae_zoo import executors
+from vae_zoo.cli import UsageError
+from vae_zoo.errors import UserError
+from vae_zoo.executors import Executor
+from vae_zoo.settings import explain
+
+HELP = "where trainings run: local, ray, slurm, or your own, module.Class; its options follow, as in --executor.cpus 4"
+
+
+def named() -> dict[str, type[Executor]]:
+    """The executors of this package, by the names that one types."""
+    classes = [each for each in vars(executors).values() if isinstance(each, type) and issubclass(each, Executor)]
+    return {each.__name__.lower(): each for each in classes if not inspect.isabstract(each)}
+
+
+def executor_of(words: Sequence[str]) -> Executor:
+    """Construct the executor that options name, each ``--executor.NAME=VALUE`` or ``--executor=NAME``.
+
+    Raises:
+        UsageError: if they are not understood.
+    """
+    from vae_zoo.cli.options import Parser, values_are_no_files  # here: --help need not wait for torch
+
+    parser = Parser(prog="vae-zoo", allow_abbrev=False)
+    parser.add_subclass_arguments(Executor, "executor")
+    given = [*_by_class(words)]
+    try:
+        with values_are_no_files():
+            return parser.instantiate(parser.parse_args(given)).executor
+    except UserError:
+        raise
+    except Exception as error:  # jsonargparse can say anything
+        raise UsageError(explain(str(error), given, {"executor": Executor}, set())) from None
+
+
+def _by_class(words: Sequence[str]) -> Iterator[str]:
+    """The options with a class's name in place of the one that is typed; local, where none is."""
+    known = named()
+    if not any(word.partition("=")[0] in ("--executor", "--executor.class_path") for word in words):
+        yield f"--executor={executors.__name__}.Local"
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("--executor", "--executor.class_path") and value.lower() in known:
+            yield f"{name}={executors.__name__}.{known[value.lower()].__name__}"
+        else:
+            yield word

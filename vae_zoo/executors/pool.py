@@ -1,0 +1,185 @@
+"""The jobs of one comparison or search while they are carried out, and the table that shows them."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from vae_zoo.errors import UserError
+from vae_zoo.executors.base import LOST, Executor, Handle, Job
+from vae_zoo.runs import Run
+
+POLL = 0.2  # seconds between two looks at the jobs
+REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a table in
+FAILED = 1  # status of a job that was lost time and again
+STAGES = {"fit": "training", "test": "testing"}  # what a command is called in the table
+SHOWN_FIRST = ("testing", "training", "waiting", "failed")
+
+
+@dataclass
+class _Started:
+    handle: Handle
+    offset: int  # of the log, where this start's lines begin
+    epoch: int
+    losses: int
+
+
+class Pool:
+    """Jobs on an executor, in a folder that no other process works in meanwhile.
+
+    Leaving the context cancels the jobs that are not finished, and nothing else.
+
+    Args:
+        executor: that carries them out.
+        folder: of the comparison or the search.
+        command: that works there, for the error if there are two.
+
+    Raises:
+        UserError: on entering it, if another process is at work in the folder, or the engine cannot be reached.
+    """
+
+    def __init__(self, executor: Executor, folder: Path, command: str) -> None:
+        self.executor, self.folder, self.command = executor, folder, command
+        self.running: dict[Job, _Started] = {}
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / ".lock")
+        try:
+            self._lock.acquire(timeout=5)
+        except Timeout:
+            raise UserError(
+                f"another vae-zoo {self.command} is at work in {self.folder}; wait for it, or stop it"
+            ) from None
+        try:
+            self.executor.open(self.folder)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            for started in self.running.values():
+                started.handle.cancel()
+            self.executor.close()
+        finally:
+            self._lock.release()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the executor takes another job."""
+        return self.executor.jobs is None or len(self.running) < self.executor.jobs
+
+    def start(self, job: Job) -> None:
+        """Start a job, or let it wait in the engine's queue."""
+        self._start(job, losses=0)
+
+    def _start(self, job: Job, losses: int) -> None:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        run = Run(job.folder)
+        for path in (run.log_file, run.lock_file):
+            if path.is_symlink():
+                raise UserError(f"{path} is a link, and nothing is written to where it leads; remove it")
+        offset = run.log_file.stat().st_size if run.log_file.exists() else 0
+        self.running[job] = _Started(self.executor.start(job), offset, run.epoch, losses)
+
+    def look(self) -> list[tuple[Job, int]]:
+        """Wait for a moment, and return the jobs that have ended since the last look, with their exit statuses.
+
+        A job that was lost with its worker or node is started again, and goes on from its last epoch; not for ever,
+        if it never comes to finish one.
+        """
+        time.sleep(max(POLL, len(self.running) / 100))
+        ended = []
+        for job, started in list(self.running.items()):
+            status = started.handle.status()
+            if status is None:
+                continue
+            del self.running[job]
+            losses = 0 if Run(job.folder).epoch > started.epoch else started.losses
+            if status == LOST and losses < self.executor.retries:
+                self._start(job, losses + 1)
+            else:
+                ended.append((job, FAILED if isinstance(status, str) else status))
+        return ended
+
+    def command_of(self, job: Job) -> str | None:
+        """Return which command of a running job is being carried out, None if it still waits."""
+        try:
+            with open(Run(job.folder).log_file, "rb") as log:
+                log.seek(self.running[job].offset)
+                _, begun, last = log.read().rpartition(b"$ vae-zoo ")
+        except FileNotFoundError:
+            return None
+        return last.split(maxsplit=1)[0].decode() if begun else None
+
+    def cancel(self, job: Job) -> None:
+        """End a running job."""
+        self.running.pop(job).handle.cancel()
+
+
+class Row(NamedTuple):
+    """A line of the table: a run, what it is doing, and how many of its epochs are done."""
+
+    name: str
+    state: str
+    done: int
+    note: str = ""
+
+
+class Board:
+    """The progress of all runs: a table on a terminal, elsewhere a line a minute.
+
+    Args:
+        console: to print on.
+        epochs: of each run.
+    """
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        self.console, self.epochs, self.said = console, epochs, time.monotonic()
+        self.live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.live.stop()
+
+    def show(self, rows: Sequence[Row], told: str) -> None:
+        """Show how far the runs are.
+
+        Args:
+            rows: of all runs.
+            told: what else is to be said, such as the time that is left.
+        """
+        total = f"epochs {sum(row.done for row in rows)}/{self.epochs * len(rows)}"
+        if self.console.is_terminal:
+            self.live.update(self._drawn(rows, ", ".join(filter(None, (total, told)))))
+        elif time.monotonic() - self.said > REPORT:
+            self.said = time.monotonic()
+            self.console.print(", ".join(filter(None, (total, told))))
+
+    def _drawn(self, rows: Sequence[Row], told: str) -> Table:
+        """Those that work first, as many as the terminal has lines for, and the others counted."""
+        table = Table("run", "", "", "epochs", "", box=None, caption=told, caption_justify="left")
+        first = sorted(rows, key=lambda row: SHOWN_FIRST.index(row.state) if row.state in SHOWN_FIRST else 9)
+        room = max(3, self.console.height - 4)
+        shown, rest = (first, []) if len(first) <= room else (first[: room - 1], first[room - 1 :])
+        for name, state, done, note in shown:
+            table.add_row(name, state, ProgressBar(self.epochs, done, width=20), f"{done}/{self.epochs}", note)
+        if rest:
+            counted = Counter(row.state for row in rest)
+            table.add_row(f"and {len(rest)} more: " + ", ".join(f"{n} {state}" for state, n in counted.items()))
+        return table
