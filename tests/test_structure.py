@@ -27,7 +27,7 @@ rendering
 models
 metrics latent
 callbacks
-compare page sharing
+compare page sharing tune
 explore
 cli
 """.split("\n")[1:-1]

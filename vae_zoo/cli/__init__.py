@@ -44,13 +44,14 @@ COMMANDS = {
     "export": "write a trained model to a folder that one hands on: safetensors, ONNX or torch.export",
     "push": "push a trained model to the Hugging Face Hub",
     "compare": "train models under identical conditions, then report",
+    "tune": "search for the best hyper-parameters, judged by the validation",
     "report": "compare the runs in a folder: report.html, report.md, results.csv",
     "benchmark": "measure what a training costs here, and what would make it faster",
     "data": "make the embedded data sets, or download a part of COCO",
 }
 # Options that can name a class or a function, for commands that have a trained model.
 NAME_CODE = ("-c", "--config", "--trust", "--model", "--data", "--evaluation", "--trainer.callbacks")
-FILES = ("-c", "--config", "--configs")
+FILES = ("-c", "--config", "--configs", "--train")
 CLASS_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 YAML = re.compile(r"[^\s'\"=,\[\]{}]+\.ya?ml")
 
@@ -125,7 +126,9 @@ def _names_code_here(command: str, arguments: Sequence[str]) -> bool:
 
     Otherwise a folder with data or a checkpoint would bring modules along, in place of such as are not installed.
     """
-    if command not in ("fit", "compare", "benchmark") and not any(word.startswith(NAME_CODE) for word in arguments):
+    if command not in ("fit", "compare", "tune", "benchmark") and not any(
+        word.startswith(NAME_CODE) for word in arguments
+    ):
         return False
     option, names, yamls = "", set[str](), list[Path]()
     for word in arguments:

@@ -43,7 +43,7 @@ SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CAL
 FACTS = {field.name for field in dataclasses.fields(Facts)}  # what a model may be told of the data
 SCALARS = {"config", "seed_everything", "compile", "run_dir", "help", "trust", "allow_nonfinite"}
 SCALARS |= {"ckpt_path", "weights_only", "verbose"}  # of the Trainer's methods
-TRAININGS = [name for name in shipped() if not name.startswith("compare/")]
+TRAININGS = [name for name in shipped() if not name.startswith(("compare/", "tune/"))]
 
 
 def _by_folder(names: Sequence[str]) -> str:

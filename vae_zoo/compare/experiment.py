@@ -13,7 +13,7 @@ from vae_zoo.compare.figures import refuse_differences
 from vae_zoo.compare.forecast import Seen, left
 from vae_zoo.errors import UserError, require
 from vae_zoo.executors import Executor, Job, Local
-from vae_zoo.executors.pool import STAGES, Board, Pool, Row
+from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words
 from vae_zoo.runs import Run, find_runs
 from vae_zoo.settings import nearest
 
@@ -163,7 +163,7 @@ class Experiment:
             self.console.print(f"{plan}: {_summary(plan)}")
             refuse_differences([p.run for p in self.plans if self._finished(p)])
             return
-        message = _last_line(plan)
+        message = last_words(plan.run)
         if status == 2:  # it was not understood, and the other runs would not be, either
             if not plan.run.exists:
                 plan.run.remove()
@@ -264,10 +264,3 @@ def _summary(plan: Plan) -> str:
 def _speed(seen: Seen | None, epochs: int) -> str:
     each = seen and seen.each(epochs)
     return f"{each:.1f} s / epoch" if each else ""
-
-
-def _last_line(plan: Plan) -> str:
-    log = plan.run.log_file
-    said = log.read_text(errors="replace") if log.exists() else ""
-    lines = said.split("$ vae-zoo ")[-1].strip().splitlines()[1:]
-    return lines[-1] if lines else "it said nothing"

@@ -91,7 +91,8 @@ class Pool:
             if path.is_symlink():
                 raise UserError(f"{path} is a link, and nothing is written to where it leads; remove it")
         offset = run.log_file.stat().st_size if run.log_file.exists() else 0
-        self.running[job] = _Started(self.executor.start(job), offset, run.epoch, losses)
+        epoch = run.epoch
+        self.running[job] = _Started(self.executor.start(job), offset, epoch, losses)
 
     def look(self) -> list[tuple[Job, int]]:
         """Wait for a moment, and return the jobs that have ended since the last look, with their exit statuses.
@@ -126,6 +127,13 @@ class Pool:
     def cancel(self, job: Job) -> None:
         """End a running job."""
         self.running.pop(job).handle.cancel()
+
+
+def last_words(run: Run) -> str:
+    """Return the last line that the commands of a run printed."""
+    said = run.log_file.read_text(errors="replace") if run.log_file.exists() else ""
+    lines = said.split("$ vae-zoo ")[-1].strip().splitlines()[1:]
+    return lines[-1] if lines else "it said nothing"
 
 
 class Row(NamedTuple):
