@@ -16,10 +16,10 @@ class Forked(multiprocessing.get_context("fork").Process):
 
     Args:
         command: whose first two words are not looked at.
-        stdout: the file that it writes to, and its errors, too.
+        stdout: the file that it writes to, and its errors, too; None: where this process does.
     """
 
-    def __init__(self, command, stdout, env=(), **_):
+    def __init__(self, command, stdout=None, env=(), **_):
         super().__init__()
         self.command, self.stdout, self.env = [*map(str, command)], stdout, dict(env)
         self.pipe, self.end = os.pipe()
@@ -29,8 +29,9 @@ class Forked(multiprocessing.get_context("fork").Process):
     def run(self):
         """The command, in the new process."""
         os.dup2(self.pipe, 0)
-        os.dup2(self.stdout.fileno(), 1)
-        os.dup2(1, 2)
+        if self.stdout is not None:
+            os.dup2(self.stdout.fileno(), 1)
+            os.dup2(1, 2)
         os.closerange(3, 1 << 16)  # a lock that is held, and the ends of pipes
         sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
         # A shell without job control starts what runs in the background, such as these tests, with Ctrl-C ignored.

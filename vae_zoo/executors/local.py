@@ -58,8 +58,6 @@ class Local(Executor):
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "vae_zoo.executors", written(job)],  # -P: no modules from this folder
             stdin=subprocess.PIPE,  # whose end tells the worker that this process is gone
-            stdout=sys.stderr,
-            stderr=sys.stderr,
             env=environment,
             start_new_session=True,  # Ctrl-C is for this process, which then ends the others
         )

@@ -84,6 +84,7 @@ class Search:
         self.first_rung, self.reduction, self.storage, self.resolve = first_rung, reduction, storage, resolve
         self.overrides = [*overrides, f"--trainer.max_epochs={epochs}"]
         self.console = Console(highlight=False, soft_wrap=True)
+        self.distributions = {parameter.name: parameter.distribution for parameter in self.space}
         ends = max(len(parameter.ends) for parameter in self.space)
         for i in range(ends):  # what no training would understand is told before any begins
             values = {p.name: p.ends[min(i, len(p.ends) - 1)] for p in self.space}
@@ -112,13 +113,13 @@ class Search:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage: Any = self.storage or optuna.storages.JournalStorage(JournalFileBackend(str(self.out / STUDY)))
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(self.first_rung, self.reduction, 0)
             if self.reduction > 1
             else optuna.pruners.NopPruner()
         )
         try:
+            storage = self.storage or optuna.storages.JournalStorage(JournalFileBackend(str(self.out / STUDY)))
             study = optuna.create_study(
                 storage=storage,
                 pruner=pruner,
@@ -181,7 +182,7 @@ class Search:
 
         seed = self.seed * 1_000_003 + len(study.trials)
         study.sampler = optuna.samplers.TPESampler(seed=seed % 2**32, constant_liar=True)
-        return study.ask({parameter.name: parameter.distribution for parameter in self.space})
+        return study.ask(self.distributions)
 
     def _options(self, values: dict[str, Any]) -> list[str]:
         return [*self.overrides, *(option for p in self.space for option in p.options(values[p.name]))]

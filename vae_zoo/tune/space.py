@@ -80,7 +80,8 @@ def _parameter(name: str, value: Any) -> Parameter:
     for key in value:
         if key not in KEYS:
             raise UserError(f"{where}: there is no key {key!r}{nearest(str(key), KEYS)}")
-    if ("choices" in value) == bool({"low", "high"} & value.keys()) or {"low", "high"} - value.keys() == {"low"}:
+    ends = {"low", "high"} & value.keys()
+    if ends if "choices" in value else len(ends) < 2:
         raise UserError(f"{where}: {FORMS}")
     if "choices" in value:
         _check_choices(where, value)
