@@ -15,10 +15,10 @@ import yaml
 from tests.conftest import REPOSITORY, SMALL, call
 from tests.forking import forks
 from vae_zoo import models
-from vae_zoo.cli import compare
+from vae_zoo.cli import compare, tune
 from vae_zoo.cli.shipped import find_config
-from vae_zoo.compare import experiment
 from vae_zoo.compare.comparison import parse_claims
+from vae_zoo.executors import local, worker
 from vae_zoo.results import Results, Traits
 
 DOCS = REPOSITORY / "docs"
@@ -58,7 +58,8 @@ def place(shapes, doodles, tmp_path, monkeypatch):
     np.savez(tmp_path / "aaron_sheep.npz", train=sketches, valid=sketches[:20], test=sketches[:20])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(experiment, "subprocess", forks)  # trainings of a comparison start at once
+    for module in (local, worker):
+        monkeypatch.setattr(module, "subprocess", forks)  # trainings of a comparison start at once
     return tmp_path
 
 
@@ -92,6 +93,9 @@ def run_commands(text, monkeypatch):
         if command[0] == "data":
             out = command[command.index("--out") + 1]
             shutil.rmtree(out) if command[1] == "shapes" else Path(out).unlink()
+        if command[0] == "tune":
+            tune.parse(command[1:])  # tests of the search train
+            continue
         if command[0] == "compare":
             compare.parse(command[1:])  # as it is typed, with all that fit would say
             if "--out" not in command or "vae-zoo report" not in text:
