@@ -20,7 +20,7 @@ from vae_zoo.cli.engines import executor_of
 from vae_zoo.errors import UserError
 from vae_zoo.executors import LOST, Executor, Handle, Job, Local, Ray, Slurm, worker
 from vae_zoo.executors.local import share
-from vae_zoo.executors.pool import Board, Pool, Row
+from vae_zoo.executors.pool import Board, Pool, Row, last_words
 from vae_zoo.runs import Run
 
 QUICK = (("data", "shapes", "--n", "4", "--out", "made"),)
@@ -183,7 +183,8 @@ def test_a_lost_job_is_started_again_but_not_for_ever(tmp_path, at_once):
     engine = Scripted([LOST] * 9)
     with Pool(engine, tmp_path, "compare") as pool:
         pool.start(job)
-        assert results(pool) == [(job, 1)] and len(engine.started) == 1 + Executor.retries
+        assert results(pool) == [(job, LOST)] and len(engine.started) == 1 + Executor.retries
+    assert "was lost time and again" in last_words(Run(job.folder), LOST)
 
 
 def test_a_job_that_comes_further_each_time_may_be_lost_any_number_of_times(tmp_path, at_once, monkeypatch):

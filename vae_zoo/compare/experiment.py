@@ -157,13 +157,13 @@ class Experiment:
                 board.show(rows, still)
         return failed
 
-    def _ended(self, plan: Plan, status: int) -> None:
+    def _ended(self, plan: Plan, status: int | str) -> None:
         """Say what became of a run."""
         if status == 0:
             self.console.print(f"{plan}: {_summary(plan)}")
             refuse_differences([p.run for p in self.plans if self._finished(p)])
             return
-        message = last_words(plan.run)
+        message = last_words(plan.run, status)
         if status == 2:  # it was not understood, and the other runs would not be, either
             if not plan.run.exists:
                 plan.run.remove()

@@ -20,7 +20,6 @@ from vae_zoo.runs import Run
 
 POLL = 0.2  # seconds between two looks at the jobs
 REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a table in
-FAILED = 1  # status of a job that was lost time and again
 STAGES = {"fit": "training", "test": "testing"}  # what a command is called in the table
 SHOWN_FIRST = ("testing", "training", "waiting", "failed")
 
@@ -94,11 +93,11 @@ class Pool:
         epoch = run.epoch
         self.running[job] = _Started(self.executor.start(job), offset, epoch, losses)
 
-    def look(self) -> list[tuple[Job, int]]:
+    def look(self) -> list[tuple[Job, int | str]]:
         """Wait for a moment, and return the jobs that have ended since the last look, with their exit statuses.
 
         A job that was lost with its worker or node is started again, and goes on from its last epoch; not for ever,
-        if it never comes to finish one.
+        if it never comes to finish one: then `LOST` is its status.
         """
         time.sleep(max(POLL, len(self.running) / 100))
         ended = []
@@ -111,7 +110,7 @@ class Pool:
             if status == LOST and losses < self.executor.retries:
                 self._start(job, losses + 1)
             else:
-                ended.append((job, FAILED if isinstance(status, str) else status))
+                ended.append((job, status))
         return ended
 
     def command_of(self, job: Job) -> str | None:
@@ -129,8 +128,10 @@ class Pool:
         self.running.pop(job).handle.cancel()
 
 
-def last_words(run: Run) -> str:
-    """Return the last line that the commands of a run printed."""
+def last_words(run: Run, status: int | str) -> str:
+    """Return the last line that the commands of a run printed, or that its workers were lost."""
+    if status == LOST:
+        return "its worker or its machine was lost time and again"
     said = run.log_file.read_text(errors="replace") if run.log_file.exists() else ""
     lines = said.split("$ vae-zoo ")[-1].strip().splitlines()[1:]
     return lines[-1] if lines else "it said nothing"

@@ -26,6 +26,7 @@ class _Task(Handle):
         except ray.exceptions.RayTaskError as error:
             raise UserError(str(error.cause)) from error
         except ray.exceptions.RayError:
+            _refuse_gone()
             return LOST
 
     def cancel(self) -> None:
@@ -80,6 +81,18 @@ class Ray(Executor):
         import ray
 
         ray.shutdown()
+
+
+def _refuse_gone() -> None:
+    """Raise a UserError if there is no cluster any more."""
+    import ray
+
+    try:
+        alive = any(node["Alive"] for node in ray.nodes())
+    except Exception:  # which of many depends on what was going on
+        alive = False
+    if not alive:
+        raise UserError("the Ray cluster is gone; start it again, and the same command goes on from the last epochs")
 
 
 def _work(job: Job, cpus: int) -> int:

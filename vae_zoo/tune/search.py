@@ -212,13 +212,13 @@ class Search:
         curve = run.curve(self.figure) if self.figure in figures_of(run.metrics_file) else []
         return {point.epoch: point.value for point in curve if math.isfinite(point.value)}
 
-    def _ended(self, study: "Study", trial: Any, job: Job, status: int) -> str:
+    def _ended(self, study: "Study", trial: Any, job: Job, status: int | str) -> str:
         """Tell the study, and the user, what became of a trial; return it in a word."""
         from optuna.trial import TrialState
 
         run = Run(job.folder)
         if status == 2:  # it was not understood, and the others would not be, either
-            raise UserError(last_words(run))
+            raise UserError(last_words(run, status))
         if status == 0:
             names = figures_of(run.metrics_file)
             if self.figure not in names:
@@ -230,7 +230,9 @@ class Search:
                 study.tell(trial.number, value)
                 return self._say(study, trial.number, "finished")
         study.tell(trial.number, state=TrialState.FAIL)
-        return self._say(study, trial.number, "failed", f", see {run.log_file}: {last_words(run)}" if status else "")
+        return self._say(
+            study, trial.number, "failed", f", see {run.log_file}: {last_words(run, status)}" if status else ""
+        )
 
     def _say(self, study: "Study", number: int, state: str, more: str = "") -> str:
         self.console.print(f"trial {number}: {self._told(study.trials[number])}: {state}{more}")
