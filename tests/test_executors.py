@@ -315,7 +315,7 @@ def test_ray(cluster, tmp_path):
 
 def test_a_ray_cluster_that_is_not_there(tmp_path):
     pytest.importorskip("ray")
-    with pytest.raises(UserError, match="executor.address: the Ray cluster at nowhere://x cannot be reached"):
+    with pytest.raises(UserError, match="executor.address: the Ray cluster nowhere://x cannot be reached"):
         Ray(address="nowhere://x").open(tmp_path)
 
 

@@ -63,11 +63,11 @@ class Ray(Executor):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else a cluster that is started here calls home
         import ray
 
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"  # Ray itself would look for an old one, too
         try:
-            ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # which of many depends on what is wrong with the address
-            where = self.address or "this machine"
-            raise UserError(f"executor.address: the Ray cluster at {where} cannot be reached: {error}") from error
+            raise UserError(f"executor.address: the Ray cluster {address} cannot be reached: {error}") from error
         gpus = self.gpus if self.gpus is not None else int("GPU" in ray.cluster_resources())
         # What is lost is started again by whoever started it, who knows whether it had come any further.
         self._work = ray.remote(num_cpus=self.cpus, num_gpus=gpus, max_retries=0)(_work)

@@ -4,6 +4,8 @@ import getpass
 import hashlib
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,13 +135,27 @@ class Slurm(Executor):
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = before or str(self.cpus)
         try:
-            return _Submitted(self._engine.submit(Work(job, status_file)), status_file)
+            with _errors_to(self.folder / "local.err") if self.cluster == "local" else nullcontext():
+                return _Submitted(self._engine.submit(Work(job, status_file)), status_file)
         finally:
             if before is None:
                 del os.environ["OMP_NUM_THREADS"]
 
     def close(self) -> None:
         """Do nothing: each job ends by itself, or is cancelled."""
+
+
+@contextmanager
+def _errors_to(path: Path) -> Iterator[None]:
+    """Let processes that are started meanwhile write their errors to a file: submitit's own speak when cancelled."""
+    terminal = os.dup(2)
+    try:
+        with open(path, "a") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def _queue() -> dict[str, str]:
