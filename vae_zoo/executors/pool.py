@@ -182,13 +182,13 @@ class Board:
 
     def _drawn(self, rows: Sequence[Row], told: str) -> Table:
         """Those that work first, as many as the terminal has lines for, and the others counted."""
-        table = Table("run", "", "", "epochs", "", box=None, caption=told, caption_justify="left")
         first = sorted(rows, key=lambda row: SHOWN_FIRST.index(row.state) if row.state in SHOWN_FIRST else 9)
         room = max(3, self.console.height - 4)
         shown, rest = (first, []) if len(first) <= room else (first[: room - 1], first[room - 1 :])
-        for name, state, done, note in shown:
-            table.add_row(name, state, ProgressBar(self.epochs, done, width=20), f"{done}/{self.epochs}", note)
         if rest:
             counted = Counter(row.state for row in rest)
-            table.add_row(f"and {len(rest)} more: " + ", ".join(f"{n} {state}" for state, n in counted.items()))
+            told = f"and {len(rest)} more: {', '.join(f'{n} {state}' for state, n in counted.items())}\n{told}"
+        table = Table("run", "", "", "epochs", "", box=None, caption=told, caption_justify="left")
+        for name, state, done, note in shown:
+            table.add_row(name, state, ProgressBar(self.epochs, done, width=20), f"{done}/{self.epochs}", note)
         return table
