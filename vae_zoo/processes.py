@@ -66,7 +66,7 @@ class _Mean(torch.autograd.Function):
         return total / distributed.get_world_size()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
@@ -79,16 +79,16 @@ class _Gather(torch.autograd.Function):
         return torch.stack(parts, 1).flatten(0, 1)  # B W ... -> W B ...
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         # Each process goes back through its own rows alone, and the average over processes divides by their number.
         return own(gradient) * distributed.get_world_size()
 
 
 @torch.compiler.disable  # a step that is compiled as a whole is cut here
 def _mean(value: Tensor) -> Tensor:
-    return _Mean.apply(value)  # type: ignore[no-any-return]
+    return _Mean.apply(value)
 
 
 @torch.compiler.disable
 def _gather(rows: Tensor) -> Tensor:
-    return _Gather.apply(rows)  # type: ignore[no-any-return]
+    return _Gather.apply(rows)
