@@ -208,7 +208,9 @@ class ZooCLI(LightningCLI):
             limits.check_synchronised(trainer, config.sync_batchnorm)
         except Exception as error:
             self._remove_if_new()
-            raise limits.refusal(error) or error from error
+            if refused := limits.refusal(error):
+                raise refused from error
+            raise
         if trainer.precision.startswith("bf16") and trainer.strategy.root_device.type == "cpu" and not computes_bf16():
             rank_zero_warn(f"this CPU has no instructions for trainer.precision {trainer.precision}; 32-true is faster")
         return trainer
@@ -237,7 +239,9 @@ class ZooCLI(LightningCLI):
         except Exception as error:
             if not self.trainer.global_step:
                 self._remove_if_new()
-            raise limits.refusal(error) or error from error
+            if refused := limits.refusal(error):
+                raise refused from error
+            raise
 
     def say(self, what: str, text: object) -> None:
         """Print a line in one process; a path as one would type it here."""

@@ -1,4 +1,4 @@
-"""metrics.csv, which a resumed run extends, TensorBoard, and the progress bar."""
+"""metrics.csv, which a resumed run extends, TensorBoard, the progress bar, and a profiler that does nothing."""
 
 import csv
 from collections.abc import Mapping
