@@ -1,16 +1,20 @@
 """Several processes train as one with the same global batch, and what they share is made once."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, options, vae_zoo
 from tests.training_together import BATCH, CASES, CHAOTIC, N_TRAIN
+from vae_zoo.cli.checkpoints import refuse_other_processes
 from vae_zoo.data.generated_sketches import generate_sketches
+from vae_zoo.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -89,3 +93,78 @@ def test_a_validation_measures_what_that_of_one_process_does(trained_together):
     assert one.keys() == first.keys() >= {"val/loss", "val/mse"}  # of codes that are not drawn
     for name in one:
         assert first[name] == second[name] == pytest.approx(one[name], rel=1e-5), name
+
+
+def fit(folder, *words, shapes, devices=1, nodes=1, config="vae"):
+    """The words of a training of seconds, shared by processes."""
+    own = options(data__root=shapes, data__n_train=47, trainer__devices=devices, trainer__num_nodes=nodes)
+    return ["fit", "--config", config, *own, *words]
+
+
+def runs_of(folder):
+    return sorted(path.name for path in folder.glob("runs/*/version_*"))
+
+
+def test_torchrun_goes_on_to_the_bit_and_refuses_another_number_of_processes(shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+    for name, epochs in (("whole", 2), ("cut", 1), ("cut", 2)):
+        go_on = ["--ckpt_path", "cut/checkpoints/last.ckpt"] if (name, epochs) == ("cut", 2) else []
+        more = ["--run_dir", name, "--trainer.max_epochs", epochs, *go_on]
+        words = fit(tmp_path, *more, shapes=shapes, devices=2, config="aae")
+        ((out, _),) = at_once([([*torchrun, "-m", "vae_zoo.cli", *words], {})], tmp_path)
+        assert out.count("run folder") == 1  # one of them speaks
+    whole, cut = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt")["state_dict"] for name in ("whole", "cut"))
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+    assert (tmp_path / "whole" / "metrics.csv").read_text().count("\n") > 2
+
+    monkeypatch.chdir(tmp_path)
+    saved = torch.load("cut/checkpoints/last.ckpt")
+    with pytest.raises(UserError, match="are 3 processes here, and the run was begun with 2; start as many, or"):
+        refuse_other_processes(3, saved)
+    refuse_other_processes(2, saved)
+    go_on = ["--run_dir", "cut", "--ckpt_path", "cut/checkpoints/last.ckpt"]
+    done = vae_zoo(*fit(tmp_path, *go_on, shapes=shapes, config="aae"), cwd=tmp_path, check=False)
+    assert done.returncode == 1 and "trainer.devices is 1 here, and the run in" in done.stderr
+
+
+def test_two_machines_make_one_run(shapes, tmp_path):
+    words = ["-m", "vae_zoo.cli", *fit(tmp_path, shapes=shapes, nodes=2)]
+    said = at_once([(words, {"NODE_RANK": str(node)}) for node in range(2)], tmp_path)
+    assert runs_of(tmp_path) == ["version_0"]
+    assert ["run folder" in out for out, _ in said] == [True, False]
+
+
+SRUN = """#!/bin/bash
+for node in $(seq 0 $((SLURM_NNODES - 1))); do
+  for task in $(seq 0 $((SLURM_NTASKS_PER_NODE - 1))); do
+    number=$((node * SLURM_NTASKS_PER_NODE + task))
+    SLURM_PROCID=$number SLURM_LOCALID=$task SLURM_NODEID=$node "$@" > task_$number.txt 2>&1 &
+  done
+done
+wait
+"""
+
+
+def test_the_script_for_slurm(shapes, tmp_path, monkeypatch):
+    """With an srun that starts the tasks of two machines on this one, so that Lightning's SLURMEnvironment runs."""
+    page = (REPOSITORY / "docs" / "devices.md").read_text()
+    (script,) = re.findall(r"```\n(#!/bin/bash\n.*?)```", page, re.S)
+    (tmp_path / "train.sh").write_text(script)
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    nodes, tasks = (int(re.search(rf"--{name}=(\d+)", script)[1]) for name in ("nodes", "ntasks-per-node"))
+    assert nodes == 2
+    job = {"JOB_ID": free_port(), "JOB_NAME": "vae", "NNODES": nodes, "NTASKS_PER_NODE": 1, "NTASKS": nodes}
+    job |= {"NODELIST": "127.0.0.1", "JOB_NODELIST": "127.0.0.1"}
+    own = {f"SLURM_{name}": str(value) for name, value in job.items()} | {"PYTHONPATH": str(REPOSITORY)}
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    words = [str(word) for word in ("--config", "vae", *options(data__root=shapes, data__n_train=47))]
+    command = ["bash", "train.sh", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | own | {"PATH": path}, timeout=300, check=True)
+    said = [(tmp_path / f"task_{number}.txt").read_text() for number in range(nodes)]
+    assert done.returncode == 0 and runs_of(tmp_path) == ["version_0"], said
+    assert ["run folder" in each for each in said] == [True, False]
+    assert tasks >= 1 and "num_nodes: '2'" in next(tmp_path.glob("runs/vae/*/config.yaml")).read_text().replace(
+        '"', "'"
+    )
