@@ -125,7 +125,7 @@ def test_torchrun_goes_on_to_the_bit_and_refuses_another_number_of_processes(sha
     refuse_other_processes(2, saved)
     go_on = ["--run_dir", "cut", "--ckpt_path", "cut/checkpoints/last.ckpt"]
     done = vae_zoo(*fit(tmp_path, *go_on, shapes=shapes, config="aae"), cwd=tmp_path, check=False)
-    assert done.returncode == 1 and "trainer.devices is 1 here, and the run in" in done.stderr
+    assert done.returncode == 1 and re.search("trainer.devices is .?1.? here, and the run in", done.stderr)
 
 
 def test_two_machines_make_one_run(shapes, tmp_path):
@@ -146,15 +146,14 @@ wait
 """
 
 
-def test_the_script_for_slurm(shapes, tmp_path, monkeypatch):
+def test_the_script_for_slurm(shapes, tmp_path):
     """With an srun that starts the tasks of two machines on this one, so that Lightning's SLURMEnvironment runs."""
     page = (REPOSITORY / "docs" / "devices.md").read_text()
     (script,) = re.findall(r"```\n(#!/bin/bash\n.*?)```", page, re.S)
     (tmp_path / "train.sh").write_text(script)
     (tmp_path / "srun").write_text(SRUN)
     (tmp_path / "srun").chmod(0o755)
-    nodes, tasks = (int(re.search(rf"--{name}=(\d+)", script)[1]) for name in ("nodes", "ntasks-per-node"))
-    assert nodes == 2
+    nodes = int(re.search(r"--nodes=(\d+)", script)[1])
     job = {"JOB_ID": free_port(), "JOB_NAME": "vae", "NNODES": nodes, "NTASKS_PER_NODE": 1, "NTASKS": nodes}
     job |= {"NODELIST": "127.0.0.1", "JOB_NODELIST": "127.0.0.1"}
     own = {f"SLURM_{name}": str(value) for name, value in job.items()} | {"PYTHONPATH": str(REPOSITORY)}
@@ -165,6 +164,4 @@ def test_the_script_for_slurm(shapes, tmp_path, monkeypatch):
     said = [(tmp_path / f"task_{number}.txt").read_text() for number in range(nodes)]
     assert done.returncode == 0 and runs_of(tmp_path) == ["version_0"], said
     assert ["run folder" in each for each in said] == [True, False]
-    assert tasks >= 1 and "num_nodes: '2'" in next(tmp_path.glob("runs/vae/*/config.yaml")).read_text().replace(
-        '"', "'"
-    )
+    assert "num_nodes: 2" in next(tmp_path.glob("runs/vae/*/config.yaml")).read_text()
