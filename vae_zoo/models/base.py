@@ -131,10 +131,6 @@ class GenerativeModel(CheckpointedModule, Door, Parallel, ABC):
         return Traits(**{trait: getattr(self, trait) for trait in Traits.__annotations__})  # type: ignore[typeddict-item]
 
     @abstractmethod
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
-        """Return the loss, averaged over the batch, in nats; None where the model steps its optimizers itself."""
-
-    @abstractmethod
     def evaluate(self, x: Tensor, y: Tensor | None = None) -> Evaluated:
         """Measure images (B, C, H, W) in [0, 1]."""
 

@@ -1,5 +1,6 @@
 """What makes several processes train a model as one would on all of the batch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,16 @@ from torch import Tensor
 from vae_zoo import processes
 
 
-class Parallel(LightningModule):
+class Parallel(LightningModule, ABC):
     """A LightningModule that several processes train together, each on its share of a batch.
 
     DistributedDataParallel averages the gradients. Buffers are what each process makes of them, and those of the first
     one are measured and saved: a model whose buffers follow the whole batch asks `vae_zoo.processes` for it.
     """
+
+    @abstractmethod
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        """Return the loss, averaged over the batch, in nats; None where the model steps its optimizers itself."""
 
     def setup(self, stage: str) -> None:
         """Let DistributedDataParallel leave the buffers alone.
