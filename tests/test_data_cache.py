@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import time
 import warnings
 import zipfile
 
@@ -146,10 +147,19 @@ def _build(arguments):
 
 
 @pytest.mark.slow
-def test_two_processes_build_at_once(shapes, tmp_path):
+def test_of_two_processes_one_builds(shapes, tmp_path, monkeypatch):
+    build, built = cache._build, multiprocessing.Value("i", 0)
+
+    def slowly(*arguments):
+        with built.get_lock():
+            built.value += 1
+        time.sleep(1)  # for the other one to come
+        build(*arguments)
+
+    monkeypatch.setattr(cache, "_build", slowly)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         sums = pool.map(_build, [(str(shapes), str(tmp_path))] * 2, chunksize=1)
-    assert sums[0] == sums[1]
+    assert sums[0] == sums[1] and built.value == 1
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy", ".verified"]
 
 

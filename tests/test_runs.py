@@ -116,8 +116,11 @@ def test_the_next_run_has_the_next_number(tmp_path, monkeypatch):
     assert (first.folder, second.folder) == (tmp_path / "runs/mine/version_0", tmp_path / "runs/mine/version_1")
     first.folder.rmdir()
     assert new_run("mine").folder.name == "version_2"  # a number is not given twice
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not new_run("mine").folder.exists()  # the first of several processes makes it
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "1")
+        assert not new_run("mine").folder.exists()  # the first of several processes makes it, on the first machine
+        monkeypatch.setenv(name, "0")
+    assert new_run("mine").folder.exists()
 
 
 def test_checkpoints_are_found(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution, Independent
 from torch.utils.checkpoint import checkpoint
 
+from vae_zoo import processes
 from vae_zoo.conditional import Conditional, at_least_float32
 from vae_zoo.errors import require_positive
 
@@ -173,9 +174,9 @@ class LearnedGaussian(Likelihood):
 class OptimalGaussian(Likelihood):
     """N(x; sigmoid(decoder(z)), sigma^2 I) with the sigma of maximum likelihood (Rybkin et al. 2021, sigma-VAE).
 
-    sigma^2 = mean of (x - mean)^2 over draws, batch and pixels, in training computed from the batch at hand. In
-    evaluation that would let the density look at the image that it scores, so there sigma^2 is the running mean over
-    the last 100 or so training batches, a constant.
+    sigma^2 = mean of (x - mean)^2 over draws, batch and pixels, in training computed from the batch at hand, of all
+    processes. In evaluation that would let the density look at the image that it scores, so there sigma^2 is the
+    running mean over the last 100 or so training batches, a constant.
 
     Args:
         decoder: (N, D) -> (N, C, H, W), no activation at its end.
@@ -204,7 +205,7 @@ class OptimalGaussian(Likelihood):
         # For the mean over draws the gradient through sigma is zero, here being at its optimum; weighted draws
         # would pull at a sigma that is none of theirs. At least a quarter of a grey level.
         n = x.shape[-3:].numel()
-        variance = (scores.mean() / n).clamp(min=1e-6).detach()
+        variance = processes.mean(scores.detach().mean() / n).clamp(min=1e-6)
         batches, running = self.get_buffer("batches"), self.get_buffer("variance")
         batches += 1
         running += (variance - running) / batches.clamp(max=100)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 from torch.nn.functional import softplus
 
+from vae_zoo import processes
 from vae_zoo.errors import UserError
 from vae_zoo.evidence import log_mean_exp
 from vae_zoo.trace import Trace
@@ -25,7 +26,7 @@ def elbo(trace: Trace) -> Tensor:
     return trace.log_px.mean(0) - trace.kl  # B
 
 
-def weighted_elbo(trace: Trace, beta: float | Tensor, free_bits: float) -> Tensor:
+def weighted_elbo(trace: Trace, beta: float | Tensor, free_bits: float, together: bool = False) -> Tensor:
     """What a VAE may be trained on instead of the bound, (B,): the KL weighted, and free up to some nats.
 
     E_q[log p(x|z)] - beta KL (Higgins et al. 2017, eq. 4). With free bits the KL is sum_d max(free_bits, mean over the
@@ -35,6 +36,7 @@ def weighted_elbo(trace: Trace, beta: float | Tensor, free_bits: float) -> Tenso
         trace: its KL per dimension is needed for free bits.
         beta: weight of the KL; 1 is the bound.
         free_bits: nats per latent dimension; 0 is the bound.
+        together: whether the batch is that of all processes, which all are at this step.
 
     Raises:
         UserError: if there are free bits, and the KL does not fall into dimensions.
@@ -47,7 +49,8 @@ def weighted_elbo(trace: Trace, beta: float | Tensor, free_bits: float) -> Tenso
                 f"the prior is a {type(trace.prior).__name__}: leave free_bits out"
             )
         # The same for each image, so that its mean is itself.
-        kl = trace.kl_per_dimension.mean(0).clamp(min=free_bits).sum()
+        rates = trace.kl_per_dimension.mean(0)  # D
+        kl = (processes.mean(rates) if together else rates).clamp(min=free_bits).sum()
     return trace.log_px.mean(0) - beta * kl  # B
 
 

@@ -324,12 +324,21 @@ def of_checkpoint(path: Path) -> Run | None:
     return Run(folder.parent) if folder.name == "checkpoints" and not path.is_dir() else None
 
 
+def first_process() -> bool:
+    """Whether this is the first process of a training on all machines, which alone writes and speaks.
+
+    Whatever started it has put its numbers, which are 0 in the first alone, into the environment: torchrun RANK, srun
+    SLURM_PROCID, Lightning LOCAL_RANK beside a NODE_RANK that the user gives. Lightning itself knows only later.
+    """
+    return not any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
 def new_run(model: str) -> Run:
     """Make the folder of the next run of a model, ``version_N``, which no other process then takes."""
     numbers = [int(path.name[8:]) for path in (RUNS / model).glob("version_*") if path.name[8:].isdigit()]
     for number in count(max(numbers, default=-1) + 1):
         folder = (RUNS / model / f"version_{number}").resolve()
-        if int(os.environ.get("LOCAL_RANK", 0)):  # only the first of several processes writes
+        if not first_process():
             return Run(folder)
         with suppress(FileExistsError):
             folder.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """The run that callbacks write to, the data that they may consult, and the model."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -10,7 +11,7 @@ from vae_zoo.runs import Run
 
 
 class RunFolder(Callback):
-    """Says where the run's files go, whatever logger there is; the command adds it.
+    """Says where the run's files go, whatever logger there is, and how many processes train; the command adds it.
 
     Args:
         folder: of the run.
@@ -18,6 +19,15 @@ class RunFolder(Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._processes = 1
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the processes."""
+        self._processes = trainer.world_size
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many processes there are, without which a training does not go on to the same numbers."""
+        return {"processes": self._processes}
 
 
 def run_of(trainer: Trainer) -> Run | None:

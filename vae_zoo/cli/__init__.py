@@ -86,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with importable_from_here() if _names_code_here(command, given) else nullcontext():
             module.run(given[1:])
     except KeyboardInterrupt as interrupt:
-        print(f"\nvae-zoo {command}: {interrupt.args[0] if interrupt.args else 'stopped'}", file=sys.stderr)
+        from vae_zoo.runs import first_process  # of several, one says it
+
+        if first_process():
+            print(f"\nvae-zoo {command}: {interrupt.args[0] if interrupt.args else 'stopped'}", file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
         print(f"vae-zoo {command}: {_missing(error)}", file=sys.stderr)

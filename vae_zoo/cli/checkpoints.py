@@ -98,6 +98,24 @@ def refuse_other_settings(given: Config, run: Run) -> None:
             )
 
 
+def refuse_other_processes(here: int, saved: dict[str, Any]) -> None:
+    """Refuse to go on with another number of processes: each has its own noise and share of the images.
+
+    Args:
+        here: how many there are.
+        saved: what the checkpoint holds.
+
+    Raises:
+        UserError: that names both.
+    """
+    there = saved.get("callbacks", {}).get("RunFolder", {}).get("processes", here)  # earlier versions do not say
+    if there != here:
+        raise UserError(
+            f"trainer.devices x trainer.num_nodes are {here} processes here, and the run was begun with {there}; start "
+            "as many, or give a --run_dir of its own"
+        )
+
+
 def refuse_to_replace(target: Run, checkpoint: Path, trains: bool) -> None:
     """Refuse to write what is of a checkpoint over what is of another run, or of a later state of the same one.
 

@@ -38,7 +38,7 @@ def _fit(cli: ZooCLI) -> None:
             cli.trainer.fit(cli.model, datamodule=cli.datamodule, **cli.arguments)
         except SystemExit:
             if cli.trainer.interrupted:  # by Ctrl-C
-                raise KeyboardInterrupt(_how_to_go_on(cli)) from None
+                raise KeyboardInterrupt(*[_how_to_go_on(cli)] * cli.trainer.is_global_zero) from None
             raise
 
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_warn
 from torch._functorch import config as functorch_config
 
@@ -30,10 +29,11 @@ from vae_zoo.cli.checkpoints import (
     finished_epochs,
     refuse_another_model,
     refuse_another_size,
+    refuse_other_processes,
     refuse_other_settings,
     refuse_to_replace,
 )
-from vae_zoo.cli.loggers import MetricsCSV, ProgressBar, TensorBoard
+from vae_zoo.cli.loggers import MetricsCSV, NoProfiler, ProgressBar, TensorBoard
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
 from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
 from vae_zoo.cli.shipped import find_configs
@@ -42,7 +42,7 @@ from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
-from vae_zoo.runs import RUNS, Run, find_checkpoint, new_run, newest_checkpoint, of_checkpoint
+from vae_zoo.runs import RUNS, Run, find_checkpoint, first_process, new_run, newest_checkpoint, of_checkpoint
 from vae_zoo.settings import parameters_of
 from vae_zoo.writing import whole
 
@@ -83,18 +83,6 @@ class OwnArguments(_InstantiatorFn):
 def default_of(class_type: type[Any], name: str) -> Any:
     """Return the default of a constructor's argument."""
     return next(parameter.default for parameter in parameters_of(class_type) if parameter.name == name)
-
-
-class NoProfiler(PassThroughProfiler):
-    """Profile nothing, and quickly: at each step Lightning asks for eighty actions to be profiled."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._nothing = nullcontext()
-
-    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
-        """Return a context that does nothing."""
-        return self._nothing
 
 
 class ZooCLI(LightningCLI):
@@ -217,9 +205,12 @@ class ZooCLI(LightningCLI):
             kwargs["plugins"] = [WholeCheckpoints()]
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
+            limits.check_synchronised(trainer, config.sync_batchnorm)
         except Exception as error:
             self._remove_if_new()
-            raise limits.refusal(error) or error from error
+            if refused := limits.refusal(error):
+                raise refused from error
+            raise
         if trainer.precision.startswith("bf16") and trainer.strategy.root_device.type == "cpu" and not computes_bf16():
             rank_zero_warn(f"this CPU has no instructions for trainer.precision {trainer.precision}; 32-true is faster")
         return trainer
@@ -228,6 +219,8 @@ class ZooCLI(LightningCLI):
         """Refuse a checkpoint that does not fit the data; compile the training step, if asked to."""
         if self.saved:
             check_data(self.datamodule, self.saved, self.resumed, self.goes_on)
+        if self.goes_on:
+            refuse_other_processes(self.trainer.world_size, self.saved)
         if not self.datamodule.facts.ragged:
             keep_freed_memory()
         if self.config.compile:
@@ -246,7 +239,9 @@ class ZooCLI(LightningCLI):
         except Exception as error:
             if not self.trainer.global_step:
                 self._remove_if_new()
-            raise limits.refusal(error) or error from error
+            if refused := limits.refusal(error):
+                raise refused from error
+            raise
 
     def say(self, what: str, text: object) -> None:
         """Print a line in one process; a path as one would type it here."""
@@ -272,7 +267,7 @@ class ZooCLI(LightningCLI):
         return [*loggers, MetricsCSV(folder, finished_epochs(self.saved) if self.saved else 0)] if fit else loggers
 
     def _remove_if_new(self) -> None:
-        if self.is_new and not int(os.environ.get("LOCAL_RANK", 0)):
+        if self.is_new and first_process():
             self.run_folder.remove()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.pytorch import Trainer
 
 from vae_zoo.errors import UserError
 
@@ -42,6 +43,19 @@ def check(trainer: Any) -> None:
         raise UserError(f"trainer.precision {trainer.precision}: it is 32-true, or bf16-mixed for more speed")
     if str(trainer.devices) in ("0", "-1") and trainer.accelerator == "cpu":
         raise UserError(f"trainer.devices {trainer.devices}: with a CPU it is a number of processes, 1 or more")
+
+
+def check_synchronised(trainer: Trainer, synchronised: bool) -> None:
+    """Refuse to synchronise batch normalisation on a CPU, which PyTorch cannot.
+
+    Raises:
+        UserError: that says so.
+    """
+    if synchronised and trainer.strategy.root_device.type == "cpu":
+        raise UserError(
+            "trainer.sync_batchnorm: PyTorch synchronises batch normalisation between GPUs alone; leave it out, and "
+            "each process normalises by its share of a batch"
+        )
 
 
 def refusal(error: BaseException) -> UserError | None:

@@ -1,7 +1,8 @@
-"""metrics.csv, which a resumed run extends, TensorBoard, and the progress bar."""
+"""metrics.csv, which a resumed run extends, TensorBoard, the progress bar, and a profiler that does nothing."""
 
 import csv
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,6 +12,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from vae_zoo.curves import read_rows
 from vae_zoo.writing import whole
@@ -92,3 +94,15 @@ class ProgressBar(RichProgressBar):
         if monotonic() - self._told > 0.1 or batch_idx + 1 == trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             self._told = monotonic()
+
+
+class NoProfiler(PassThroughProfiler):
+    """Profile nothing, and quickly: at each step Lightning asks for eighty actions to be profiled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._nothing = nullcontext()
+
+    def profile(self, action_name: str) -> nullcontext[None]:  # type: ignore[override]
+        """Return a context that does nothing."""
+        return self._nothing

@@ -19,15 +19,16 @@ import time
 import uuid
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
@@ -87,8 +88,8 @@ def open_cache(
     """Open the cache of these pictures, after decoding them into it if this is the first time.
 
     The file's name is a fingerprint of all that determines its content: names, sizes and times of the pictures, the
-    shape and the version of the decoder. It is written under another name and renamed when it is whole; two processes
-    that build it at once both succeed, and one result stays. One that is damaged is told, and made anew.
+    shape and the version of the decoder. It is written under another name and renamed when it is whole. Of several
+    processes that want it at once one builds it, and the others wait. One that is damaged is told, and made anew.
 
     Args:
         pictures: where and by which names to find them.
@@ -105,14 +106,17 @@ def open_cache(
     fingerprint = hashlib.sha256("\0".join(key).encode(errors="surrogatepass"))  # a name may be no UTF-8
     path = directory / f"{fingerprint.hexdigest()[:24]}.npy"
     decoder = _Decoder(pictures, shape)
-    if path.exists():
+    damaged = path.exists()
+    if damaged:
         try:
             return _open(path, decoder.pixels)
         except (OSError, ValueError) as damage:
             warnings.warn(f"the cache {path} is damaged ({damage}); it is made anew", stacklevel=2)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _build(decoder, path, workers)
+        with _one_at_a_time(path) as waited:
+            if not path.exists() or (damaged and not waited):
+                _build(decoder, path, workers)
         return _open(path, decoder.pixels)  # what was written is read once, and compared
     except RuntimeError as error:  # a DataLoader's, whose process was killed
         raise UserError(f"decoding stopped ({error}); if memory ran out, try --data.workers 1") from error
@@ -122,6 +126,30 @@ def open_cache(
             free = shutil.disk_usage(directory).free
             room = f"; it needs {math.prod(decoder.pixels) / 1e6:,.1f} MB, its folder has {free / 1e6:,.1f} MB"
         raise UserError(f"the cache {path} cannot be written ({error}){room}; choose another data.cache_dir") from error
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[bool]:
+    """Let one process build what belongs at a path, and tell the others afterwards that they had to wait for it.
+
+    The lock's file goes with the one that built.
+    """
+    lock = FileLock(path.with_suffix(".lock"))
+    waited = False
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waited = True
+        lock.acquire()
+    except NotImplementedError:  # the folder's file system knows no locks
+        yield False
+        return
+    try:
+        yield waited
+    finally:
+        with suppress(OSError):
+            path.with_suffix(".lock").unlink()
+        lock.release()
 
 
 def _header(pixels: Shape) -> bytes:

@@ -154,7 +154,7 @@ class ImageDataModule(DataModule, ABC):
     def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:
         """Batches of the training set, drawn anew for the epoch, or augmented after they are on the device."""
         data = self._dataset("train")
-        order: DistributedSampler = DistributedSampler(data, world, rank, shuffle=True, seed=seed)
+        order: DistributedSampler = DistributedSampler(data, world, rank, shuffle=True, seed=seed, drop_last=True)
         if self.redrawn:
             return self._loader(self.redrawn(data, order), order)
         return self._loader(AugmentedDataset(data, order) if self.augment else data, order)

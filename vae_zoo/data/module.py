@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from vae_zoo import processes
 from vae_zoo.errors import UserError
 
 Part = Literal["train", "val", "test"]
@@ -52,7 +52,7 @@ class DataModule(LightningDataModule, ABC):
     `shape` and reads its parts; the command, the callbacks and the reports need nothing else of it.
 
     Attributes:
-        batch_size: of each batch; the last one of an epoch may be smaller.
+        batch_size: of each batch of a process; the last one of an epoch may be smaller.
         labels: the names that y indexes, once set up.
         parts: the items of "train", "val" and "test", once set up.
         split: their ids, once set up.
@@ -121,11 +121,17 @@ class DataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader:
         """All of the training set, in an order that follows from the global seed and the epoch alone.
 
-        A Trainer tells the loader the epoch; in a loop of your own, call ``loader.sampler.set_epoch(epoch)``.
+        W processes share each batch of W times the size; what they cannot share equally, fewer images than there are
+        processes, is left out of the epoch. A Trainer tells the loader the epoch; in a loop of your own, call
+        ``loader.sampler.set_epoch(epoch)``.
+
+        Raises:
+            UserError: if a process would have nothing to train on.
         """
         trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
-        return self.shuffled(world, rank, torch.initial_seed() % 2**32)
+        self._require_shares("train", world)
+        return self.shuffled(world, rank, processes.agreed(torch.initial_seed()) % 2**32)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """All of the validation set, in order; an empty list if there is none."""
@@ -158,10 +164,9 @@ class DataModule(LightningDataModule, ABC):
             yield self.on_after_batch_transfer(items.__getitems__(list(chosen[begin : begin + size])), 0)
 
     def share(self, part: Part) -> Sampler | None:
-        """Return what this process measures, in order; None where it is alone, or Lightning's share will do.
+        """Return what this process measures, in order; None where it is alone.
 
-        Lightning repeats items where they cannot be shared equally; here each counts once. Only for a validation inside
-        a training all processes need as many batches as the first: DistributedDataParallel waits for them there.
+        Lightning repeats items where they cannot be shared equally; here each counts once.
 
         Raises:
             UserError: if a process would have nothing to measure.
@@ -169,14 +174,15 @@ class DataModule(LightningDataModule, ABC):
         if self.trainer is None or self.trainer.world_size == 1:
             return None
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        most, fewest = (len(range(first, len(self.parts[part]), world)) for first in (0, world - 1))
-        if fewest < 1 <= most:
+        self._require_shares(part, world)
+        return UnrepeatedDistributedSampler(self.parts[part], num_replicas=world, rank=rank, shuffle=False)
+
+    def _require_shares(self, part: Part, world: int) -> None:
+        """Refuse items that are too few for each of `world` processes to have one."""
+        if 0 < len(self.parts[part]) < world:
             raise UserError(
                 f"trainer.devices {world}: as many processes cannot share {len(self.parts[part])} {part} items"
             )
-        if self.trainer.state.fn == TrainerFn.FITTING and -(-most // self.batch_size) != -(-fewest // self.batch_size):
-            return None
-        return UnrepeatedDistributedSampler(self.parts[part], num_replicas=world, rank=rank, shuffle=False)
 
     @abstractmethod
     def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:

@@ -6,7 +6,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from itertools import chain, cycle, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +108,12 @@ class BucketBatchSampler(DistributedSampler):
     """Batches of indices, in which the sketches have about the same length, in an order that changes with the epoch.
 
     The shuffled sketches are cut into pools of 20 batches; a pool is sorted by length and cut into batches, and all
-    batches are shuffled. Each process gets as many of them.
+    batches are shuffled. Several processes share each batch, so that what they wait for has about one length, too; of
+    one that they cannot share equally, fewer sketches than there are processes are left out.
 
     Args:
         data: the sketches.
-        batch_size: sketches in a batch; the last one of a pool may be smaller.
+        batch_size: sketches in a process's batch; one of an epoch may be smaller.
         world: number of processes.
         rank: which of them this is.
         seed: of the order.
@@ -130,19 +131,21 @@ class BucketBatchSampler(DistributedSampler):
         self.dataset.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(math.ceil(len(self.dataset) / self.batch_size) / self.num_replicas)
+        return math.ceil(len(self.dataset) // self.num_replicas / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:  # lazily, as a resumed run sets the epoch later
         rng = np.random.default_rng([self.seed, self.epoch])
-        order, size = rng.permutation(len(self.dataset)), POOL * self.batch_size
+        size = self.batch_size * self.num_replicas
+        order = rng.permutation(len(self.dataset))
         batches: list[list[int]] = []
-        for begin in range(0, len(order), size):
-            pool = order[begin : begin + size]
+        for begin in range(0, len(order), POOL * size):
+            pool = order[begin : begin + POOL * size]
             pool = pool[np.argsort(self.dataset.lengths[pool], kind="stable")]
-            batches += [pool[i : i + self.batch_size].tolist() for i in range(0, len(pool), self.batch_size)]
-        mixed = [batches[i] for i in rng.permutation(len(batches))]
-        equal = islice(cycle(mixed), self.rank, len(self) * self.num_replicas, self.num_replicas)
-        yield from equal  # as many for each process, so that none waits
+            batches += [pool[i : i + size].tolist() for i in range(0, len(pool), size)]
+        for i in rng.permutation(len(batches)):
+            shared = len(batches[i]) // self.num_replicas * self.num_replicas
+            if shared:
+                yield batches[i][self.rank : shared : self.num_replicas]
 
 
 class SketchDataModule(DataModule, ABC):

@@ -1,6 +1,7 @@
 """What all models share. Each step is written once, here; a model's own file holds only its mathematics.
 
 Door                    looks at what comes from outside, see `vae_zoo.models.door`.
+Parallel                is trained by several processes, see `vae_zoo.models.parallel`.
 GenerativeModel         samples, is measured, and its checkpoints say how to build it again.
   ImageModel            makes images; `vae_zoo.models.sketch.SketchModel` makes sketches.
   JointModel            trains all parameters by one optimizer;
@@ -23,10 +24,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from vae_zoo import processes
 from vae_zoo.checkpoints import CheckpointedModule
 from vae_zoo.errors import UserError
 from vae_zoo.inputs import check_images, check_range
 from vae_zoo.models.door import Door
+from vae_zoo.models.parallel import Parallel
 from vae_zoo.networks import ConvDecoder, ConvEncoder
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory, build_optimizer, catch_up
 from vae_zoo.results import Traits
@@ -73,7 +76,7 @@ def inference(method: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-class GenerativeModel(CheckpointedModule, Door, ABC):
+class GenerativeModel(CheckpointedModule, Door, Parallel, ABC):
     """A LightningModule that can sample. Concrete subclasses call `save_hyperparameters()`; checkpoints load safely.
 
     What a model is and has, it declares here: callbacks, metrics, commands and the report ask for nothing else.
@@ -128,10 +131,6 @@ class GenerativeModel(CheckpointedModule, Door, ABC):
         return Traits(**{trait: getattr(self, trait) for trait in Traits.__annotations__})  # type: ignore[typeddict-item]
 
     @abstractmethod
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
-        """Return the loss, averaged over the batch, in nats; None where the model steps its optimizers itself."""
-
-    @abstractmethod
     def evaluate(self, x: Tensor, y: Tensor | None = None) -> Evaluated:
         """Measure images (B, C, H, W) in [0, 1]."""
 
@@ -169,7 +168,8 @@ class GenerativeModel(CheckpointedModule, Door, ABC):
 
     def on_train_start(self) -> None:
         """Remember the seed that the run was started with, and the epoch, which may be resumed in its middle."""
-        self._seed = torch.initial_seed()
+        self._seed = processes.agreed(torch.initial_seed())
+        self._take_over_buffers()
         self._mark_epoch()
         self._unchecked = True
 
@@ -237,20 +237,6 @@ class GenerativeModel(CheckpointedModule, Door, ABC):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Evaluated:
         """Log the batch's mean of each figure as test/NAME, weighted by the number of images."""
         return self._evaluation_step(batch, batch_idx, "test")
-
-    def log_training(self, **values: Tensor | Callable[[], Tensor]) -> None:
-        """Log the means as train/NAME, at those steps whose values reach a logger; elsewhere the call costs nothing.
-
-        Args:
-            values: by name, a tensor, or a function that computes it.
-        """
-        trainer: Any = self._trainer  # None for a model that is not being trained
-        every = trainer.log_every_n_steps if trainer else 0  # 0 is never
-        if not every or (trainer.global_step + 1) % every:
-            return
-        with torch.no_grad():
-            found = {name: value() if callable(value) else value for name, value in values.items()}
-            self.log_dict({f"train/{name}": value.detach().mean() for name, value in found.items()})
 
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, stage: str) -> Evaluated:
         if batch_idx == 0:

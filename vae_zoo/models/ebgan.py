@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
+from vae_zoo import processes
 from vae_zoo.conditional import at_least_float32
 from vae_zoo.distributions import UniformNoise
 from vae_zoo.errors import require, require_not_negative, require_positive, require_share
@@ -91,12 +92,14 @@ class Equilibrium(Balance):
 
     def follow(self, real: Tensor, fake: Tensor) -> None:
         """Move k."""
-        self.k.add_(self.lambda_k * (self.gamma * real - fake).mean()).clamp_(0, 1)
+        self.k.add_(self.lambda_k * processes.mean((self.gamma * real - fake).mean())).clamp_(0, 1)
 
     def figures(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Return k, and the measure of convergence of the batch's mean energies, the same (B,) times."""
-        apart = (self.gamma * real.mean() - fake.mean()).abs()
-        return {"k": self.k.expand(len(real)), "convergence": (real.mean() + apart).expand(len(real))}
+        means = torch.stack([real.mean(), fake.mean()])
+        mean, generated = processes.mean(means) if self.training else means
+        apart = (self.gamma * mean - generated).abs()
+        return {"k": self.k.expand(len(real)), "convergence": (mean + apart).expand(len(real))}
 
 
 class EnergyDiscriminator(nn.Module):
@@ -212,7 +215,9 @@ class EBGAN(Adversarial):
     def generator_losses(self, fake: Judged) -> Tensor:
         """Return E(G(z)) and the weighted pulling-away term, which is the same for all of a batch, (B,)."""
         energy, codes = fake
-        return energy + self.pull_away * pulling_away(codes) if self.pull_away else energy
+        if not self.pull_away:
+            return energy
+        return energy + self.pull_away * pulling_away(processes.gather(codes) if self.training else codes)
 
     def figures(self, real: Judged, fake: Judged) -> dict[str, Tensor]:
         """Return E(x) and E(G(z)), and what the balance has to say, (B,) each."""

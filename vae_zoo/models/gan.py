@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Adam
 
 from vae_zoo.conditional import at_least_float32
@@ -163,7 +164,7 @@ def fooling(discriminator: nn.Module, images: Tensor, loss: Callable[[Tensor], T
 @contextmanager
 def _batch_statistics_only(network: nn.Module) -> Iterator[None]:
     """Normalise by the batch and leave the running statistics alone: they are of the network's own turn."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]  # synchronised ones, too
     for norm in norms:
         norm.track_running_stats = False
     try:

@@ -262,9 +262,9 @@ class EvidenceModel(ImageAutoencoder, LatentVariableModel):
     def objective(self, trace: Trace) -> Tensor:
         """Reduce what was drawn to the bound, or what beta, free bits and warm-up make of it, (B,) in nats."""
         if not (self.warmup and self.training and self._trainer):  # without a Trainer there are no epochs
-            return objectives.weighted_elbo(trace, self.beta, self.free_bits)
+            return objectives.weighted_elbo(trace, self.beta, self.free_bits, together=self.training)
         weight = ((self.epoch + 1) / (self.warmup + 1)).clamp(max=1)
-        return objectives.weighted_elbo(trace, weight * self.beta, self.free_bits)
+        return objectives.weighted_elbo(trace, weight * self.beta, self.free_bits, together=True)
 
 
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_zoo import evidence, hmc
+from vae_zoo import evidence, hmc, processes
 from vae_zoo.distributions import Gaussian, LikelihoodFactory, PriorFactory, StandardNormal
 from vae_zoo.errors import UserError, require, require_positive, require_share
 from vae_zoo.models.adversarial import AlternatingModel, Turn
@@ -84,7 +84,7 @@ class MCEM(AlternatingModel, DirectedImageModel, WithoutCodes):
         x, _ = batch
         optimizer: Any = self.optimizers()
         z, probability = self._posterior_draws(x)
-        step = hmc.adapted(self.step_size, probability, self.acceptance, rate=0.1)
+        step = hmc.adapted(self.step_size, processes.mean(probability.mean()), self.acceptance, rate=0.1)
         self.step_size.copy_(step)
         for update in range(self.updates):
             loss = -self.log_joint(x, z).mean()

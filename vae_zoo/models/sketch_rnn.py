@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from vae_zoo import processes
 from vae_zoo.distributions import GaussianPosterior, PriorFactory, StandardNormal
 from vae_zoo.errors import require, require_not_negative, require_positive, require_share
 from vae_zoo.models.base import inference
@@ -85,7 +86,8 @@ class SketchRNN(SketchModel, LatentVariableModel):
         """Reduce what was drawn to minus the loss, (B,)."""
         training = self.training and self._trainer is not None  # without a Trainer there are no steps
         eta = 1 - (1 - self.eta_min) * self.annealing**self.global_step if training else 1.0
-        kl = (trace.kl.mean() / self.latent).clamp(min=self.kl_min)
+        kl = trace.kl.mean() / self.latent
+        kl = (processes.mean(kl) if training else kl).clamp(min=self.kl_min)
         return trace.log_px.mean(0) / self.longest - self.kl_weight * eta * kl
 
     def reconstruction_errors(self, trace: Trace) -> dict[str, Tensor]:

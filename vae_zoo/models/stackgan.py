@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from vae_zoo import processes
 from vae_zoo.distributions import StandardNormal
 from vae_zoo.errors import UserError, require, require_not_negative
 from vae_zoo.matching import Paired
@@ -110,7 +111,7 @@ class StackGAN(TwoSided, Staged, Described, AlternatingModel, WithoutDensity, Wi
         done = self.trainer.current_epoch + batch_idx / self.trainer.num_training_batches  # epochs
         if done < self.first_epochs:
             optimizers = optimizers[:of_first]
-            figures = self.first.learn(self, optimizers, self._small(self._paired(*batch)))
+            figures = self.first.learn(self, optimizers, self._small(self._paired(*batch, together=True)))
         else:
             optimizers = optimizers[of_first:]
             figures = self.second.learn(self, optimizers, *self._sketched(*batch))
@@ -172,13 +173,18 @@ class StackGAN(TwoSided, Staged, Described, AlternatingModel, WithoutDensity, Wi
         """Make maps of images (B, C, H, W)."""
         self.sees(2 * x - 1)
 
-    def _paired(self, x: Tensor, y: Any) -> Paired:
-        """Pictures with their texts, and with those of the nearest picture before each that has another label."""
+    def _paired(self, x: Tensor, y: Any, together: bool = False) -> Paired:
+        """Pictures with their texts, and with those of the nearest picture before each that has another label.
+
+        The batch is that of all processes, if they are `together` at this step.
+        """
+        y = processes.gather(y) if together else y
         place = torch.arange(len(y), device=y.device)
         before = (place[:, None] - 1 - place) % len(y)  # B B: the batch backwards, from each picture on
         chosen = (y[before] != y[:, None]).int().argmax(1, keepdim=True)  # the first; where none differs, its neighbour
         text = self.text(y)
         wrong = text[before.gather(1, chosen).squeeze(1)]
+        text, wrong = (processes.own(each) if together else each for each in (text, wrong))
         return Paired(x, text, wrong, (wrong != text).any(1))
 
     def _small(self, paired: Paired) -> Paired:
@@ -188,5 +194,5 @@ class StackGAN(TwoSided, Staged, Described, AlternatingModel, WithoutDensity, Wi
     @inference
     def _sketched(self, x: Tensor, y: Tensor) -> tuple[Paired, Tensor]:
         """What the second stage learns from: texts as they are read now, and the first stage's pictures of them."""
-        paired = self._paired(x, y)
+        paired = self._paired(x, y, together=True)
         return paired, self.first(self.first.codes_for(x), paired.text)
