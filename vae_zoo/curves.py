@@ -71,16 +71,15 @@ def read_curves(path: Path, names: Sequence[str], measured: Sequence[float] = ()
         UserError: if the file is damaged.
     """
     logged: dict[str, dict[int, list[float]]] = {name: {} for name in (*names, SECONDS)}
-    columns, rows = _table(path, path.read_bytes() if path.is_file() else b"")
-    places = {name: place for place, name in enumerate(columns)}
-    known = [(name, places[name], epochs) for name, epochs in logged.items() if name in places]
+    titles, rows = _table(path, path.read_bytes() if path.is_file() else b"")
+    columns = dict(zip(titles, zip(*rows, strict=True), strict=False))  # without any where there is no row
     try:
-        for row in rows:
-            for name, place, epochs in known:
-                if text := row[place]:
-                    epoch, value = int(row[places["epoch"]]), float(text)
+        for name, epochs in logged.items():
+            for number, text in zip(columns["epoch"], columns[name], strict=True) if name in columns else ():
+                if text:  # most cells of a column are empty: what is logged together has a row of its own
+                    epoch, value = int(number), float(text)
                     if not 0 <= epoch < 2**31 or LARGEST < abs(value) < math.inf:
-                        raise ValueError(f"{name} is {text[:40]} in epoch {row[places['epoch']][:40]}")
+                        raise ValueError(f"{name} is {text[:40]} in epoch {number[:40]}")
                     epochs.setdefault(epoch, []).append(value)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}") from error

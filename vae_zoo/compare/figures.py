@@ -72,9 +72,14 @@ class Group:
         values = self.values(column.key)
         if not values:
             return "diverged" if self.reasons.get(column.key) == "diverged" else "n/a"
-        spread = f" ± {stdev(values):{column.format}}" if len(values) > 1 and stdev(values) else ""
         some = "" if self.complete(column.key) else f" ({len(values)} of {len(self.runs)} seeds)"
-        return f"{fmean(values):{column.format}}{spread}{some}"
+        return f"{spread(values, column)}{some}"
+
+
+def spread(values: Sequence[float], column: Column) -> str:
+    """Return a figure's mean and standard deviation in words, the mean alone where nothing deviates."""
+    deviation = stdev(values) if len(values) > 1 else 0.0
+    return f"{fmean(values):{column.format}}" + (f" ± {deviation:{column.format}}" if deviation else "")
 
 
 def read_groups(folder: Path, order: Sequence[str] = (), base: str | None = None) -> tuple[list[Group], dict[str, str]]:

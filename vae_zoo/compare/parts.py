@@ -33,14 +33,14 @@ def shared_parts(groups: Sequence[Group], base: str | None) -> Iterator[str]:
     others: list[tuple[dict[str, int], list[str]]] = []
     for label, theirs in models.items():
         if theirs != ours:
-            alike = next((labels for parts, labels in others if parts == theirs), None)
+            alike = next((same for parts, same in others if parts == theirs), None)
             if alike is None:
                 others.append((theirs, alike := []))
             alike.append(label)
-    for theirs, labels in others[:MOST]:
-        have, their = ("has", "its") if len(labels) == 1 else ("have", "their")
-        yield f"{_and(labels)} {have} {_apart(theirs, ours, first, their)}."
-    if rest := [label for _, labels in others[MOST:] for label in labels]:
+    for theirs, same in others[:MOST]:
+        have, their = ("has", "its") if len(same) == 1 else ("have", "their")
+        yield f"{_and(same)} {have} {_apart(theirs, ours, first, their)}."
+    if rest := [label for _, same in others[MOST:] for label in same]:
         yield f"Of {len(rest):,} more models the parts differ, too: vae-zoo report of a part of the folder tells them."
     if unknown := [label for label, parts in counted.items() if not parts]:
         yield f"The parts of {_and(unknown)} were not counted: vae-zoo test does it."

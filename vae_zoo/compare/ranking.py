@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats would take a millisecond for each pair of models
 
-from vae_zoo.compare.columns import COST, DENSITIES, ESTIMATED, MACHINE, MOST, Column, some
+from vae_zoo.compare.columns import COST, DENSITIES, ESTIMATED, KNOWN, MACHINE, MOST, Column, some
 from vae_zoo.compare.figures import Group
 
 SIGNIFICANT = 0.05  # the p below which two models are told apart, and the level of a one-sided bound
 TOLERANCE = 1e-4  # of a mean: a smaller difference is none, even where seeds have no spread at all
+FOREMOST = ("mse", "nll", "fid", "seconds_per_epoch")  # by the first that there is, the models of a picture are chosen
 Seed = int | None
 Key = TypeVar("Key", bound=Hashable)
 
@@ -59,7 +60,7 @@ def difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> Difference:
 
 
 def _variance(values: Sequence[float]) -> float:
-    """Of a sample, in floats, exactly 0 of equal values; that of `statistics` computes in fractions, 30 times slower."""
+    """Of a sample, in floats, exactly 0 of equal values; that of `statistics` computes in fractions, slowly."""
     if min(values) == max(values):
         return 0.0
     mean = fmean(values)
@@ -154,6 +155,29 @@ def rank(groups: Sequence[Group], column: Column) -> Ranking:
     if column.key not in COST:
         groups = [group for group in groups if group.traits["regularised"]]
     return Ranking([group for group in groups if not is_other_density(group, column)], column)
+
+
+def foremost(groups: Sequence[Group], base: str | None) -> tuple[list[str], str]:
+    """Return names of `MOST` models at most, the base and the first by a figure, and the title of that figure.
+
+    Args:
+        groups: of all settings; a model's place is the best one that it has in any of them.
+        base: name of the configuration that the others are compared with.
+    """
+    by_setting: dict[str, list[Group]] = {}
+    for group in groups:
+        by_setting.setdefault(group.setting, []).append(group)
+    for key in FOREMOST:
+        rankings = [rank(members, KNOWN[key]).groups for members in by_setting.values()]
+        if any(rankings):
+            break
+    places = dict.fromkeys((group.name for group in groups), math.inf)
+    for ranked in rankings:
+        for place, group in enumerate(ranked):
+            places[group.name] = min(places[group.name], place)
+    if base in places:
+        places[base] = -1
+    return sorted(places, key=lambda name: places[name])[:MOST], KNOWN[key].title
 
 
 def is_other_density(group: Group, column: Column) -> bool:
