@@ -111,7 +111,7 @@ def _curve(
     against: str,
     look: dict,
     marker: str,
-    seeds: int,
+    seeds: int = SEEDS,
 ) -> None:
     def x(point: Point) -> float:
         return point.epoch if against == "epoch" else point.seconds
