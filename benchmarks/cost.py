@@ -74,6 +74,7 @@ def costs(words: list[str], seconds: float, stated: dict[str, float]) -> dict[st
 def main() -> int:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.allow_abbrev = False  # --seeds is no --seconds
     parser.add_argument("--config", default="compare/full")
     parser.add_argument("--dollars", type=float, default=2.5, help="an hour")
     parser.add_argument("--at_a_time", type=float, default=1, help="by how much trainings at a time are faster")
