@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export VIRTUAL_ENV=${VIRTUAL_ENV:-$PWD/.venv}
 PYTHON=${PYTHON:-python3}
+EXTRAS=${EXTRAS-explore,onnx}
 PIP=("$VIRTUAL_ENV/bin/python" -m pip install --no-cache-dir --disable-pip-version-check)
 
 system() {
@@ -33,7 +34,7 @@ torch() {
 }
 
 package() {
-  "${PIP[@]}" ".[${EXTRAS-explore,onnx}]"
+  "${PIP[@]}" ".${EXTRAS:+[$EXTRAS]}"
 }
 
 check() {

@@ -46,7 +46,7 @@ def test_pytorch_has_the_bounds_of_the_package():
     script = (REPOSITORY / INSTALL).read_text()
     for name in ("torch", "torchvision"):
         assert re.search(rf"'({name}>=[\d.]+),<\d+'", script)[1] in project["dependencies"]
-    extras = re.search(r"EXTRAS-(.*?)\}", script)[1].split(",")
+    extras = re.search(r"EXTRAS=\$\{EXTRAS-(.*?)\}", script)[1].split(",")
     assert set(extras) <= project["optional-dependencies"].keys()
     assert instructions("ARG")[0].startswith("BASE=python:3.11-") and "3.11" in project["requires-python"]
 
