@@ -75,7 +75,8 @@ def test_the_steps_that_download_nothing(tmp_path):
     install("system", "environment")
     (site,) = there.glob("lib/python*/site-packages")
     packages = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "these.pth").write_text("\n".join(packages))
+    # Before its own, since the setuptools of a new environment is an old one.
+    (site / "these.pth").write_text("".join(f"import sys; sys.path.insert(0, {path!r})\n" for path in packages))
     install("package")
     said = install("check")
     assert said.startswith("vae_zoo ") and said.split()[-1] in ("CPU", "CUDA")
