@@ -12,6 +12,7 @@ from typing import NamedTuple
 from vae_zoo.errors import LARGEST, UserError
 
 SECONDS = "timing/train_seconds"
+LONGEST = 2**16  # bytes of the line with the names
 FEWEST = 4  # epochs: a line goes through two of them exactly
 
 
@@ -31,12 +32,18 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """
     if not path.is_file():
         return []
-    content = path.read_bytes()
+    names, rows = _table(path, path.read_bytes())
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _table(path: Path, content: bytes) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns and the lines, without such as are shorter or longer."""
     ended = content[: content.rfind(b"\n") + 1].decode(errors="replace")  # a line without its end may lack digits
     try:
-        return [row for row in csv.DictReader(io.StringIO(ended, "")) if None not in row and None not in row.values()]
+        names, *rows = [*csv.reader(io.StringIO(ended, ""))] or [[]]
     except csv.Error as error:
         raise UserError(f"{path} is damaged: {error}") from error
+    return names, [row for row in rows if len(row) == len(names)]
 
 
 def figures_of(path: Path, part: str = "val") -> list[str]:
@@ -45,8 +52,11 @@ def figures_of(path: Path, part: str = "val") -> list[str]:
     Raises:
         UserError: if the file is no table.
     """
-    rows = read_rows(path)
-    return [name.removeprefix(f"{part}/") for name in (rows[0] if rows else {}) if name.startswith(f"{part}/")]
+    if not path.is_file():
+        return []
+    with open(path, "rb") as file:  # its first line alone: a folder may have thousands of them
+        names, _ = _table(path, file.readline(LONGEST))
+    return [name.removeprefix(f"{part}/") for name in names if name.startswith(f"{part}/")]
 
 
 def read_curves(path: Path, names: Sequence[str], measured: Sequence[float] = ()) -> dict[str, list[Point]]:
@@ -61,13 +71,15 @@ def read_curves(path: Path, names: Sequence[str], measured: Sequence[float] = ()
         UserError: if the file is damaged.
     """
     logged: dict[str, dict[int, list[float]]] = {name: {} for name in (*names, SECONDS)}
+    titles, rows = _table(path, path.read_bytes() if path.is_file() else b"")
+    columns = dict(zip(titles, zip(*rows, strict=True), strict=False))  # without any where there is no row
     try:
-        for row in read_rows(path):
-            for name, epochs in logged.items():
-                if row.get(name):
-                    epoch, value = int(row["epoch"]), float(row[name])
+        for name, epochs in logged.items():
+            for number, text in zip(columns["epoch"], columns[name], strict=True) if name in columns else ():
+                if text:  # most cells of a column are empty: what is logged together has a row of its own
+                    epoch, value = int(number), float(text)
                     if not 0 <= epoch < 2**31 or LARGEST < abs(value) < math.inf:
-                        raise ValueError(f"{name} is {row[name][:40]} in epoch {row['epoch'][:40]}")
+                        raise ValueError(f"{name} is {text[:40]} in epoch {number[:40]}")
                     epochs.setdefault(epoch, []).append(value)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}") from error

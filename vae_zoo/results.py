@@ -1,5 +1,7 @@
 """What results.json holds."""
 
+from collections.abc import Callable
+from functools import cache
 from types import UnionType
 from typing import Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -60,25 +62,39 @@ def damage(content: dict[str, Any]) -> str | None:
     Args:
         content: of the file, with all the keys that are not figures.
     """
-    kinds = {name: kind for name, kind in get_type_hints(Results).items() if name in NO_FIGURES}
-    kinds["timing"] = dict[str, float | list[float] | None]
-    wrong = (name for name, value in content.items() if not _is(value, kinds.get(name, float | None)))
+    kinds = _kinds()
+    figure = _check_of(float | None)
+    wrong = (name for name, value in content.items() if not kinds.get(name, figure)(value))
     return next((f"{name} is {str(content[name])[:40]}" for name in wrong), None)
 
 
-def _is(value: Any, kind: Any) -> bool:
+@cache
+def _kinds() -> dict[str, Callable[[Any], bool]]:
+    """By key that is no figure, whether a value is of its type."""
+    kinds = {name: kind for name, kind in get_type_hints(Results).items() if name in NO_FIGURES}
+    kinds["timing"] = dict[str, float | list[float] | None]
+    return {name: _check_of(kind) for name, kind in kinds.items()}
+
+
+@cache  # looking into a type takes longer than the checks, of which a folder of runs has a hundred thousand
+def _check_of(kind: Any) -> Callable[[Any], bool]:
     """Whether a value of a JSON file is of a kind; a float may be a whole number, and is finite."""
     if isinstance(kind, UnionType):
-        return any(_is(value, each) for each in get_args(kind))
+        of_any = [_check_of(each) for each in get_args(kind)]
+        return lambda value: any(check(value) for check in of_any)
     if is_typeddict(kind):
-        hints = get_type_hints(kind)
-        return isinstance(value, dict) and all(name in value and _is(value[name], hints[name]) for name in hints)
+        of_keys = {name: _check_of(hint) for name, hint in get_type_hints(kind).items()}
+        return lambda value: (
+            isinstance(value, dict) and all(name in value and check(value[name]) for name, check in of_keys.items())
+        )
     if get_origin(kind) is dict:
-        return isinstance(value, dict) and all(_is(each, get_args(kind)[1]) for each in value.values())
+        of_value = _check_of(get_args(kind)[1])
+        return lambda value: isinstance(value, dict) and all(map(of_value, value.values()))
     if get_origin(kind) is list:
-        return isinstance(value, list) and all(_is(each, get_args(kind)[0]) for each in value)
+        of_item = _check_of(get_args(kind)[0])
+        return lambda value: isinstance(value, list) and all(map(of_item, value))
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 3.4e38
+        return lambda value: type(value) in (int, float) and abs(value) <= 3.4e38  # a bool is an int, too
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-    return kind is Any or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool)))
+        return lambda value: type(value) is int and abs(value) < 2**63
+    return lambda value: kind is Any or type(value) is kind

@@ -283,8 +283,9 @@ class Run:
 
 def find_runs(folder: Path) -> list[Run]:
     """Return the run folders below a folder, among them those whose training did not begin."""
-    files = (Run(folder).config_file, Run(folder).results_file, Run(folder).log_file)
-    return [Run(path) for path in sorted({found.parent for file in files for found in folder.rglob(file.name)})]
+    names = {path.name for path in (Run(folder).config_file, Run(folder).results_file, Run(folder).log_file)}
+    found = (Path(path) for path, folders, files in os.walk(folder) if not names.isdisjoint([*folders, *files]))
+    return [Run(path) for path in sorted(found)]
 
 
 def newest_checkpoint(runs: Path) -> Path | None:

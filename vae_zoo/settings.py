@@ -16,7 +16,7 @@ from jsonargparse._parameter_resolvers import get_signature_parameters  # what t
 
 from vae_zoo.errors import UserError
 from vae_zoo.reading import read_file
-from vae_zoo.yamls import KINDS, check
+from vae_zoo.yamls import KINDS, check, load
 
 Config = dict[str, Any]
 
@@ -41,9 +41,7 @@ def read(path: Path) -> Config:
         UserError: if there is no such file, or it holds no settings.
     """
     try:
-        text = read_file(path, LARGEST).decode()
-        check(text, str(path))
-        config = yaml.safe_load(text)
+        config = load(read_file(path, LARGEST).decode(), str(path))
     except FileNotFoundError:
         raise UserError(f"there is no configuration file {path}") from None
     except OSError as error:

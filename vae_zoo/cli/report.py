@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from vae_zoo.compare.columns import MOST
 from vae_zoo.compare.report import write_report
 from vae_zoo.errors import printable
 
@@ -17,13 +18,20 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--base", metavar="NAME", help="model that the others are compared with (default: the comparison's)"
     )
+    parser.add_argument(
+        "--draw",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help=f"models whose curves and pictures are shown (default: all, or of more than {MOST} the base and the best)",
+    )
     options = parser.parse_args(arguments)
-    report(options.folder, options.base)
+    report(options.folder, options.base, options.draw)
 
 
-def report(folder: Path, base: str | None = None) -> None:
+def report(folder: Path, base: str | None = None, draw: Sequence[str] = ()) -> None:
     """Write a report, and say what it says and where it is."""
-    verdict, files = write_report(folder, base)
+    verdict, files = write_report(folder, base, draw)
     print(printable("\n".join(verdict)))  # which names models and folders
     for file in files:
         print(f"{file.suffix[1:]:13} {os.path.relpath(file)}")

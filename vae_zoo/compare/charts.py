@@ -30,6 +30,7 @@ EPOCHS = 24
 PANELS = (("train", "epoch"), ("val", "epoch"), ("val", "seconds"))  # of a chart: what is drawn, against what
 BY = {"epoch": "by epochs", "seconds": "by seconds of training"}
 POINTS = 400  # of a curve, at most; a panel is some 400 pixels wide
+SEEDS = 64  # thin lines of a panel, at most, where each model has two or more
 # What is tried until a picture has its share: pixels of its longer side, and the quality; 100 is without loss.
 TRIED = ((1200, 100), (1200, 95), (1200, 85), (800, 85), (500, 80), (300, 75))
 
@@ -69,6 +70,7 @@ def curves_of(groups: Sequence[HasCurves], name: str, title: str, panels: Sequen
     if not panels:
         return ""
     settings, looks = list(dict.fromkeys(group.setting for group in groups)), _looks(groups)
+    seeds = seeds_drawn(groups)
     figure = Figure(figsize=(12 if len(panels) > 1 else 4.4, 0.5 + 3.4 * len(settings)), layout="constrained")
     axes = figure.subplots(len(settings), len(panels), squeeze=False, sharey="row")
     for row, setting in zip(axes, settings, strict=True):
@@ -76,7 +78,8 @@ def curves_of(groups: Sequence[HasCurves], name: str, title: str, panels: Sequen
             for group in (group for group in groups if group.setting == setting):
                 i = looks[group.label]
                 look = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
-                _curve(axis, group.label, group.logged[f"{part}/{name}"], against, look, MARKERS[i % len(MARKERS)])
+                marker = MARKERS[i % len(MARKERS)]
+                _curve(axis, group.label, group.logged[f"{part}/{name}"], against, look, marker, seeds)
             axis.set(xlabel="epoch" if against == "epoch" else "seconds of training")
             axis.set_title("training" if part == "train" else "validation", fontsize="medium")
             axis.yaxis.set_tick_params(labelleft=True)
@@ -96,15 +99,26 @@ def _looks(groups: Sequence[HasCurves]) -> dict[str, int]:
     return {label: i for i, label in enumerate(dict.fromkeys(group.label for group in groups))}
 
 
+def seeds_drawn(groups: Sequence[HasCurves]) -> int:
+    """Return how many seeds of each model have a thin line, the first ones: a page has room for so many."""
+    return max(2, SEEDS // max(1, len(_looks(groups))))
+
+
 def _curve(
-    axis: "matplotlib.axes.Axes", label: str, curves: Sequence[Sequence[Point]], against: str, look: dict, marker: str
+    axis: "matplotlib.axes.Axes",
+    label: str,
+    curves: Sequence[Sequence[Point]],
+    against: str,
+    look: dict,
+    marker: str,
+    seeds: int = SEEDS,
 ) -> None:
     def x(point: Point) -> float:
         return point.epoch if against == "epoch" else point.seconds
 
     every = max(1, math.ceil(max(map(len, curves)) / POINTS))
     curves = [curve[::-every][::-1] for curve in curves]  # the last one among them
-    for curve in curves if len(curves) > 1 else []:
+    for curve in curves[:seeds] if len(curves) > 1 else []:
         axis.plot([x(point) for point in curve], [point.value for point in curve], **look, linewidth=0.6, alpha=0.6)
     shared = list(zip(*curves, strict=False))  # epochs that all seeds have
     xs, ys = ([fmean(f(point) for point in at) for at in shared] for f in (x, lambda p: p.value))

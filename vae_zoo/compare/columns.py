@@ -57,6 +57,7 @@ FIRST = (*QUALITY, "seconds_per_epoch", "peak_memory_mb", "elbo", "ssim", "psnr"
 # Of the others, which come first.
 ABOUTS = ("further", "cost", "training", "samples", "codes", "density", "reconstruction")
 KNOWN = {column.key: column for column in COLUMNS}
+MOST = 12  # models in a sentence, and in a picture of curves: there are eight colours
 
 # What is logged or measured under a key that is no name for people, and has no column of its own.
 TITLES = {"loss": "loss, which training lowers", "d_x": "D(x)", "d_g_z": "D(G(z))"}
@@ -67,6 +68,12 @@ MACHINE = (*COST, "time_to_base")  # only comparable on one machine
 ESTIMATED = ("nll", "bits_per_dim")  # from below, the better the more importance samples
 # Of images given the label they are other ones than of images.
 DENSITIES = ("elbo", "nll", "nll_by_ais", "nll_by_posterior", "bits_per_dim")
+
+
+def some(words: Sequence[str], joint: str = ", ") -> str:
+    """Return words as a list that can be read: all, or the first `MOST` and how many more there are."""
+    more = len(words) - MOST
+    return joint.join(words[:MOST]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def fitting(columns: Sequence[Column], texts: Mapping[str, Sequence[str]], room: int) -> set[str]:

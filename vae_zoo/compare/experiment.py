@@ -131,8 +131,10 @@ class Experiment:
                     plan = waiting.pop(0)
                     plans[job := self._job(plan)] = plan
                     pool.start(job)
+                just_ended = []
                 for job, status in pool.look():
                     plan = plans.pop(job)
+                    just_ended.append(plan)
                     watched = seen[plan]
                     watched.ended = time.monotonic()
                     states[plan] = "failed" if status else "finished"
@@ -147,8 +149,9 @@ class Experiment:
                         watched.began = time.monotonic()
                     if command == "test" and watched.trained is None:
                         watched.trained = time.monotonic()
-                for plan, watched in seen.items():
-                    if states[plan] != "waiting" and (epoch := plan.run.epoch) > done[plan]:
+                for plan in (*plans.values(), *just_ended):
+                    watched = seen[plan]
+                    if (epoch := plan.run.epoch) > done[plan]:
                         done[plan] = epoch
                         if watched.trained is None:  # a test tells of the last one once more
                             watched.rises.append((time.monotonic(), epoch))

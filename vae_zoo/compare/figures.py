@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 from vae_zoo import settings
 from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, Column, further
@@ -20,6 +21,13 @@ LOGGED = [f"{part}/{name}" for part in ("train", "val") for name in DRAWN]
 GAUSSIANS = ("Gaussian", "OptimalGaussian")  # likelihoods whose variance is known without the model
 
 
+class Logged(NamedTuple):
+    """What is made of a run's metrics.csv, which is read once: curves by name, and the oscillation of its loss."""
+
+    curves: dict[str, list[Point]]
+    oscillation: float | None
+
+
 class Group:
     """The runs of one configuration in one setting, one a seed.
 
@@ -29,15 +37,16 @@ class Group:
         label: what the model is called among the others.
         traits: what the model declares.
         logged: what was logged by epoch, by name, a curve for each run.
+        oscillations: for each run, how much its loss swings.
         figures: for each run, by key; None for what it does not have.
         reasons: by key, why it has none.
     """
 
-    def __init__(self, setting: str, name: str, label: str, runs: Sequence[Run]) -> None:
+    def __init__(self, setting: str, name: str, label: str, runs: Sequence[Run], logged: Sequence[Logged]) -> None:
         self.setting, self.name, self.label, self.runs = setting, name, label, runs
         self.traits: Traits = runs[0].tested["traits"]
-        curves = [run.curves(LOGGED) for run in runs]
-        self.logged = {name: [of_run[name] for of_run in curves] for name in LOGGED}
+        self.logged = {name: [of_run.curves[name] for of_run in logged] for name in LOGGED}
+        self.oscillations = [of_run.oscillation for of_run in logged]
         self.figures: list[dict[str, float | None]] = []
         self.reasons: dict[str, str] = {}
 
@@ -63,9 +72,14 @@ class Group:
         values = self.values(column.key)
         if not values:
             return "diverged" if self.reasons.get(column.key) == "diverged" else "n/a"
-        spread = f" ± {stdev(values):{column.format}}" if len(values) > 1 and stdev(values) else ""
         some = "" if self.complete(column.key) else f" ({len(values)} of {len(self.runs)} seeds)"
-        return f"{fmean(values):{column.format}}{spread}{some}"
+        return f"{spread(values, column)}{some}"
+
+
+def spread(values: Sequence[float], column: Column) -> str:
+    """Return a figure's mean and standard deviation in words, the mean alone where nothing deviates."""
+    deviation = stdev(values) if len(values) > 1 else 0.0
+    return f"{fmean(values):{column.format}}" + (f" ± {deviation:{column.format}}" if deviation else "")
 
 
 def read_groups(folder: Path, order: Sequence[str] = (), base: str | None = None) -> tuple[list[Group], dict[str, str]]:
@@ -88,11 +102,15 @@ def read_groups(folder: Path, order: Sequence[str] = (), base: str | None = None
     newest: dict[tuple[str, str, int | None], Run] = {}
     found = find_runs(folder)
     longest = max((run.epoch for run in found if run.results), default=0)
+    logged: dict[Path, Logged] = {}
     for run in sorted(found, key=lambda run: (run.time, str(run.folder)), reverse=True):
-        if reason := _not_comparable(run, longest):
-            left_out[str(run.folder.relative_to(folder))] = reason
+        seen = _comparable(run, longest)
+        if isinstance(seen, str):
+            left_out[str(run.folder.relative_to(folder))] = seen
         elif newest.setdefault((run.likelihood or "", run.name, run.tested["seed"]), run) is not run:
             left_out[str(run.folder.relative_to(folder))] = "there is a newer run of this model and seed"
+        else:
+            logged[run.folder] = seen
     if not newest:
         why = "".join(f"; {name}: {reason}" for name, reason in left_out.items())
         raise UserError(f"there is no tested run below {folder}; vae-zoo test writes what is compared{why}")
@@ -106,7 +124,7 @@ def read_groups(folder: Path, order: Sequence[str] = (), base: str | None = None
     for (own, name), runs in members.items():
         label = models[name] if list(models.values()).count(models[name]) == 1 else f"{models[name]} ({name})"
         for setting in [own] if own else settings_:  # a model without a likelihood is part of every setting
-            groups.append(Group(setting, name, label, runs))
+            groups.append(Group(setting, name, label, runs, [logged[run.folder] for run in runs]))
     places = {name: place for place, name in enumerate(order)}
     groups.sort(key=lambda g: (g.setting, places.get(g.name, len(places)), g.name))
     for setting in settings_:
@@ -121,14 +139,13 @@ def columns_of(groups: Sequence[Group], base: str | None = None) -> list[Column]
     return [column._replace(title=column.title.replace(BASE, label)) for column in COLUMNS] + list(map(further, keys))
 
 
-def _not_comparable(run: Run, epochs: int) -> str | None:
-    """Why a run cannot be compared with others of so many epochs; None if it can."""
+def _comparable(run: Run, epochs: int) -> Logged | str:
+    """What a run has logged, or why it cannot be compared with others of so many epochs."""
     if not run.exists:
         return "it was not begun, see its log.txt" if run.results is None else "its config.yaml is missing"
     try:
         run.likelihood  # noqa: B018  reading the settings is the test, and drawing the curves
-        run.curves(LOGGED)
-        _loss_oscillation(run)
+        logged = _logged(run)
         if missing := [name for name in SECTIONS if not isinstance(run.config.get(name), dict)]:
             return f"its config.yaml is damaged, it has no {missing[0]}"
     except UserError as error:
@@ -141,7 +158,7 @@ def _not_comparable(run: Run, epochs: int) -> str | None:
         _kl_share(run)
     except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         return f"its config.yaml is damaged, its likelihood cannot be: {error}"
-    return None if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"
+    return logged if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"
 
 
 def refuse_differences(runs: Sequence[Run]) -> None:
@@ -171,11 +188,11 @@ def _measure(groups: Sequence[Group], base_name: str | None) -> None:
     """Fill the figures of one setting's groups."""
     base = next((group for group in groups if group.name == base_name), None)
     for group in groups:
-        for run in group.runs:
+        for run, swing in zip(group.runs, group.oscillations, strict=True):
             results = run.tested
             known = {key: value for key, value in results["timing"].items() if key in KNOWN}
             figures = {**results["figures"], **known, "parameters": results["parameters"], "kl_share": _kl_share(run)}
-            figures["loss_oscillation"] = _loss_oscillation(run)
+            figures["loss_oscillation"] = swing
             group.figures.append(figures)
             group.reasons |= results["reasons"]
         if not group.values("kl_share"):
@@ -207,12 +224,12 @@ def _not_reached(group: Group, curve: Sequence[Point]) -> str:
     return group.reasons.get("mse", "no validation MSE, so no curve")
 
 
-def _loss_oscillation(run: Run) -> float | None:
-    """That of the training loss that swings most: a GAN has one for each side, a VAE has one alone."""
-    names = [f"train/{name}" for name in figures_of(run.metrics_file, "train") if re.fullmatch(r"(\w+_)?loss", name)]
-    return max(
-        (found for curve in run.curves(names).values() if (found := oscillation(curve)) is not None), default=None
-    )
+def _logged(run: Run) -> Logged:
+    """What is drawn, and the training loss that swings most: a GAN has one for each side, a VAE has one alone."""
+    losses = [f"train/{name}" for name in figures_of(run.metrics_file, "train") if re.fullmatch(r"(\w+_)?loss", name)]
+    curves = run.curves([*LOGGED, *losses])
+    swings = [found for name in losses if (found := oscillation(curves[name])) is not None]
+    return Logged({name: curves[name] for name in LOGGED}, max(swings, default=None))
 
 
 def _kl_share(run: Run) -> float | None:

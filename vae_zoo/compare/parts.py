@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from vae_zoo.compare.columns import MOST, some
 from vae_zoo.compare.figures import Group
 
 
@@ -29,22 +30,31 @@ def shared_parts(groups: Sequence[Group], base: str | None) -> Iterator[str]:
         count = sum(ours[part] for part in equal)
         yield f"Equal in all models: {_and(equal)}, {count:,} parameters."
     yield f"{_and(like)} {'has' if len(like) == 1 else 'have'} {sum(ours.values()):,} parameters: {totals}."
+    others: list[tuple[dict[str, int], list[str]]] = []
     for label, theirs in models.items():
         if theirs != ours:
-            yield f"{label} has {_apart(theirs, ours, first)}."
+            alike = next((same for parts, same in others if parts == theirs), None)
+            if alike is None:
+                others.append((theirs, alike := []))
+            alike.append(label)
+    for theirs, same in others[:MOST]:
+        have, their = ("has", "its") if len(same) == 1 else ("have", "their")
+        yield f"{_and(same)} {have} {_apart(theirs, ours, first, their)}."
+    if rest := [label for _, same in others[MOST:] for label in same]:
+        yield f"Of {len(rest):,} more models the parts differ, too: vae-zoo report of a part of the folder tells them."
     if unknown := [label for label, parts in counted.items() if not parts]:
         yield f"The parts of {_and(unknown)} were not counted: vae-zoo test does it."
 
 
-def _apart(theirs: dict[str, int], ours: dict[str, int], first: str) -> str:
-    """By how many parameters a model differs from the first, and where."""
+def _apart(theirs: dict[str, int], ours: dict[str, int], first: str, their: str) -> str:
+    """By how many parameters models differ from the first, and where; `their` is a word for these models'."""
     apart = {part: theirs.get(part, 0) - ours.get(part, 0) for part in {**theirs, **ours}}
     more = sum(apart.values())
     much = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than {first}" if more else f"as many as {first}"
     said = []
     for part, difference in apart.items():
         if part not in ours:
-            said.append(f"its {part}" + ("" if difference == more else f" {difference:,}"))
+            said.append(f"{their} {part}" + ("" if difference == more else f" {difference:,}"))
         elif difference:
             without = f"no {part}, " if part not in theirs else f"{part} "
             said.append(f"{without}{abs(difference):,} {'more' if difference > 0 else 'fewer'}")
@@ -52,5 +62,7 @@ def _apart(theirs: dict[str, int], ours: dict[str, int], first: str) -> str:
 
 
 def _and(words: Sequence[str]) -> str:
+    if len(words) > MOST:
+        return some(words)
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last

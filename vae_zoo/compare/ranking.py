@@ -3,16 +3,17 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
-from statistics import fmean, variance
+from statistics import fmean
 from typing import Any, NamedTuple, TypeVar
 
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes 40 times as long, for each pair of models
 
-from vae_zoo.compare.columns import COST, DENSITIES, ESTIMATED, MACHINE, Column
+from vae_zoo.compare.columns import COST, DENSITIES, ESTIMATED, KNOWN, MACHINE, MOST, Column, some
 from vae_zoo.compare.figures import Group
 
 SIGNIFICANT = 0.05  # the p below which two models are told apart, and the level of a one-sided bound
 TOLERANCE = 1e-4  # of a mean: a smaller difference is none, even where seeds have no spread at all
+FOREMOST = ("mse", "nll", "fid", "seconds_per_epoch")  # by the first that there is, the models of a picture are chosen
 Seed = int | None
 Key = TypeVar("Key", bound=Hashable)
 
@@ -29,12 +30,12 @@ class Difference(NamedTuple):
         """The p of a two-sided t-test; 1 where one seed does not tell."""
         if self.mean == 0 or math.isnan(self.error):
             return 1.0
-        return 2 * float(student.sf(abs(self.mean) / self.error, self.freedom)) if self.error else 0.0
+        return 2 * float(stdtr(self.freedom, -abs(self.mean) / self.error)) if self.error else 0.0
 
     @property
     def bounds(self) -> tuple[float, float]:
         """The lower and the upper one-sided 95 % confidence bound."""
-        width = float(student.ppf(1 - SIGNIFICANT, self.freedom)) * self.error if self.error else self.error
+        width = float(stdtrit(self.freedom, 1 - SIGNIFICANT)) * self.error if self.error else self.error
         return self.mean - width, self.mean + width
 
 
@@ -52,10 +53,18 @@ def difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> Difference:
     if min(len(a), len(b)) < 2:
         return Difference(mean, math.nan, math.nan)
     if a.keys() == b.keys():
-        return Difference(mean, math.sqrt(variance([a[seed] - b[seed] for seed in a]) / len(a)), len(a) - 1)
-    u, v = (variance(each.values()) / len(each) for each in (a, b))
+        return Difference(mean, math.sqrt(_variance([a[seed] - b[seed] for seed in a]) / len(a)), len(a) - 1)
+    u, v = (_variance([*each.values()]) / len(each) for each in (a, b))
     freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1)) if u + v else 1.0
     return Difference(mean, math.sqrt(u + v), freedom)
+
+
+def _variance(values: Sequence[float]) -> float:
+    """Of a sample, in floats, exactly 0 of equal values; that of `statistics` computes in fractions, slowly."""
+    if min(values) == max(values):
+        return 0.0
+    mean = fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def holm(p: Mapping[Key, float]) -> dict[Key, float]:
@@ -81,7 +90,7 @@ class Ranking:
         self.groups = sorted(having, key=lambda group: sign * group.mean(column.key))
         self.column = column
         seeds = {group.label: group.by_seed(column.key) for group in self.groups}
-        pairs = combinations(seeds, 2)
+        pairs = () if self.one_seed else combinations(seeds, 2)  # whose p is 1
         self._p = holm({frozenset(pair): difference(*(seeds[label] for label in pair)).p for pair in pairs})
 
     @property
@@ -99,23 +108,28 @@ class Ranking:
 
     def apart(self, a: Group, b: Group) -> bool:
         """Whether two models differ by more than chance, at 5 % over all pairs of this figure."""
-        return self._p[frozenset((a.label, b.label))] < SIGNIFICANT
+        return self._p.get(frozenset((a.label, b.label)), 1.0) < SIGNIFICANT
 
     def __str__(self) -> str:
         """``AAE < IWAE ≈ VAE``: with < each model before it is apart from each behind it, with ≈ no two are apart.
 
-        Where neither holds, models stand in brackets, with the pairs that are apart; with one seed, behind commas.
+        Where neither holds, models stand in brackets, with the pairs that are apart; with one seed, behind commas. Of
+        many models only the first are named.
         """
         if self.one_seed:
-            return ", ".join(group.label for group in self.groups)
+            return some([group.label for group in self.groups])
         blocks: list[list[Group]] = []
+        bound = -1  # the last place of which a model before is not told apart
         for i, group in enumerate(self.groups):
-            before, after = self.groups[:i], self.groups[i:]
-            cut = all(self.apart(a, b) for a in before for b in after)
-            blocks += [[group]] if cut else []
-            if not cut:
+            if i > bound:
+                blocks.append([])
+            if i < MOST:
                 blocks[-1].append(group)
-        return f" {self._before} ".join(map(self._block, blocks))
+            ties = (j for j in range(len(self.groups) - 1, i, -1) if not self.apart(group, self.groups[j]))
+            bound = max(bound, next(ties, i))
+        more = len(self.groups) - MOST
+        named = f" {self._before} ".join(self._block(block) for block in blocks if block)
+        return named + (f" and {more:,} more" if more > 0 else "")
 
     @property
     def _before(self) -> str:
@@ -141,6 +155,29 @@ def rank(groups: Sequence[Group], column: Column) -> Ranking:
     if column.key not in COST:
         groups = [group for group in groups if group.traits["regularised"]]
     return Ranking([group for group in groups if not is_other_density(group, column)], column)
+
+
+def foremost(groups: Sequence[Group], base: str | None) -> tuple[list[str], str]:
+    """Return names of `MOST` models at most, the base and the first by a figure, and the title of that figure.
+
+    Args:
+        groups: of all settings; a model's place is the best one that it has in any of them.
+        base: name of the configuration that the others are compared with.
+    """
+    by_setting: dict[str, list[Group]] = {}
+    for group in groups:
+        by_setting.setdefault(group.setting, []).append(group)
+    for key in FOREMOST:
+        rankings = [rank(members, KNOWN[key]).groups for members in by_setting.values()]
+        if any(rankings):
+            break
+    places = dict.fromkeys((group.name for group in groups), math.inf)
+    for ranked in rankings:
+        for place, group in enumerate(ranked):
+            places[group.name] = min(places[group.name], place)
+    if base in places:
+        places[base] = -1
+    return sorted(places, key=lambda name: places[name])[:MOST], KNOWN[key].title
 
 
 def is_other_density(group: Group, column: Column) -> bool:

@@ -11,26 +11,28 @@ import yaml
 from vae_zoo import settings
 from vae_zoo.compare import charts
 from vae_zoo.compare.claims import findings
-from vae_zoo.compare.columns import Column, fitting
+from vae_zoo.compare.columns import Column, fitting, some
 from vae_zoo.compare.comparison import Claim, Comparison
 from vae_zoo.compare.figures import DRAWN, Group, columns_of, read_groups
 from vae_zoo.compare.parts import shared_parts
-from vae_zoo.compare.ranking import rank
+from vae_zoo.compare.ranking import foremost, rank
 from vae_zoo.compare.verdict import across, verdict
 from vae_zoo.errors import UserError
 from vae_zoo.settings import nearest
 from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
+LEFT_OUT = 50  # runs that are named, with the reason
 ROOM = 120  # characters of a line of the table, on a screen of 1,400 pixels
 
 
-def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list[Path]]:
+def write_report(folder: Path, base: str | None = None, draw: Sequence[str] = ()) -> tuple[list[str], list[Path]]:
     """Compare the runs below a folder and write the report into it; only they and comparison.yaml are read.
 
     Args:
         folder: of the runs.
         base: name of the configuration that the others are compared with; None: as comparison.yaml says.
+        draw: names of the configurations whose curves and pictures are shown; none: all, or of many the foremost.
 
     Returns:
         the verdict, line by line, and the files.
@@ -40,8 +42,14 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
     """
     comparison = Comparison.read(folder)
     groups, left_out = read_groups(folder, comparison.configs, base or comparison.base)
-    if base is not None and base not in (names := {group.name for group in groups}):
-        raise UserError(f"--base {base}: there is no tested run of that name{nearest(base, names)}")
+    names = list(dict.fromkeys(group.name for group in groups))
+    for option, given in (("base", [base] if base is not None else []), ("draw", draw)):
+        for name in given:
+            if name not in names:
+                raise UserError(f"--{option} {name}: there is no tested run of that name{nearest(name, names)}")
+    chosen, by = foremost(groups, base or comparison.base)
+    drawn = [group for group in groups if group.name in (draw or chosen)]
+    undrawn = len(names) - len({group.name for group in drawn})
     by_setting = {
         setting: [g for g in groups if g.setting == setting] for setting in dict.fromkeys(g.setting for g in groups)
     }
@@ -50,21 +58,26 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
     shown = [column for column in columns if column.key in asked]
     first = groups[0].runs[0]
     results = first.tested
-    share = charts.share(groups)
+    share = charts.share(drawn)
     parts = {setting: list(shared_parts(members, base or comparison.base)) for setting, members in by_setting.items()}
     content = {
-        "settings": [_setting(*each, shown, comparison.claims, share) for each in by_setting.items()],
+        "names": some(list(dict.fromkeys(group.label for group in groups))),
+        "settings": [_setting(*each, shown, comparison.claims, drawn, share) for each in by_setting.items()],
         # Said once, where a likelihood has no parameters of its own.
         "parts": {"": parts[groups[0].setting]} if len({*map(tuple, parts.values())}) == 1 else parts,
         "drawn": DRAWN,
         "across": list(across(groups)),
         "claims": comparison.claims,
         "columns": shown,
-        "curves": charts.curves(groups),
-        "bars": charts.bars(groups),
-        "left_out": left_out,
+        "curves": charts.curves(drawn),
+        "bars": charts.bars(drawn),
+        "undrawn": undrawn,
+        "chosen": "those named by --draw" if draw else f"the base, if there is one, and the first by their {by}",
+        "left_out": dict([*left_out.items()][:LEFT_OUT]),
+        "left_out_too": len(left_out) - LEFT_OUT,
         "epochs": results["epochs"],
         "seeds": sorted({run.tested["seed"] or 0 for group in groups for run in group.runs}),
+        "seeds_drawn": charts.seeds_drawn(drawn),
         "split": results["split_sha256"],
         "shape": results["shape"],
         "on_test": settings.arguments(first.config, "data").get("val_on_test", False),
@@ -82,7 +95,12 @@ def write_report(folder: Path, base: str | None = None) -> tuple[list[str], list
 
 
 def _setting(
-    name: str, groups: Sequence[Group], columns: Sequence[Column], claims: Sequence[Claim], share: int
+    name: str,
+    groups: Sequence[Group],
+    columns: Sequence[Column],
+    claims: Sequence[Claim],
+    drawn: Sequence[Group],
+    share: int,
 ) -> dict[str, Any]:
     """What the page says of one likelihood.
 
@@ -91,6 +109,7 @@ def _setting(
         groups: of it.
         columns: of the table.
         claims: to be tested.
+        drawn: those whose pictures are shown, of all settings.
         share: bytes of a picture.
     """
     notes: list[str] = []
@@ -119,7 +138,7 @@ def _setting(
         "abouts": [
             (about, [c.key for c in members]) for about, members in groupby(columns, lambda column: column.about)
         ],
-        "wall": charts.wall(groups, share),
+        "wall": charts.wall([group for group in groups if group in drawn], share),
     }
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from vae_zoo.compare.columns import KNOWN
+from vae_zoo.compare.columns import KNOWN, some
 from vae_zoo.compare.figures import Group
 from vae_zoo.compare.ranking import Ranking, importance_samples, machines, rank
 
@@ -30,9 +30,9 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
         ranking = rank(groups, KNOWN[key])
         if len(ranking.groups) > 1:
             yield _sentence(ranking, task)
-    for group in groups:
-        if not group.complete("mse") and group.values("mse"):
-            yield f"{group.label} is not ranked by its MSE, which not all of its seeds have: some diverged."
+    if failed := [g.label for g in groups if g.values("mse") and not g.complete("mse")]:
+        are, their = ("is", "its") if len(failed) == 1 else ("are", "their")
+        yield f"{some(failed)} {are} not ranked by {their} MSE, which not all of {their} seeds have: some diverged."
     free = [group for group in groups if not group.traits["regularised"]]
     floors = [group for group in free if group.values("mse") and group.mean("mse") > 0]
     if floors:
@@ -42,7 +42,7 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
             for group in rank(groups, KNOWN["mse"]).groups
         ]
         if away:
-            yield f"MSE relative to {floor.label}, whose codes follow no prior: {', '.join(away)}."
+            yield f"MSE relative to {floor.label}, whose codes follow no prior: {some(away)}."
 
 
 def across(groups: Sequence[Group]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def across(groups: Sequence[Group]) -> Iterator[str]:
         means = {group.setting: group.mean("mse") for group in groups if group.label == label}
         texts = [f"{means[s]:.5f}" if math.isfinite(means.get(s, math.nan)) else "n/a" for s in settings]
         changes.append(f"{label} {', '.join(texts)}")
-    yield f"MSE with {', '.join(settings)}: {'; '.join(changes)}."
+    yield f"MSE with {', '.join(settings)}: {some(changes, '; ')}."
 
 
 def _sentence(ranking: Ranking, task: str) -> str:

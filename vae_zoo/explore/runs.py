@@ -1,13 +1,17 @@
 """The tab Runs: the figures and curves of all runs of a folder, and their pictures by epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from vae_zoo import settings
 from vae_zoo.compare import charts
-from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, further
+from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, MOST, Column, further
+from vae_zoo.compare.figures import spread
 from vae_zoo.curves import Point, figures_of
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
@@ -17,6 +21,8 @@ from vae_zoo.runs import Run, find_runs
 
 REPORT = "report.html"
 LARGEST_EPOCH = 10**9
+MANY = 60  # runs, at most, that have a line each; of more a line is a model
+LINES = 200  # of the table
 ARROWS = "↓ lower is better, ↑ higher is better"
 ROWS = {"reconstructions": "rows of the first test pictures, each over that of their reconstructions"}
 
@@ -51,34 +57,59 @@ def build(session: Session, page: Page) -> None:
             epoch = gr.Slider(0, 1, 0, step=1, label="after so many epochs", elem_id="epoch", min_width=200, buttons=[])
         wall = gr.HTML(elem_id="wall")
 
-    def look(figure: str, kind: str | None, epoch: Any) -> tuple:
-        runs = runs_of(session)
-        figures = sorted({name for run in runs for name in _figures(run)}) or ["mse"]
-        figure = next((name for name in (figure, "mse", "loss") if name in figures), figures[0])
-        pictures = [run.pictures for run in runs]
-        kinds = sorted({name for found in pictures for name in found})
-        kind = kind if kind in kinds else ("reconstructions" if "reconstructions" in kinds else next(iter(kinds), None))
-        last = max((number for found in pictures for number in found.get(kind or "", {})), default=0)
-        at = epoch if epoch and epoch <= last else last
-        return (
-            gr.update(choices=[(_title(name), name) for name in figures], value=figure),
-            gr.update(choices=kinds, value=kind),
-            gr.update(maximum=max(last, 1), value=at),
-            _table(session, runs) + _report_link(session),
-            _curves(session, runs, figure),
-            _wall(session, runs, kind, at),
-        )
-
     controls, results = [figure, kind, epoch], [out, curve, wall]
-    gr.on([tab.select, refresh.click, page.blocks.load], told(look, 6), controls, [*controls, *results, said], **SLOW)
-    figure.input(told(lambda name: _curves(session, runs_of(session), name)), figure, [curve, said], **SLOW)
+    seen = told(partial(look, session), 6)
+    gr.on([tab.select, refresh.click, page.blocks.load], seen, controls, [*controls, *results, said], **SLOW)
+    figure.input(told(lambda name: _curves(session, drawn(runs_of(session)), name)), figure, [curve, said], **SLOW)
     gr.on(
         [kind.input, epoch.input],
-        told(lambda kind, at: _wall(session, runs_of(session), kind, at)),
+        told(lambda kind, at: _wall(session, drawn(runs_of(session), 1), kind, at)),
         [kind, epoch],
         [wall, said],
         **QUICK,
     )
+
+
+def look(session: Session, figure: str, kind: str | None, epoch: Any) -> tuple:
+    """Return what the tab shows now: the three controls, then the HTML of the table, the curves and the pictures."""
+    runs = runs_of(session)
+    with_curves, with_pictures = drawn(runs), drawn(runs, 1)
+    figures = sorted({name for run in with_curves for name in _figures(run)}) or ["mse"]
+    figure = next((name for name in (figure, "mse", "loss") if name in figures), figures[0])
+    pictures = [run.pictures for run in with_pictures]
+    kinds = sorted({name for found in pictures for name in found})
+    kind = kind if kind in kinds else ("reconstructions" if "reconstructions" in kinds else next(iter(kinds), None))
+    last = max((number for found in pictures for number in found.get(kind or "", {})), default=0)
+    at = epoch if epoch and epoch <= last else last
+    return (
+        gr.update(choices=[(_title(name), name) for name in figures], value=figure),
+        gr.update(choices=kinds, value=kind),
+        gr.update(maximum=max(last, 1), value=at),
+        _table(session, runs) + _report_link(session),
+        _curves(session, with_curves, figure),
+        _wall(session, with_pictures, kind, at),
+    )
+
+
+def drawn(runs: list[Run], seeds: int = charts.SEEDS // MOST) -> list[Run]:
+    """Return the runs that are drawn: all, or of more than `MANY` some of each of the newest models.
+
+    Args:
+        runs: that there are.
+        seeds: of a model, at most.
+    """
+    if len(runs) <= MANY:
+        return runs
+    return [run for members in _by_model(runs)[:MOST] for run in members[:seeds]]
+
+
+def _by_model(runs: list[Run]) -> list[list[Run]]:
+    """The runs that differ by nothing but their number, by model, the newest model first."""
+    members: dict[tuple[Path, str], list[Run]] = {}
+    for run in runs:
+        numbered = run.name != run.folder.name
+        members.setdefault((run.folder.parent if numbered else run.folder, run.name), []).append(run)
+    return sorted(members.values(), key=lambda each: max(run.time for run in each), reverse=True)
 
 
 def _name(session: Session, run: Run) -> str:
@@ -95,37 +126,56 @@ def _figures(run: Run) -> list[str]:
 
 
 def _table(session: Session, runs: list[Run]) -> str:
-    """A line a run, with the figures of its test, or why there are none."""
+    """A line a run, with the figures of its test, or why there are none; of many runs a line a model."""
     if not runs:
         return sentence("There is no run here.")
-    tested = {run: run.results for run in runs}
-    keys = {
-        key
-        for results in tested.values()
-        for key, v in (results["figures"] if results else {}).items()
-        if v is not None
-    }
+    models = [[run] for run in runs] if len(runs) <= MANY else _by_model(runs)
+    lines = models[:LINES]
+    keys = {key for run in runs for key, v in (run.results["figures"] if run.results else {}).items() if v is not None}
     columns = [column for column in COLUMNS if column.key in keys] + [
         further(key) for key in sorted(keys - KNOWN.keys())
     ]
-    rows = []
-    for run, results in tested.items():
-        try:
-            model = results["model"] if results else str(settings.class_name(run.config.get("model") or {}))
-        except Exception as error:  # of any yaml
-            model = report(error) if isinstance(error, UserError) else "its config.yaml is damaged"
-        cells = []
-        for column in columns:
-            value = results["figures"].get(column.key) if results else None
-            cells.append("" if value is None else f"{value:{column.format}}")
-        rows.append([_name(session, run), model, str(run.epoch), *cells, "" if results else str(run.untested)])
-    if all(tested.values()):
+    rows = [_line(session, members, columns) for members in lines]
+    complete = not any(row[-1] for row in rows)
+    if complete:
         rows = [row[:-1] for row in rows]
     arrows = {-1: "\N{NO-BREAK SPACE}↓", 0: "", 1: "\N{NO-BREAK SPACE}↑"}
     titles = [column.title.replace(BASE, "the base") + arrows[column.better] for column in columns]
-    why = ["why there are no figures"] * (not all(tested.values()))
-    return table(["run", "model", "epochs", *titles, *why], rows) + hint(
-        ARROWS if any(column.better for column in columns) else ""
+    why = ["why there are no figures"] * (not complete)
+    many = hint(_left_out(len(runs), len(models))) if len(runs) > MANY else ""
+    return (
+        many
+        + table(["run" if len(runs) <= MANY else "runs", "model", "epochs", *titles, *why], rows)
+        + hint(ARROWS if any(column.better for column in columns) else "")
+    )
+
+
+def _line(session: Session, runs: list[Run], columns: Sequence[Column]) -> list[str]:
+    """A line of the table: of a run, or of the runs of one model, and last why there are no figures."""
+    first, tested = runs[0], [run.results for run in runs if run.results]
+    try:
+        model = tested[0]["model"] if tested else str(settings.class_name(first.config.get("model") or {}))
+    except Exception as error:  # of any yaml
+        model = report(error) if isinstance(error, UserError) else "its config.yaml is damaged"
+    epochs = sorted({run.epoch for run in runs})
+    cells = []
+    for column in columns:
+        values = [value for results in tested if (value := results["figures"].get(column.key)) is not None]
+        cells.append(spread(values, column) if values else "")
+    name, why = _name(session, first), next((str(run.untested) for run in runs if not run.results), "")
+    if len(runs) > 1:
+        name = f"{name} and {len(runs) - 1:,} more"
+        why = why and f"of {len(runs) - len(tested):,} of them: {why}"
+    return [name, model, " to ".join(map(str, dict.fromkeys((epochs[0], epochs[-1])))), *cells, why]
+
+
+def _left_out(runs: int, models: int) -> str:
+    """What the tab does not show of so many runs and models, and how to see it."""
+    lines = f"the {LINES} newest of {models:,}" if models > LINES else f"{models:,}"
+    return (
+        f"There are {runs:,} runs here. A line is a model, of {lines}: mean ± standard deviation over its runs. Curves "
+        f"and pictures are of the {min(MOST, models)} newest models, and of their first runs; vae-zoo explore with a "
+        "folder further below shows others, and vae-zoo report writes a line for each run into results.csv."
     )
 
 
