@@ -109,6 +109,10 @@ class Experiment:
                 executor cannot be reached, or Ctrl-C was pressed.
         """
         waiting = [plan for plan in self.plans if not self._finished(plan)]
+        self._tested: dict[tuple[Path, str | None], Run] = {}
+        for plan in self.plans:
+            if plan not in waiting:
+                self._tested.setdefault((plan.config, plan.likelihood), plan.run)
         if len(waiting) < len(self.plans):
             self.console.print(f"{len(self.plans) - len(waiting)} of {len(self.plans)} runs are finished")
         try:
@@ -164,7 +168,7 @@ class Experiment:
         """Say what became of a run."""
         if status == 0:
             self.console.print(f"{plan}: {_summary(plan)}")
-            refuse_differences([p.run for p in self.plans if self._finished(p)])
+            self._refuse_tested(plan)
             return
         message = last_words(plan.run, status)
         if status == 2:  # it was not understood, and the other runs would not be, either
@@ -222,24 +226,29 @@ class Experiment:
         return results is not None and results["epochs"] == self.epochs
 
     def _refuse_differences(self) -> None:
-        others = [run for run in find_runs(self.out) if run.exists]
+        there: dict[Path, Run] = {}  # of the seeds of one model, which are compared when they are tested, one
+        for run in find_runs(self.out):
+            if run.exists:
+                there.setdefault(run.folder.parent, run)
         resolved: dict[tuple[Path, str | None], settings.Config] = {}
         for plan in self.plans:
+            others, own = [], plan.run
             if (like := (plan.config, plan.likelihood)) not in resolved:  # its other seeds are resolved alike
                 resolved[like] = self.resolve(plan.config, self._shared_options(plan))
+                others = [run for run in there.values() if run != own]
             config = resolved[like]
-            there = plan.run
-            for other in others:
-                own = other.folder == plan.folder
-                ours, theirs = (settings.conditions(each, own, likelihood=own) for each in (config, other.config))
+            for other in [*others, *([own] if own.exists else [])]:
+                ours, theirs = (
+                    settings.conditions(c, other is own, likelihood=other is own) for c in (config, other.config)
+                )
                 found = list(settings.differences(ours, theirs))
-                if own and other.epoch > self.epochs:
-                    found.append(("epochs", self.epochs, other.epoch))
+                if other is own and own.epoch > self.epochs:
+                    found.append(("epochs", self.epochs, own.epoch))
                 for name, here, was in found:
                     raise UserError(f"{name} is {here!r} here, but {was!r} in {other.folder}; choose another --out")
-            if there.results_file.is_file() and not self._finished(plan) and not there.checkpoint().is_file():
-                last = there.checkpoint().relative_to(there.folder)
-                raise UserError(f"{there.folder} has no {last} to go on from; remove it to train it anew")
+            if own.results_file.is_file() and not self._finished(plan) and not own.checkpoint().is_file():
+                last = own.checkpoint().relative_to(own.folder)
+                raise UserError(f"{own.folder} has no {last} to go on from; remove it to train it anew")
             first = self.plans[0]
             alike, both = plan.likelihood == first.likelihood, (config, resolved[first.config, first.likelihood])
             ours, theirs = (settings.conditions(each, likelihood=alike) for each in both)
@@ -248,6 +257,12 @@ class Experiment:
                     f"{name} is {here!r} for {plan.config.stem}, but {was!r} for {first.config.stem}; a "
                     f"comparison has identical conditions: give --{name} for all of them"
                 )
+
+    def _refuse_tested(self, plan: Plan) -> None:
+        """Refuse a tested run that was not made as the first of all, and the first of its model, were."""
+        run = plan.run
+        like = self._tested.setdefault((plan.config, plan.likelihood), run)
+        refuse_differences([*dict.fromkeys([next(iter(self._tested.values())), like, run])])
 
 
 def _argument(option: str) -> str | None:
