@@ -5,13 +5,15 @@ import os
 import sys
 import threading
 import zlib
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from vae_zoo.data.pictures import Shape, decoded
 from vae_zoo.data.places import Place
 from vae_zoo.data.shards import ChunkFile
 
@@ -19,22 +21,64 @@ HEAD = 20  # bytes of an item before its id: the sizes of label, id and picture,
 AHEAD = 2  # chunks that are fetched at a time
 
 
-class Chunk(NamedTuple):
+class Chunk(ABC):
     """An open chunk.
 
-    Attributes:
-        labels: (n,) int64.
+    Args:
+        labels: (n,) their numbers.
         ids: (n,) bytes.
-        pixels: (n,) of as many bytes as a picture has; None if files are kept.
-        files: (n, 2) where in `content` each picture file begins and ends; None for pixels.
-        content: all bytes.
     """
 
-    labels: np.ndarray
-    ids: np.ndarray
-    pixels: np.ndarray | None
-    files: np.ndarray | None
-    content: np.ndarray
+    def __init__(self, labels: np.ndarray, ids: np.ndarray) -> None:
+        self.labels: list[int] = labels.tolist()
+        self.ids = ids
+
+    @abstractmethod
+    def pixels(self, row: int, shape: Shape) -> np.ndarray:
+        """Return the pixels of a picture (H * W * C,) uint8."""
+
+
+class PixelChunk(Chunk):
+    """A chunk of decoded pictures.
+
+    Args:
+        labels: (n,) their numbers.
+        ids: (n,) bytes.
+        rows: (n, H * W * C) uint8.
+    """
+
+    def __init__(self, labels: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
+        super().__init__(labels, ids)
+        self.rows = rows
+
+    def pixels(self, row: int, shape: Shape) -> np.ndarray:
+        """Return a row, which is not copied."""
+        return self.rows[row]
+
+
+class FileChunk(Chunk):
+    """A chunk of picture files.
+
+    Args:
+        labels: (n,) their numbers.
+        ids: (n,) bytes.
+        content: all bytes.
+        places: (n, 2) where in them each file begins and ends.
+    """
+
+    def __init__(self, labels: np.ndarray, ids: np.ndarray, content: np.ndarray, places: np.ndarray) -> None:
+        super().__init__(labels, ids)
+        self.content, self.places = content, places
+
+    def pixels(self, row: int, shape: Shape) -> np.ndarray:
+        """Decode a file."""
+        begin, end = self.places[row]
+        return decoded(text(self.ids[row]), self.content[begin:end].tobytes, shape).reshape(-1)
+
+
+def text(id_: bytes) -> str:
+    """Return an id as a text."""
+    return bytes(id_).decode(errors="surrogateescape")
 
 
 class Chunks:
@@ -60,9 +104,10 @@ class Chunks:
         self._process = os.getpid()
         self._lock, self._open = threading.Lock(), OrderedDict[int, Future[Chunk]]()
         self._pool = ThreadPoolExecutor(AHEAD, "chunks")
+        self._ready: dict[int, Chunk] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_lock", "_open", "_pool", "_process")
+        own = ("_lock", "_open", "_pool", "_ready", "_process")
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -78,7 +123,10 @@ class Chunks:
         Raises:
             UserError: if it is not, or damaged.
         """
-        return self.ahead(number).result()
+        found = self._ready.get(number)  # without a lock, which a batch would take for each of its chunks
+        if found is None:
+            found = self._ready[number] = self.ahead(number).result()
+        return found
 
     def ahead(self, number: int) -> "Future[Chunk]":
         """Begin to open a chunk."""
@@ -91,6 +139,7 @@ class Chunks:
             self._open.move_to_end(number)
             while len(self._open) > self.most:
                 self._open.popitem(last=False)
+                self._ready = {each: chunk for each, chunk in self._ready.items() if each in self._open}
         return found
 
     def _opened(self, number: int) -> Chunk:
@@ -105,8 +154,8 @@ class Chunks:
                 if zlib.crc32(content) != file.crc32:
                     raise ValueError("its bytes do not fit their checksum")
                 labels = _chunk(content, file.n, self.size).labels
-                if not (0 <= labels.min() and labels.max() < self.labels):
-                    raise ValueError(f"it has labels from {labels.min()} to {labels.max()}, of {self.labels} names")
+                if not (0 <= min(labels) and max(labels) < self.labels):
+                    raise ValueError(f"it has labels from {min(labels)} to {max(labels)}, of {self.labels} names")
 
         path = self.place.get(file.file, file.bytes, check)
         self._known.add(number)
@@ -127,9 +176,9 @@ def _chunk(content: np.ndarray, n: int, size: int | None) -> Chunk:
         longest = each - HEAD - size
         if rest or longest < 1:
             raise ValueError(f"its {n} pictures do not have {size} bytes each")
-        fields = {"sizes": "(3,)<u4", "label": "<i8", "id": f"S{longest}", "pixels": f"V{size}"}
+        fields = {"sizes": "(3,)<u4", "label": "<i8", "id": f"S{longest}", "pixels": f"({size},)u1"}
         items = np.ndarray((n,), np.dtype(list(fields.items())), content.data, begin)
-        return Chunk(items["label"], items["id"], items["pixels"], None, content)
+        return PixelChunk(items["label"], items["id"], items["pixels"])
     offsets = content[4:begin].view("<u4").astype(np.int64)
     longest = int(content[begin + 4 : begin + 8].view("<u4")[0])
     first = offsets[:-1] + HEAD + longest
@@ -138,4 +187,4 @@ def _chunk(content: np.ndarray, n: int, size: int | None) -> Chunk:
     heads = offsets[:-1, None] + np.arange(12, HEAD + longest)  # n x (8 + longest), where labels and ids are
     found = np.ascontiguousarray(content[heads])
     labels, ids = found[:, :8].copy().view("<i8")[:, 0], found[:, 8:].copy().view(f"S{longest}")[:, 0]
-    return Chunk(labels, ids, None, np.stack([first, offsets[1:]], 1), content)
+    return FileChunk(labels, ids, content, np.stack([first, offsets[1:]], 1))

@@ -10,11 +10,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import Transform
 
 from vae_zoo.data.arguments import given_path
-from vae_zoo.data.chunks import AHEAD, Chunks
+from vae_zoo.data.chunks import AHEAD, Chunks, text
 from vae_zoo.data.coco import LARGEST_SIDE, MOST_WORKERS
 from vae_zoo.data.images import ImageDataModule, Images
 from vae_zoo.data.module import Part, ResumableOrder
-from vae_zoo.data.pictures import MODES, decoded
+from vae_zoo.data.pictures import MODES
 from vae_zoo.data.places import place_at
 from vae_zoo.data.shards import INDEX, LARGEST_INDEX, Shards, read_shards
 from vae_zoo.errors import UserError, require, require_positive
@@ -107,15 +107,11 @@ class _StreamedIds(ManyIds):
         row = range(len(self))[index]
         chunk = int(np.searchsorted(self._ends, row, "right"))
         ids = self.chunks[chunk].ids
-        return _text(ids[row - int(self._ends[chunk])])  # from the end of the chunk
+        return text(ids[row - int(self._ends[chunk])])  # from the end of the chunk
 
     def __iter__(self) -> Iterator[str]:
         for number in range(len(self.chunks)):
-            yield from map(_text, self.chunks[number].ids)
-
-
-def _text(id_: bytes) -> str:
-    return bytes(id_).decode(errors="surrogateescape")
+            yield from map(text, self.chunks[number].ids)
 
 
 class StreamedImages(Images):
@@ -131,7 +127,9 @@ class StreamedImages(Images):
     def __init__(self, chunks: Chunks, shape: tuple[int, int, int], window: int, sample: dict[str, Any]) -> None:
         self.chunks, self.shape, self.window = chunks, shape, window
         self.ids: Sequence[str] = _StreamedIds(chunks, sample)
-        self._ends = np.cumsum([file.n for file in chunks.files])
+        sizes = np.array([file.n for file in chunks.files], np.int64)
+        self._ends = sizes.cumsum()
+        self._starts = self._ends - sizes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -149,20 +147,12 @@ class StreamedImages(Images):
         channels, height, width = self.shape
         rows = np.asarray(indices)
         numbers = np.searchsorted(self._ends, rows, "right")  # B
-        pixels = np.empty((len(rows), height, width, channels), np.uint8)
-        flat = pixels.reshape(len(rows), -1).view(f"V{height * width * channels}")[:, 0]  # B
-        labels = np.empty(len(rows), np.int64)
-        for number in set(numbers.tolist()):
-            chunk, here = self.chunks[number], np.flatnonzero(numbers == number)
-            inside = rows[here] - (self._ends[number] - self.chunks.files[number].n)
-            labels[here] = chunk.labels[inside]
-            if chunk.pixels is not None:
-                flat[here] = chunk.pixels[inside]
-                continue
-            for place, row in zip(here, inside, strict=True):
-                first, end = chunk.files[row]  # type: ignore[index]
-                file = chunk.content[first:end].tobytes()
-                pixels[place] = decoded(_text(chunk.ids[row]), lambda file=file: file, self.shape)  # type: ignore[misc]
+        places = list(zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True))
+        opened = {number: self.chunks[number] for number in set(numbers.tolist())}
+        # Row by row: to gather those of each chunk at once would copy all of them twice, and takes longer.
+        found = [opened[number].pixels(row, self.shape) for number, row in places]
+        pixels = np.concatenate(found).reshape(len(rows), height, width, channels)
+        labels = np.array([opened[number].labels[row] for number, row in places], np.int64)
         return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
