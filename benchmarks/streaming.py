@@ -30,6 +30,7 @@ from vae_zoo.data import ImageDataset, StreamingImages
 from vae_zoo.data.module import ResumableLoader, uncollated
 from vae_zoo.data.sharding import write_shards
 from vae_zoo.data.sources import Picture
+from vae_zoo.data.streaming import StreamedImages
 
 SIDE, BATCH = 64, 256
 MB = 1e6
@@ -126,7 +127,8 @@ def resumed(folder: Path) -> None:
     again = run("cut", "--resume")
     for rank in (0, 1):
         whole, cut = (
-            [line.split() for line in (folder / f"notes-{name}.{rank}").read_text().splitlines()] for name in ("whole", "cut")
+            [line.split() for line in (folder / f"notes-{name}.{rank}").read_text().splitlines()]
+            for name in ("whole", "cut")
         )
         saved = dies // 100 * 100
         rest = [line[:2] for line in cut[dies:]]
@@ -145,6 +147,7 @@ def speed(folder: Path, n: int, seconds: float) -> None:
     data = StreamingImages(str(folder / "shards"), batch_size=64)
     data.setup()
     items = data.parts["train"]
+    assert isinstance(items, StreamedImages)
     n = min(n, len(items))
     path = folder / "cache.npy"
     array = np.lib.format.open_memmap(path, "w+", np.uint8, (n, SIDE, SIDE, 3))
@@ -166,17 +169,18 @@ def speed(folder: Path, n: int, seconds: float) -> None:
     for make in loaders.values():
         for _ in make():  # once, so that pages and checksums are known
             pass
-    ratios, rates = [], dict[str, list[float]]({name: [] for name in loaders})
+    ratios: list[float] = []
+    rates: dict[str, list[float]] = {name: [] for name in loaders}
     for turn in range(20):
         for name in sorted(loaders, reverse=bool(turn % 2)):
-            done, begin, iterator = 0, time.perf_counter(), loaders[name]()
-            while time.perf_counter() - begin < seconds:
+            done, since, iterator = 0, time.perf_counter(), loaders[name]()
+            while time.perf_counter() - since < seconds:
                 try:
                     next(iterator)
                     done += 1
                 except StopIteration:
                     iterator = loaders[name]()
-            rates[name].append(done / (time.perf_counter() - begin))
+            rates[name].append(done / (time.perf_counter() - since))
         ratios.append(rates["shards"][-1] / rates["cache"][-1])
     told = {name: statistics.median(values) for name, values in rates.items()}
     print(f"{n} images, batches of 64 a second: " + ", ".join(f"{name} {rate:.0f}" for name, rate in told.items()))

@@ -49,7 +49,9 @@ class Dies(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(root, notes, folder, workers=0, devices=1, dies=None, resume=False, kind=StreamingImages, every=3, **settings):
+def train(
+    root, notes, folder, workers=0, devices=1, dies=None, resume=False, kind=StreamingImages, every=3, **settings
+):
     """Train for three epochs, with a checkpoint every few steps."""
     seed_everything(5, verbose=False)
     if kind is StreamingImages:

@@ -1,4 +1,4 @@
-"""Pictures in shards: written whole, read as the same pictures decoded at once are, and refused where they are foreign."""
+"""Pictures in shards: written whole, read as from the cache, and refused where they are damaged or foreign."""
 
 import json
 import zlib
@@ -229,8 +229,13 @@ def test_the_command_shards_trains_tests_and_tells_other_data(shapes, tmp_path, 
     monkeypatch.chdir(tmp_path)
     split = ["--val", "0.2", "--test", "0.2"]
     assert call("data", "shard", shapes, "--out", "shards", "--image_size", "32", *split) == 0
-    assert "pictures are in shards; train on them with --data StreamingImages" in capsys.readouterr().out
-    quick = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--model.encoder.width=4", "--model.decoder.width=4"]
+    assert "pictures are in shards\ntrain on them with --data StreamingImages" in capsys.readouterr().out
+    quick = [
+        "--trainer.max_epochs=1",
+        "--trainer.accelerator=cpu",
+        "--model.encoder.width=4",
+        "--model.decoder.width=4",
+    ]
     words = ["--data", "StreamingImages", "--data.root", "shards", "--data.image_size", "32", *quick]
     assert call("fit", "--config", "vae", *words) == 0
     (run,) = tmp_path.glob("runs/vae/version_*")
@@ -241,9 +246,15 @@ def test_the_command_shards_trains_tests_and_tells_other_data(shapes, tmp_path, 
     assert json.loads((run / "results.json").read_text())["split_sha256"] == told["sha256"]
     # Other data, some of whose test images were trained on, in shards and by a list.
     assert call("data", "shard", shapes, "--out", "other", "--image_size", "32", *split, "--seed", "1") == 0
-    known = [{i for i in map(str, range(1, 81)) if 0.4 <= place_of(i, 0)}, {i for i in map(str, range(1, 81)) if place_of(i, 1) < 0.2}]
+    known = [
+        {i for i in map(str, range(1, 81)) if 0.4 <= place_of(i, 0)},
+        {i for i in map(str, range(1, 81)) if place_of(i, 1) < 0.2},
+    ]
     capsys.readouterr()
-    assert call("test", "--data.root", "other", "--run_dir", "elsewhere", "--ckpt_path", run / "checkpoints/last.ckpt") == 0
+    assert (
+        call("test", "--data.root", "other", "--run_dir", "elsewhere", "--ckpt_path", run / "checkpoints/last.ckpt")
+        == 0
+    )
     said = capsys.readouterr()
     assert f"about {len(known[0] & known[1])} of {len(known[1])} test images have the ids" in said.out + said.err
 

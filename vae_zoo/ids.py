@@ -1,4 +1,4 @@
-"""Ids of pictures by their hashes: the part that an id belongs to, and what is kept of more ids than a list should have.
+"""Ids of pictures by their hashes: the part that an id belongs to, and what is kept where a list would be too long.
 
 A sample of ids is those with the lowest hashes. Two samples tell how many ids two sets share (a bottom-k sketch, Cohen
 and Kaplan 2007): exactly where both are whole, else to about the square root of the ids that both samples have.
@@ -6,12 +6,14 @@ and Kaplan 2007): exactly where both are whole, else to about the square root of
 
 import hashlib
 import heapq
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 SAMPLE = 4096  # ids in a sample
 DIGITS = 16  # of a hash, hexadecimal
+HASH = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 
 
 class ManyIds(Sequence[str], ABC):
@@ -77,9 +79,9 @@ def _sample(ids: Any) -> dict[str, Any]:
     if isinstance(ids, ManyIds):
         return ids.sample
     if isinstance(ids, Mapping):
-        n, lowest = ids.get("n"), ids.get("lowest")
-        hashes = isinstance(lowest, list) and all(isinstance(each, str) and len(each) == DIGITS for each in lowest)
-        if hashes and isinstance(n, int) and n >= len(lowest) > 0 and not set("".join(lowest)) - set("0123456789abcdef"):
+        n, lowest = ids.get("n"), ids.get("lowest", [])
+        known = isinstance(lowest, list) and all(isinstance(each, str) and HASH.fullmatch(each) for each in lowest)
+        if known and isinstance(n, int) and n >= len(lowest) > 0:
             return {"n": n, "lowest": sorted(lowest)}
         ids = ()
     sampler = Sampler()

@@ -201,7 +201,7 @@ class Run:
         return in_common(self.split.get("train"), ids)
 
     def write_split(self, split: Mapping[Any, Any], sha256: str, scale: float) -> None:
-        """Write split.json: the images' ids by part, or samples of them, their hash, and what values were divided by."""
+        """Write split.json: the images' ids by part, or samples of them, a hash, and what values were divided by."""
         write_json(self.split_file, {**split, "sha256": sha256, "scale": scale}, indent=None)
 
     def write_probe(self, found: dict[str, Any]) -> None:

@@ -154,8 +154,8 @@ def check_data(data: DataModule, saved: dict[str, Any], run: Run | None, goes_on
     if again := run.trained_on(tests):
         about = "about " if isinstance(tests, ManyIds) or isinstance(told.get("train"), dict) else ""
         rank_zero_warn(
-            f"{about}{again} of {len(tests)} test images have the ids of images that the run was trained on: the data, or "
-            "their split, are no longer those of the training"
+            f"{about}{again} of {len(tests)} test images have the ids of images that the run was trained on: the data, "
+            "or their split, are no longer those of the training"
         )
     elif "sha256" in told:
         rank_zero_warn("the data, or their split, are not those that the run was trained on")

@@ -50,7 +50,9 @@ def _add_shard(shard: argparse.ArgumentParser) -> None:
     shard.add_argument("root", metavar="ROOT", help=sources)
     shard.add_argument("--out", required=True, help="folder to make, or its address: s3://, gs:// or r2://")
     kept = shard.add_mutually_exclusive_group()
-    kept.add_argument("--image_size", type=int, nargs="+", default=[64], metavar="N", help="side, or height and width (64)")
+    kept.add_argument(
+        "--image_size", type=int, nargs="+", default=[64], metavar="N", help="side, or height and width (64)"
+    )
     kept.add_argument("--files", action="store_true", help="keep the files, which each training decodes")
     shard.add_argument("--channels", type=int, choices=(1, 3), default=3, help="1 is grey, 3 RGB (default %(default)s)")
     shard.add_argument("--val", type=float, default=0.05, help="share to validate on (default %(default)s)")
@@ -84,4 +86,5 @@ def _shard(options: argparse.Namespace) -> None:
     )
     told = ", ".join(f"{n} {part}" for part, n in counts.items())
     size = " --data.image_size N" if options.files else ""
-    print(f"{told} pictures are in {options.out}; train on them with --data StreamingImages --data.root {options.out}{size}")
+    print(f"{told} pictures are in {options.out}")
+    print(f"train on them with --data StreamingImages --data.root {options.out}{size}")

@@ -151,7 +151,7 @@ class Chunks:
                 raise ValueError(f"it has {path.stat().st_size} bytes, not {file.bytes}")
             if not known:
                 content = np.memmap(path, np.uint8, "r")
-                if zlib.crc32(content) != file.crc32:
+                if zlib.crc32(content.data) != file.crc32:
                     raise ValueError("its bytes do not fit their checksum")
                 labels = _chunk(content, file.n, self.size).labels
                 if not (0 <= min(labels) and max(labels) < self.labels):
@@ -167,7 +167,7 @@ class Chunks:
 
 
 def _chunk(content: np.ndarray, n: int, size: int | None) -> Chunk:
-    """Look at a chunk's bytes. Raises ValueError if it is none of `n` items, each of which has `size` bytes of pixels."""
+    """Look at a chunk's bytes. Raises ValueError if it is none of `n` items, each with `size` bytes of pixels."""
     begin = 4 + 4 * (n + 1)
     if len(content) < begin + n * (HEAD + 1) or int(content[:4].view("<u4")[0]) != n:
         raise ValueError(f"it is no chunk of {n} pictures")

@@ -232,8 +232,8 @@ class ResumableLoader(DataLoader):
     _done = 0  # batches of this epoch that were handed out
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        # A Python generator, so that worker processes begin with the first batch, when the epoch is known. Their seed is
-        # not drawn from the global generator, which would move on after the noise of an epoch has been seeded.
+        # A Python generator, so that worker processes begin with the first batch, when the epoch is known. Their seed
+        # is not drawn from the global generator, which would move on after the noise of an epoch has been seeded.
         self.generator = torch.Generator()
         self._done = self.sampler.start // int(self.batch_size or 1)  # type: ignore[attr-defined]
         for batch in super().__iter__():

@@ -75,7 +75,9 @@ class Local(Place):
         except UserError:
             raise
         except FileNotFoundError:
-            raise UserError(f"{path} is not there; the shards are incomplete, or no shards: vae-zoo data shard") from None
+            raise UserError(
+                f"{path} is not there; the shards are incomplete, or no shards: vae-zoo data shard"
+            ) from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); shard the pictures again") from error
         return path

@@ -1,8 +1,8 @@
 """Write pictures into shards: litdata's chunks, a folder for each part, and beside them what a training needs to know.
 
 An item of a chunk is (label, id, picture): an int64, the id's bytes filled up with zeros to one length in its chunk,
-and the pixels (H, W, C) uint8 or the picture file's bytes. So the pixels of a chunk are one array, which is read without
-looking at each item; ``litdata.StreamingDataset("shards/train")`` reads them, too.
+and the pixels (H, W, C) uint8 or the picture file's bytes. So the pixels of a chunk are one array, which is read
+without looking at each item; ``litdata.StreamingDataset("shards/train")`` reads them, too.
 """
 
 import tempfile
@@ -70,7 +70,8 @@ def write_shards(
     with _target(out) as target:
         labels: dict[str, int] = {}
         shares: dict[Part, float] = {"test": test, "val": test + val, "train": 1.0}
-        parts = {part: _Part(target, part, chunk_mb * 10**6) for part in ("train", "val", "test")}
+        names: tuple[Part, ...] = ("train", "val", "test")
+        parts = {part: _Part(target, part, chunk_mb * 10**6) for part in names}
         bad: list[str] = []
         for picture, content in _decoded(pictures, shape, total):
             if isinstance(content, UserError):
@@ -82,7 +83,7 @@ def write_shards(
         _tell_unreadable(bad, sum(part.sampler.n for part in parts.values()) + len(bad), max_unreadable)
         found = {name: part.close() for name, part in parts.items()}
         for name in ("train", "test"):
-            if not found[name]["chunks"]:  # type: ignore[index]
+            if not found[name]["chunks"]:
                 raise UserError(f"no picture falls to the part {name!r}; there are too few, or its share is too small")
         target.write(
             INDEX,
@@ -178,9 +179,7 @@ class _Part:
         path = Path(self._writer.write_chunk(on_done=True))
         content = path.read_bytes()
         name = f"{self.name}/{path.name}"
-        self._chunks.append(
-            {"file": name, "n": len(self._items), "bytes": len(content), "crc32": zlib.crc32(content)}
-        )
+        self._chunks.append({"file": name, "n": len(self._items), "bytes": len(content), "crc32": zlib.crc32(content)})
         self.target.sent(name)
         self._items, self._bytes = [], 0
 

@@ -1,5 +1,6 @@
 """Where pictures to be sharded come from: a folder or zip, WebDataset's tar files, or a data set of Hugging Face's."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -17,6 +18,9 @@ from vae_zoo.reading import require_size
 HUGGING_FACE = "hf:"
 TARS = re.compile(r"https?://[\w./:%{}~?=&+,-]+\.tar", re.ASCII)  # WebDataset gives an address to a shell
 PACKED = b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"  # what unpacks without a limit begins so
+
+
+END = bytes(1024)  # of a tar file
 
 
 class Picture(NamedTuple):
@@ -51,8 +55,8 @@ def find_source(
     """Return the pictures of a source, of which no list is made where it is a stream.
 
     Args:
-        root: a folder or zip of pictures, COCO or not; a ``.tar``, a folder of them, or their address, with ``{00..99}``
-            for several; or ``hf:`` and the name or folder of a data set of Hugging Face's.
+        root: a folder or zip of pictures, COCO or not; a ``.tar``, a folder of them, or their address, with
+            ``{00..99}`` for several; or ``hf:`` and the name or folder of a data set of Hugging Face's.
         annotations: a COCO file, by default the one that is found.
         split: of a data set of Hugging Face's.
         image: its column with pictures, by default the only one.
@@ -68,15 +72,15 @@ def find_source(
         return _hugging_face(root.removeprefix(HUGGING_FACE), split, image, label, seed)
     if "://" in root:
         if not TARS.fullmatch(root):
-            raise UserError(f"{root!r} is no address of tar files that is read, as https://host/name-{{000..099}}.tar is")
+            raise UserError(
+                f"{root!r} is no address of tar files that is read, as https://host/name-{{000..099}}.tar is"
+            )
         return Source(_tar_pictures(_expanded(root), label or "cls"), None)
     path = given_path("ROOT", root)
     tars = [path] if path.suffix == ".tar" else sorted(path.glob("*.tar")) if path.is_dir() else []
     if tars:
         for tar in tars:
-            with open(tar, "rb") as file:
-                if file.read(6).startswith(PACKED):
-                    raise UserError(f"{tar} is compressed; unpack it to a .tar, which pictures hardly make larger")
+            _refuse_cut_off(tar)
         return Source(_tar_pictures([str(tar) for tar in tars], label or "cls"), None)
     return _folder(path, annotations, seed)
 
@@ -89,6 +93,16 @@ def _folder(root: Path, annotations: str | None, seed: int) -> Source:
     columns = zip(pictures.ids, pictures.labels, pictures.names, strict=True)
     found = (Picture(str(id_), label, partial(pictures.files.read, name)) for id_, label, name in columns)
     return Source(found, len(pictures))
+
+
+def _refuse_cut_off(tar: Path) -> None:
+    """Raise a UserError for a tar file that is compressed, or ends too soon, which readers take for its end."""
+    with open(tar, "rb") as file:
+        if file.read(6).startswith(PACKED):
+            raise UserError(f"{tar} is compressed; unpack it to a .tar, which pictures hardly make larger")
+        file.seek(max(0, os.fstat(file.fileno()).st_size - len(END)))
+        if file.read() != END:
+            raise UserError(f"{tar} cannot be read: it is cut off, or no tar file; fetch it again")
 
 
 def _expanded(address: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Images that are larger than memory, or than a disk: shards that ``vae-zoo data shard`` wrote, read as they are needed."""
+"""Images that are larger than memory, or than a disk: shards of ``vae-zoo data shard``, read as they are needed."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -39,7 +39,7 @@ class ChunkOrder(ResumableOrder):
     """
 
     def __init__(self, data: Images, chunks: Chunks, window: int, world: int, rank: int, seed: int) -> None:
-        super().__init__(data, world, rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+        super().__init__(data, world, rank, shuffle=True, seed=seed)
         self.chunks, self.window = chunks, window
 
     def from_place(self, start: int) -> Iterator[int]:
@@ -51,7 +51,9 @@ class ChunkOrder(ResumableOrder):
                 start -= size
                 continue
             opened = [self.chunks.ahead(chunk) for chunk, _ in pieces]
-            opened += [self.chunks.ahead(chunk) for following in windows[number + 1 : number + 2] for chunk, _ in following]
+            opened += [
+                self.chunks.ahead(chunk) for following in windows[number + 1 : number + 2] for chunk, _ in following
+            ]
             for each in opened[: len(pieces)]:
                 each.result()  # what is damaged is told here, rather than in a worker
             rows = np.concatenate([np.arange(rows.start, rows.stop) for _, rows in pieces])
@@ -157,7 +159,7 @@ class StreamedImages(Images):
 
 
 class StreamingImages(ImageDataModule):
-    """Images from shards, in a folder, on a web server or in the cloud: as many as there are, in as little memory as few.
+    """Images from shards, in a folder, on a web server or in the cloud: many take no more memory than a few.
 
     ``vae-zoo data shard`` writes them, split by a hash of each picture's id, with labels. Batches are as those of all
     data modules of images. In training, chunks come in a random order, and the images of `window` of them are mixed, by
@@ -225,14 +227,15 @@ class StreamingImages(ImageDataModule):
         """(C, H, W) of the images, as ``shards.json`` or the arguments say."""
         given = self.channels, *self._sides
         if self._shards.shape is None:
-            if None in self._sides:
+            height, width = self._sides
+            if height is None or width is None:
                 raise UserError(f"{self.root} has picture files: say with data.image_size what to decode them to")
-            return self.channels or 3, self._sides[0], self._sides[1]
+            return self.channels or 3, height, width
         for asked, there in zip(given, self._shards.shape, strict=True):
             if asked not in (None, there):
                 raise UserError(
-                    f"data.image_size {self.image_size} and data.channels {self.channels} are not those of {self.root}, "
-                    f"whose pixels are {self._shards.shape}; leave them out, or shard the pictures again"
+                    f"data.image_size {self.image_size} and data.channels {self.channels} are not those of "
+                    f"{self.root}, whose pixels are {self._shards.shape}; leave them out, or shard the pictures again"
                 )
         channels, height, width = self._shards.shape
         return channels, height, width
