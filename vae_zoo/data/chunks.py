@@ -163,6 +163,7 @@ class Chunks:
             if sys.platform == "linux":
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
             content = np.frombuffer(mmap.mmap(opened.fileno(), file.bytes, access=mmap.ACCESS_READ), np.uint8)
+        content[:: mmap.PAGESIZE].max()  # each page once: a batch that touched it first would wait for it
         return _chunk(content, file.n, self.size)
 
 
