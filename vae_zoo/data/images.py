@@ -155,7 +155,7 @@ def augmented(x: Tensor, transforms: Sequence[Transform], seeds: Sequence[int]) 
 class ImageDataModule(DataModule, ABC):
     """Batches (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`.
 
-    Concrete subclasses choose the images, in `read`, each part `Images` (an `ImageDataset`). The shape is (C, H, W).
+    Concrete subclasses choose the images, in `read`, each part `Images`. The shape is (C, H, W).
 
     Attributes:
         resident: keep all pixels on the device, so that a batch never leaves it.
