@@ -66,6 +66,8 @@ def place(shapes, doodles, tmp_path, monkeypatch):
 def quick(words):
     """The same command with sizes that make it quick, as far as the data have them."""
     sizes = SMALL | {"trainer.max_epochs": 1}
+    if words[:2] == ["data", "shard"]:
+        return words
     if words[0] == "data":
         return [*words, "--n", "80"]
     if words[0] == "compare":
@@ -90,7 +92,7 @@ def run_commands(text, monkeypatch):
     lines = [line.partition("#")[0] for line in text.replace("\\\n", " ").splitlines()]
     for line in (line for line in lines if line.startswith("vae-zoo")):
         command = shlex.split(line.replace("~/", ""))[1:]
-        if command[0] == "data":
+        if command[0] == "data" and command[1] != "shard":
             out = command[command.index("--out") + 1]
             shutil.rmtree(out) if command[1] == "shapes" else Path(out).unlink()
         if command[0] == "tune":

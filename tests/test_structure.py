@@ -13,7 +13,7 @@ PACKAGE = REPOSITORY / "vae_zoo"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From low to high. What stands in one line imports nothing that stands there, or in a line below.
 RANKS = """
-errors reading writing results templates processes
+errors ids processes reading writing results templates
 fetch yamls inputs curves neighbours
 settings hmc
 evidence

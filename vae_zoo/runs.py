@@ -15,6 +15,7 @@ from typing import Any, Literal
 from vae_zoo import settings
 from vae_zoo.curves import Point, read_curves
 from vae_zoo.errors import UserError
+from vae_zoo.ids import in_common
 from vae_zoo.reading import read_file
 from vae_zoo.results import NO_FIGURES, REQUIRED, Results, damage
 from vae_zoo.writing import write_json
@@ -195,13 +196,14 @@ class Run:
         return content if isinstance(content, dict) else {}
 
     def trained_on(self, ids: Iterable[Any]) -> int:
-        """Return how many of these images, by their ids, the run was trained on; 0 where it does not say."""
-        trained = self.split.get("train")
-        known = {str(each) for each in trained} if isinstance(trained, list) else set()
-        return sum(str(each) in known for each in ids)
+        """Return how many of these images, by their ids, the run was trained on; 0 where it does not say.
 
-    def write_split(self, split: Mapping[Any, list[int | str]], sha256: str, scale: float) -> None:
-        """Write split.json: the images' ids by part, their hash, and what their values were divided by."""
+        Where either are too many for a list, it is what their samples tell.
+        """
+        return in_common(self.split.get("train"), ids)
+
+    def write_split(self, split: Mapping[Any, Any], sha256: str, scale: float) -> None:
+        """Write split.json: the images' ids by part, or samples of them, a hash, and what values were divided by."""
         write_json(self.split_file, {**split, "sha256": sha256, "scale": scale}, indent=None)
 
     def write_probe(self, found: dict[str, Any]) -> None:

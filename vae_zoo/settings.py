@@ -23,7 +23,7 @@ Config = dict[str, Any]
 # The arguments of a model that identical conditions fix; a prior is a part of the model.
 SHARED = ("latent", "encoder", "decoder", "likelihood", "lr", "optimizer", "lr_scheduler", "lr_interval")
 IMMATERIAL = {
-    *("data.cache_dir", "data.workers", "data.resident"),
+    *("data.cache_dir", "data.cache_gb", "data.workers", "data.resident"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.logger", "trainer.default_root_dir"),
 }
 # May move: whether the data are the same, their hash tells.

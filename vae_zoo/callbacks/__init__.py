@@ -3,6 +3,7 @@
 from vae_zoo.callbacks.advice import Advice
 from vae_zoo.callbacks.evaluation import Evaluation
 from vae_zoo.callbacks.guard import Guard
+from vae_zoo.callbacks.noise import Noise
 from vae_zoo.callbacks.of_trainer import RunFolder
 from vae_zoo.callbacks.pictures import LabelGrid, SampleImages
 from vae_zoo.callbacks.schedule import BurdaSchedule
@@ -16,6 +17,7 @@ __all__ = [
     "Evaluation",
     "Guard",
     "LabelGrid",
+    "Noise",
     "RunFolder",
     "SampleImages",
     "Timing",

@@ -79,7 +79,7 @@ class Evaluation(Callback):
         data = data_of(trainer)
         self._labels = list(data.facts.label_names) if data else None
         if (run := run_of(trainer)) and data:
-            run.write_split(data.split, data.split_sha256, data.scale)
+            run.write_split(data.split_listed, data.split_sha256, data.scale)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove what was made of an earlier checkpoint, if training goes on."""

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from vae_zoo.checkpoints import read
 from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.errors import UserError
+from vae_zoo.ids import ManyIds
 from vae_zoo.runs import Run, of_checkpoint
 from vae_zoo.settings import FILES, Config, arguments, class_name, conditions, differences
 from vae_zoo.trust import are_texts
@@ -169,9 +170,10 @@ def check_data(data: DataModule, saved: dict[str, Any], run: Run | None, goes_on
         )
     tests = data.split["test"]
     if again := run.trained_on(tests):
+        about = "about " if isinstance(tests, ManyIds) or isinstance(told.get("train"), dict) else ""
         rank_zero_warn(
-            f"{again} of {len(tests)} test images have the ids of images that the run was trained on: the data, or "
-            "their split, are no longer those of the training"
+            f"{about}{again} of {len(tests)} test images have the ids of images that the run was trained on: the data, "
+            "or their split, are no longer those of the training"
         )
     elif "sha256" in told:
         rank_zero_warn("the data, or their split, are not those that the run was trained on")

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch._functorch import config as functorch_config
 
 from vae_zoo import settings
-from vae_zoo.callbacks import Advice, Guard, RunFolder, Timing
+from vae_zoo.callbacks import Advice, Guard, Noise, RunFolder, Timing
 from vae_zoo.checkpoints import read, refuse_nonfinite
 from vae_zoo.cli import UsageError, is_out_of_memory, limits, options
 from vae_zoo.cli.checkpoints import (
@@ -188,7 +188,7 @@ class ZooCLI(LightningCLI):
         self.run_folder = Run(self.run_dir.resolve()) if self.run_dir else self.resumed or new_run(self._name)
         self.run_folder.refuse_links()
         kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
-        callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder), Advice()]
+        callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder), Advice(), Noise()]
         if not any(isinstance(callback, Guard) for callback in callbacks):
             callbacks.append(Guard())
         if config.enable_progress_bar is not False and not config.fast_dev_run:

@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> None:
         "chance": found.chance,
         "different_nearest": distinct,
         "nearest": [
-            {"sample": sample, "training": names[found.row[sample]], "ratio": float(found.ratio[sample])}
+            {"sample": sample, "training": names[int(found.row[sample])], "ratio": float(found.ratio[sample])}
             for sample in order.tolist()
         ],
     }

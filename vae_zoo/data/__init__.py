@@ -9,6 +9,7 @@ from vae_zoo.data.images import ImageDataModule, ImageDataset
 from vae_zoo.data.mnist import MNIST
 from vae_zoo.data.module import DataModule, Facts
 from vae_zoo.data.sketches import Sketches
+from vae_zoo.data.streaming import StreamingImages
 
 __all__ = [
     "BinarizedMNIST",
@@ -22,4 +23,5 @@ __all__ = [
     "ImageDataset",
     "MNIST",
     "Sketches",
+    "StreamingImages",
 ]

@@ -1,7 +1,7 @@
 """Batches of images from an array of bytes: what all data modules of images share."""
 
 import zlib
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,12 +10,38 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from torchvision.transforms.v2 import Transform
 
-from vae_zoo.data.module import DataModule, Part, uncollated
+from vae_zoo.data.module import DataModule, Part, ResumableLoader, ResumableOrder, ShuffledOrder, uncollated
 from vae_zoo.data.pictures import to_images
 from vae_zoo.errors import UserError
 
 
-class ImageDataset(Dataset):
+class Images(Dataset, ABC):
+    """Images of one part, fetched a whole batch at a time.
+
+    Attributes:
+        ids: of the images, in their order.
+    """
+
+    ids: Sequence[int | str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        """Return images (B, H, W, C) uint8 and labels (B,)."""
+
+    @abstractmethod
+    def checksums(self) -> list[int]:
+        """Return checksums of all that a training has of them."""
+
+    @abstractmethod
+    def order(self, world: int, rank: int, seed: int) -> ResumableOrder:
+        """Return the order in which process `rank` of `world` is trained on its share, shuffled anew each epoch."""
+
+
+class ImageDataset(Images):
     """Rows of a pixel array with labels, fetched a whole batch at a time.
 
     Args:
@@ -50,6 +76,10 @@ class ImageDataset(Dataset):
             pixels = _crc32(self.pixels)
         return [pixels, _crc32(self.rows), _crc32(self.labels)]
 
+    def order(self, world: int, rank: int, seed: int) -> ResumableOrder:
+        """Return the order, in which each process has images from all of the set."""
+        return ShuffledOrder(self, world, rank, shuffle=True, seed=seed, drop_last=True)
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         x, y = self.__getitems__([index])
         return x[0], y[0]
@@ -79,7 +109,7 @@ class AugmentedDataset(Dataset):
         order: has the run's seed, and is told the epoch.
     """
 
-    def __init__(self, data: ImageDataset, order: DistributedSampler) -> None:
+    def __init__(self, data: Images, order: DistributedSampler) -> None:
         self.data, self.order = data, order
         self._seeds: tuple[int, np.ndarray] = (-1, np.empty(0))  # of the epoch at hand
 
@@ -125,21 +155,23 @@ def augmented(x: Tensor, transforms: Sequence[Transform], seeds: Sequence[int]) 
 class ImageDataModule(DataModule, ABC):
     """Batches (x, y): x (B, C, H, W) float in [0, 1], channels_last; y (B,) int64, an index into `labels`.
 
-    Concrete subclasses choose the images, in `read`, each part an `ImageDataset`. The shape is (C, H, W).
+    Concrete subclasses choose the images, in `read`, each part `Images`. The shape is (C, H, W).
 
     Attributes:
         resident: keep all pixels on the device, so that a batch never leaves it.
         augment: transforms of the training images, in this order.
         redrawn: in place of them: makes of the training set, and of its order, which has the run's seed and is told the
             epoch, a set whose images are others in each epoch. It is fetched a whole batch at a time.
+        loading: processes that fetch batches; 0 where handing a batch over costs more than fetching it.
     """
 
     resident: bool = False
     augment: Sequence[Transform] = ()
-    redrawn: Callable[[ImageDataset, DistributedSampler], Dataset] | None = None
-    parts: dict[Part, ImageDataset]
+    redrawn: Callable[[Images, DistributedSampler], Dataset] | None = None
+    loading: int = 0
+    parts: dict[Part, Images]
 
-    def content(self, parts: Mapping[Part, ImageDataset]) -> list[list[int]]:
+    def content(self, parts: Mapping[Part, Images]) -> list[list[int]]:
         """Return checksums of the images and their labels, part by part."""
         return [items.checksums() for _, items in sorted(parts.items())]
 
@@ -154,25 +186,30 @@ class ImageDataModule(DataModule, ABC):
     def shuffled(self, world: int, rank: int, seed: int) -> DataLoader:
         """Batches of the training set, drawn anew for the epoch, or augmented after they are on the device."""
         data = self._dataset("train")
-        order: DistributedSampler = DistributedSampler(data, world, rank, shuffle=True, seed=seed, drop_last=True)
+        order = data.order(world, rank, seed)
         if self.redrawn:
-            return self._loader(self.redrawn(data, order), order)
-        return self._loader(AugmentedDataset(data, order) if self.augment else data, order)
+            return self._loader(self.redrawn(data, order), order, ResumableLoader)
+        return self._loader(AugmentedDataset(data, order) if self.augment else data, order, ResumableLoader)
 
     def in_order(self, part: Part) -> DataLoader:
         """Batches of a part, in order."""
         return self._loader(self._dataset(part), self.share(part))
 
-    def _dataset(self, part: Part) -> ImageDataset:
+    def _dataset(self, part: Part) -> Images:
         data = self.parts[part]
-        if self.resident and not isinstance(data.pixels, Tensor):
+        if self.resident and isinstance(data, ImageDataset) and not isinstance(data.pixels, Tensor):
             device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
             pixels = torch.from_numpy(data.pixels[data.rows]).to(device)
             data = ImageDataset(pixels, data.labels.to(device), np.arange(len(data)), data.ids)
             self.parts[part] = data
         return data
 
-    def _loader(self, items: Dataset, order: Sampler | None) -> DataLoader:
-        # A batch is one indexing operation, cheaper than handing it over from a worker process.
-        pin = torch.cuda.is_available() and not self.resident
-        return DataLoader(items, batch_size=self.batch_size, sampler=order, collate_fn=uncollated, pin_memory=pin)
+    def _loader(self, items: Dataset, order: Sampler | None, kind: type[DataLoader] = DataLoader) -> DataLoader:
+        return kind(
+            items,
+            batch_size=self.batch_size,
+            sampler=order,
+            collate_fn=uncollated,
+            num_workers=self.loading,
+            pin_memory=torch.cuda.is_available() and not self.resident,
+        )

@@ -5,16 +5,18 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from vae_zoo import processes
 from vae_zoo.errors import UserError
+from vae_zoo.ids import ManyIds, listed
 
 Part = Literal["train", "val", "test"]
 PUBLISHED: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # the parts' names in published files
@@ -55,7 +57,7 @@ class DataModule(LightningDataModule, ABC):
         batch_size: of each batch of a process; the last one of an epoch may be smaller.
         labels: the names that y indexes, once set up.
         parts: the items of "train", "val" and "test", once set up.
-        split: their ids, once set up.
+        split: their ids, once set up: lists, or `ManyIds` that are read where they are asked for.
         scale: a figure of the training set that all items are divided by, once set up; 1 where there is none.
         ragged: whether the x of two batches differ in shape.
         val_on_test: whether the validation set is the test set.
@@ -72,7 +74,7 @@ class DataModule(LightningDataModule, ABC):
         super().__init__()
         self.labels: list[str] = []
         self.parts: Mapping[Part, Any] = {}
-        self.split: dict[Part, list[int | str]] = {}
+        self.split: dict[Part, Sequence[int | str]] = {}
 
     @property
     @abstractmethod
@@ -83,8 +85,9 @@ class DataModule(LightningDataModule, ABC):
     def read(self) -> tuple[list[str], Mapping[Part, Any]]:
         """Return the names of the labels, and the items of each part.
 
-        The items of a part have a length, `ids` (numbers or texts, which tell the splits of two runs apart), and
-        ``__getitems__(indices)``, which fetches a batch. An empty "val" means that there is no validation.
+        The items of a part have a length, `ids` (numbers or texts, which tell the splits of two runs apart, as
+        `ManyIds` where a list would be too long), and ``__getitems__(indices)``, which fetches a batch. An empty "val"
+        means that there is no validation.
         """
 
     def setup(self, stage: str | None = None) -> None:
@@ -92,7 +95,9 @@ class DataModule(LightningDataModule, ABC):
         if self.split:
             return
         self.labels, parts = self.read()
-        self.split = {part: list(items.ids) for part, items in parts.items()}
+        self.split = {
+            part: items.ids if isinstance(items.ids, ManyIds) else list(items.ids) for part, items in parts.items()
+        }
         self._content = self.content(parts)
         self.parts = {**parts, "val": parts["test"]} if self.val_on_test else {**parts}
 
@@ -110,12 +115,17 @@ class DataModule(LightningDataModule, ABC):
         """Return checksums of the items as they are trained on, by which two sets with the same ids are told apart."""
 
     @property
+    def split_listed(self) -> dict[Part, Any]:
+        """What JSON has of `split`: the ids of a part, or how many they are and a sample."""
+        return {part: listed(ids) for part, ids in self.split.items()}
+
+    @property
     def split_sha256(self) -> str:
         """A hash of `split`, the labels and the items' content: equal if, and only if, two runs had the same data.
 
         Where another version of a library decodes a picture a little differently, its pixels are not the same.
         """
-        content = {"split": self.split, "labels": self.labels, "content": self._content}
+        content = {"split": self.split_listed, "labels": self.labels, "content": self._content}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def train_dataloader(self) -> DataLoader:
@@ -191,6 +201,61 @@ class DataModule(LightningDataModule, ABC):
     @abstractmethod
     def in_order(self, part: Part) -> DataLoader:
         """Batches of a part, in order."""
+
+
+class ResumableOrder(DistributedSampler, ABC):
+    """The order of the training items in an epoch, which may begin in its middle.
+
+    Attributes:
+        start: how many items of the next pass are left out, since a training that goes on has seen them.
+    """
+
+    start: int = 0
+
+    def __iter__(self) -> Iterator[int]:
+        start, self.start = self.start, 0
+        return self.from_place(start)
+
+    @abstractmethod
+    def from_place(self, start: int) -> Iterator[int]:
+        """Yield this process's items of the epoch, without the first `start`."""
+
+
+class ShuffledOrder(ResumableOrder):
+    """All items, as PyTorch shuffles and shares them."""
+
+    def from_place(self, start: int) -> Iterator[int]:
+        """Yield the items."""
+        return islice(DistributedSampler.__iter__(self), start, None)
+
+
+class ResumableLoader(DataLoader):
+    """Batches of a training, which says in checkpoints how far it is, and goes on from there inside an epoch.
+
+    Its sampler is a `ResumableOrder`. Lightning asks for the state, and gives it back before it fetches.
+    """
+
+    _done = 0  # batches of this epoch that were handed out
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # A Python generator, so that worker processes begin with the first batch, when the epoch is known. Their seed
+        # is not drawn from the global generator, which would move on after the noise of an epoch has been seeded.
+        self.generator = torch.Generator()
+        self._done = self.sampler.start // int(self.batch_size or 1)  # type: ignore[attr-defined]
+        for batch in super().__iter__():
+            self._done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how many batches of the epoch were handed out."""
+        return {"batches": self._done}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Begin the next epoch after as many batches; after all of them is the begin of another one."""
+        batches = state_dict.get("batches")
+        if not isinstance(batches, int) or batches < 0:
+            raise UserError(f"the checkpoint's place in its epoch is damaged ({batches!r}); use another one")
+        self.sampler.start = batches % len(self) * int(self.batch_size or 1)  # type: ignore[attr-defined]
 
 
 def uncollated(batch: Any) -> Any:
