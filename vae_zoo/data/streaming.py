@@ -26,8 +26,8 @@ class ChunkOrder(ResumableOrder):
     """The chunks in a random order, of which each process has a stretch, and the images mixed over a few at a time.
 
     It follows from the seed, the epoch, and the numbers of processes and of chunks that are mixed; so it can begin
-    anywhere without being gone through. Processes have equally many images: what they cannot share equally, fewer images
-    than there are processes, is left out.
+    anywhere without being gone through. Processes have equally many images: what they cannot share equally, fewer
+    images than there are processes, is left out.
 
     Args:
         data: the images.
