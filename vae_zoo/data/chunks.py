@@ -8,6 +8,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ class Chunk(ABC):
         self.ids = ids
 
     @abstractmethod
-    def pixels(self, row: int, shape: Shape) -> np.ndarray:
-        """Return the pixels of a picture (H * W * C,) uint8."""
+    def pictures(self, shape: Shape) -> "np.ndarray | Decoded":
+        """Return what has, by row, the pixels of each picture (H * W * C,) uint8."""
 
 
 class PixelChunk(Chunk):
@@ -51,9 +52,9 @@ class PixelChunk(Chunk):
         super().__init__(labels, ids)
         self.rows = rows
 
-    def pixels(self, row: int, shape: Shape) -> np.ndarray:
-        """Return a row, which is not copied."""
-        return self.rows[row]
+    def pictures(self, shape: Shape) -> np.ndarray:
+        """Return the rows, which are not copied."""
+        return self.rows
 
 
 class FileChunk(Chunk):
@@ -70,10 +71,21 @@ class FileChunk(Chunk):
         super().__init__(labels, ids)
         self.content, self.places = content, places
 
-    def pixels(self, row: int, shape: Shape) -> np.ndarray:
-        """Decode a file."""
-        begin, end = self.places[row]
-        return decoded(text(self.ids[row]), self.content[begin:end].tobytes, shape).reshape(-1)
+    def pictures(self, shape: Shape) -> "Decoded":
+        """Return the files, each of which is decoded when it is asked for."""
+        return Decoded(self, shape)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The files of a chunk as pixels."""
+
+    chunk: FileChunk
+    shape: Shape
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        begin, end = self.chunk.places[row]
+        return decoded(text(self.chunk.ids[row]), self.chunk.content[begin:end].tobytes, self.shape).reshape(-1)
 
 
 def text(id_: bytes) -> str:

@@ -150,9 +150,10 @@ class StreamedImages(Images):
         numbers = np.searchsorted(self._ends, rows, "right")  # B
         places = list(zip(numbers.tolist(), (rows - self._starts[numbers]).tolist(), strict=True))
         opened = {number: self.chunks[number] for number in set(numbers.tolist())}
+        pictures = {number: chunk.pictures(self.shape) for number, chunk in opened.items()}
         # Row by row: to gather those of each chunk at once would copy all of them twice, and takes longer.
-        found = [opened[number].pixels(row, self.shape) for number, row in places]
-        pixels = np.concatenate(found).reshape(len(rows), height, width, channels)
+        pixels = np.concatenate([pictures[number][row] for number, row in places])
+        pixels = pixels.reshape(len(rows), height, width, channels)
         labels = np.array([opened[number].labels[row] for number, row in places], np.int64)
         return torch.from_numpy(pixels), torch.from_numpy(labels)
 
