@@ -169,6 +169,14 @@ def test_a_trial_is_stopped_where_it_is_not_among_the_best_third(search):
     assert all(len(job.commands) == 1 and job.commands[0][0] == "fit" for job in engine.started)  # nothing is tested
 
 
+def test_a_trial_that_has_come_to_its_end_is_not_stopped_there(search):
+    """All are alike until the last epoch, which is a rung, too, and each is worse than the one before there."""
+    engine = Formula(losses=lambda words, epoch: 1.0 if epoch < EPOCHS else 1.0 + len(engine.started))
+    made = search(engine, trials=5)
+    assert made.run().number == 0
+    assert [row["state"] for row in table(made)] == ["complete"] * 5 and not engine.cancelled
+
+
 def test_a_high_figure_may_be_the_better_one_and_nothing_need_be_stopped(search):
     engine = Formula(losses=lambda words, epoch: -loss_of(words, epoch))
     made = search(engine, better=1, reduction=1, trials=6)
