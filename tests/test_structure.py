@@ -73,3 +73,17 @@ def test_nothing_is_asked_for_by_its_name_or_its_signature():
 def test_files_stay_short():
     long = {path.name: n for path in FILES if (n := len(path.read_text().splitlines())) > 350}
     assert not long
+
+
+OPTIONAL = "datasets gradio huggingface_hub litdata onnx onnxruntime optuna pyarrow ray submitit umap webdataset zuko"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_optional_package_is_imported_where_it_is_used_and_nowhere_else(path):
+    """Only the page, which is imported when it is opened, has one at the top of a file."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {name.partition(".")[0] for name in names}
+    assert not found & ({*OPTIONAL.split()} - ({"gradio"} if "explore" in path.parts else set()))
