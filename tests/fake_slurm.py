@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A SLURM cluster in one file: `install` puts sbatch, srun, squeue, sacct and scancel into a folder for PATH."""
+"""A SLURM cluster in one file: `install` puts its commands, such as sbatch, into a folder for PATH."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scancel")
+COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol")
 
 
 def install(folder):
@@ -25,7 +25,7 @@ def jobs(folder):
     """By number, the name and the process of each job, and whether it is alive."""
     found = {}
     for path in folder.glob("*.job"):
-        name, pid = path.read_text().split()
+        name, pid, *_ = path.read_text().split()
         try:
             alive = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
         except FileNotFoundError:
@@ -35,8 +35,14 @@ def jobs(folder):
 
 
 def sbatch(folder, file):
-    """Start a batch file in the background."""
+    """Submit a batch file."""
     number = str(100 + len([*folder.glob("*.job")]))
+    start(folder, number, file)
+    print(f"Submitted batch job {number}")
+
+
+def start(folder, number, file):
+    """Start a batch file in the background."""
     name = re.search(r"--job-name=(\S+)", Path(file).read_text())[1]
     environment = os.environ | {"SLURM_JOB_ID": number, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
     environment |= {"SLURM_NODEID": "0", "SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "node1"}
@@ -44,8 +50,7 @@ def sbatch(folder, file):
         process = subprocess.Popen(
             ["bash", file], env=environment, stdout=nowhere, stderr=nowhere, stdin=nowhere, start_new_session=True
         )
-    (folder / f"{number}.job").write_text(f"{name} {process.pid}")
-    print(f"Submitted batch job {number}")
+    (folder / f"{number}.job").write_text(f"{name} {process.pid} {file}")
 
 
 def srun(folder, *words):
@@ -77,6 +82,11 @@ def scancel(folder, number, *_):
     with open(folder / "cancelled", "a") as file:
         print(number, file=file)
     os.killpg(jobs(folder)[number][1], signal.SIGKILL)
+
+
+def scontrol(folder, requeue, number):
+    """Start a job once more."""
+    start(folder, number, (folder / f"{number}.job").read_text().split()[2])
 
 
 if __name__ == "__main__":

@@ -359,6 +359,33 @@ def test_slurm(slurm, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_job_whose_time_is_over_is_queued_again(slurm, tmp_path):
+    """SLURM sends a signal some time before; the command ends with the job, and is begun again."""
+    engine = Slurm(gpus=0, cpus=1)
+    engine.open(tmp_path)
+    job = made_job(tmp_path / "long", (("data", "shapes", "--n", "100000", "--out", str(tmp_path / "much")),))
+    handle = engine.start(job)
+    number = handle.job.job_id
+
+    def begun(times):
+        end = time.monotonic() + 120
+        while not (Run(job.folder).log_file.exists() and log().count("$ vae-zoo data") == times):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    def log():
+        return Run(job.folder).log_file.read_text()
+
+    begun(1)
+    first = (slurm / f"{number}.job").read_text()
+    os.killpg(int(first.split()[1]), signal.SIGUSR2)
+    begun(2)
+    assert (slurm / f"{number}.job").read_text() != first and handle.status() is None
+    handle.cancel()
+    assert len([*slurm.glob("*.job")]) == 2  # nothing was submitted anew
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["local", "debug"])
 def test_slurm_without_a_cluster(where, tmp_path):
     pytest.importorskip("submitit")
