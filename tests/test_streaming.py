@@ -176,6 +176,10 @@ DAMAGES = {
     "counts": (with_index(lambda i: i["parts"]["train"].update(n=3)), "is not what its chunks have"),
     "huge": (with_index(lambda i: i["parts"]["train"]["chunks"][0].update(n=2**50)), "no whole number"),
     "labels": (with_index(lambda i: i.update(labels=[1, 2])), "no names"),
+    "a text of labels": (with_index(lambda i: i.update(labels="abc")), "no names"),
+    "no hashes": (with_index(lambda i: i["parts"]["test"].update(lowest=["z"])), "no sample of"),
+    "no sample": (with_index(lambda i: i["parts"]["test"].update(lowest=[])), "no sample of"),
+    "nothing to test on": (with_index(lambda i: i["parts"].update(test={"n": 0, "lowest": [], "chunks": []})), "test"),
 }
 OF_FILES = {
     "offsets": (rewritten(beyond), "do not follow each other"),

@@ -196,7 +196,7 @@ def _decoded(
             return pixels.tobytes() if shape else content
         except UserError as error:
             return error
-        except (OSError, KeyError, ValueError) as error:
+        except Exception as error:  # of any kind, by a zip that is damaged
             return UserError(f"{picture.id}: {error}")
 
     waiting: deque[tuple[Picture, Future[bytes | UserError]]] = deque()
