@@ -103,6 +103,19 @@ def test_only_a_few_chunks_are_open(shapes, tmp_path):
         assert len(items.chunks._open) <= 6
 
 
+def test_a_chunk_that_goes_before_it_is_opened_is_fetched_again(shapes, tmp_path, monkeypatch):
+    """As where another process makes room for its own."""
+    items = shard(shapes, tmp_path / "shards").parts["train"]
+    get, asked = items.chunks.place.get, []
+
+    def gone_at_first(*given):
+        asked.append(given)
+        return tmp_path / "gone" if len(asked) == 1 else get(*given)
+
+    monkeypatch.setattr(items.chunks.place, "get", gone_at_first)
+    assert len(items.__getitems__([0])[0]) == 1 and len(asked) == 2
+
+
 def damage_bytes(folder):
     path = folder / "train" / "chunk-1-0.bin"
     content = bytearray(path.read_bytes())

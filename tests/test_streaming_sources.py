@@ -197,6 +197,14 @@ def test_a_cloud(shapes, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has something in it already"):
         write_shards(pictures, "s3://bucket/shards", (3, 8, 8))
 
+    def refuse(*_):
+        raise RuntimeError("no\n  credentials")
+
+    monkeypatch.setattr(Provider, "is_empty", lambda *_: True)
+    monkeypatch.setattr(Provider, "upload_file", refuse)
+    with pytest.raises(UserError, match=r"^s3://bucket/others cannot be written \(no credentials\)$"):
+        write_shards(pictures, "s3://bucket/others", (3, 8, 8))
+
 
 ABSENT = """
 import sys
