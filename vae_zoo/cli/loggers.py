@@ -23,10 +23,12 @@ class KeepingWriter(ExperimentWriter):
 
     def keep(self, epochs: int, steps: int) -> None:
         """Keep the lines of the first epochs, and of the next one those of the first steps."""
-        found = read_rows(Path(self.metrics_file_path))
-        known = ((*(row.get(name, "") for name in ("epoch", "step")), row) for row in found)
-        places = ((int(epoch), int(step), row) for epoch, step, row in known if epoch.isdecimal() and step.isdecimal())
-        rows = [row for epoch, step, row in places if epoch < epochs or (epoch == epochs and step < steps)]
+        rows = []
+        for row in read_rows(Path(self.metrics_file_path)):
+            epoch, step = row.get("epoch", ""), row.get("step", "")
+            known = epoch.isdecimal() and step.isdecimal()
+            if known and (int(epoch) < epochs or (int(epoch) == epochs and int(step) < steps)):
+                rows.append(row)
         self.metrics_keys = list(rows[0]) if rows else []
         self._replace(rows)
 
