@@ -33,6 +33,9 @@ class Noting(LightningModule):
             print(self.current_epoch, index, noise, *images, file=file)
         return self.weight * noise
 
+    def validation_step(self, batch, index):
+        torch.rand(())  # as the codes of a model
+
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
@@ -50,7 +53,17 @@ class Dies(Callback):
 
 
 def train(
-    root, notes, folder, workers=0, devices=1, dies=None, resume=False, kind=StreamingImages, every=3, **settings
+    root,
+    notes,
+    folder,
+    workers=0,
+    devices=1,
+    dies=None,
+    resume=False,
+    kind=StreamingImages,
+    every=3,
+    of_trainer=(),
+    **settings,
 ):
     """Train for three epochs, with a checkpoint every few steps."""
     seed_everything(5, verbose=False)
@@ -69,7 +82,7 @@ def train(
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        limit_val_batches=0,
+        **{"limit_val_batches": 0, **dict(of_trainer)},
     )
     trainer.fit(Noting(notes), datamodule=data, ckpt_path=Path(folder) / "last.ckpt" if resume else None)
 

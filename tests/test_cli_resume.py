@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from tests.conftest import CONFIG, call, every_config, only_run, options, options_for
+from vae_zoo.callbacks import RunFolder
 from vae_zoo.runs import Run
 
 pytestmark = pytest.mark.slow
@@ -58,6 +59,33 @@ def test_a_run_that_goes_on_ends_at_the_same_numbers(config, shapes, doodles, tm
         torch.equal(a, b) for a, b in zip(weights[0][0].values(), weights[1][0].values(), strict=True)
     )
     assert tables[0] == tables[1] and len({row["epoch"] for row in tables[0]}) == 3
+
+
+def test_a_run_that_goes_on_inside_an_epoch_keeps_the_lines_before(shapes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    often = {"filename": "last", "every_n_train_steps": 2, "enable_version_counter": False}
+    saves = {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": often}
+    saves["init_args"]["save_on_train_epoch_end"] = False
+    Path("often.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": [saves]}}))
+    settings = {"data__root": shapes, "data__batch_size": 8, "trainer__max_epochs": 3, "trainer__log_every_n_steps": 1}
+    settings |= {"ckpt_path": "auto", "run_dir": "run"}
+    words = ["fit", "--config", CONFIG, "--config", "often.yaml", *options(**settings)]
+
+    def dies(callback, trainer, *_):
+        if trainer.global_step == 9:  # of six an epoch; the checkpoint before it is at 8
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "on_train_batch_start", dies)
+        assert call(*words) == 130
+    assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 8
+    assert call(*words) == 0
+    with open("run/metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(18))
+    epochs = torch.load("run/checkpoints/last.ckpt", weights_only=True)["callbacks"]["Timing"]["epochs"]
+    assert [epoch["images"] for epoch in epochs] == [48, 48]  # the one that was cut counts nowhere
+    assert sum(epoch["seconds"] for epoch in epochs) < 60
 
 
 def test_a_run_folder_of_ones_own(shapes, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,8 @@
 """Augmentation of the training images: off, on, image by image, and the same again in a resumed run."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -7,7 +10,7 @@ from torchvision.transforms import v2
 
 from tests.data_sets import images, module
 from tests.zoo import Recorder
-from vae_zoo.data.images import augmented
+from vae_zoo.data.images import AugmentedDataset, Images, augmented
 from vae_zoo.errors import UserError
 
 FLIP = v2.RandomHorizontalFlip()
@@ -37,6 +40,22 @@ def test_only_training_batches_change(shapes):
     for (x, y), (before, labels) in zip(train_batches(data), train_batches(plain), strict=True):
         assert torch.equal(x, before.flip(-1)) and torch.equal(y, labels)
         assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_seed_follows_from_run_epoch_and_index_and_no_array_of_all_is_made():
+    class Many(Images):
+        ids, checksums, order = (), None, None
+
+        def __len__(self):
+            return 10**15
+
+        def __getitems__(self, indices):
+            return indices, indices
+
+    order = SimpleNamespace(seed=3, epoch=5)
+    indices = [70, 2, 99, 2, 0]
+    seeds = AugmentedDataset(Many(), order).__getitems__(indices)[2]
+    assert seeds == np.random.default_rng((3, 5)).integers(2**63, size=100)[indices].tolist()
 
 
 @pytest.mark.parametrize("resident", [False, True])

@@ -103,6 +103,19 @@ def test_only_a_few_chunks_are_open(shapes, tmp_path):
         assert len(items.chunks._open) <= 6
 
 
+def test_a_chunk_that_goes_before_it_is_opened_is_fetched_again(shapes, tmp_path, monkeypatch):
+    """As where another process makes room for its own."""
+    items = shard(shapes, tmp_path / "shards").parts["train"]
+    get, asked = items.chunks.place.get, []
+
+    def gone_at_first(*given):
+        asked.append(given)
+        return tmp_path / "gone" if len(asked) == 1 else get(*given)
+
+    monkeypatch.setattr(items.chunks.place, "get", gone_at_first)
+    assert len(items.__getitems__([0])[0]) == 1 and len(asked) == 2
+
+
 def damage_bytes(folder):
     path = folder / "train" / "chunk-1-0.bin"
     content = bytearray(path.read_bytes())
@@ -176,6 +189,10 @@ DAMAGES = {
     "counts": (with_index(lambda i: i["parts"]["train"].update(n=3)), "is not what its chunks have"),
     "huge": (with_index(lambda i: i["parts"]["train"]["chunks"][0].update(n=2**50)), "no whole number"),
     "labels": (with_index(lambda i: i.update(labels=[1, 2])), "no names"),
+    "a text of labels": (with_index(lambda i: i.update(labels="abc")), "no names"),
+    "no hashes": (with_index(lambda i: i["parts"]["test"].update(lowest=["z"])), "no sample of"),
+    "no sample": (with_index(lambda i: i["parts"]["test"].update(lowest=[])), "no sample of"),
+    "nothing to test on": (with_index(lambda i: i["parts"].update(test={"n": 0, "lowest": [], "chunks": []})), "test"),
 }
 OF_FILES = {
     "offsets": (rewritten(beyond), "do not follow each other"),

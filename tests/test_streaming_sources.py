@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -196,6 +197,14 @@ def test_a_cloud(shapes, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has something in it already"):
         write_shards(pictures, "s3://bucket/shards", (3, 8, 8))
 
+    def refuse(*_):
+        raise RuntimeError("no\n  credentials")
+
+    monkeypatch.setattr(Provider, "is_empty", lambda *_: True)
+    monkeypatch.setattr(Provider, "upload_file", refuse)
+    with pytest.raises(UserError, match=r"^s3://bucket/others cannot be written \(no credentials\)$"):
+        write_shards(pictures, "s3://bucket/others", (3, 8, 8))
+
 
 ABSENT = """
 import sys
@@ -231,3 +240,20 @@ def test_who_does_not_use_them_needs_none_of_the_libraries(shapes, tmp_path):
         code, said = run(package, *words, "--out", "out")
         assert code == 1 and f"there is no module {package}; pip install {package}" in said, said
         assert "Traceback" not in said and not (tmp_path / "out").exists()
+
+
+def test_a_member_of_a_zip_that_is_damaged_is_left_out(tmp_path):
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, content in enumerate(PICTURES):
+            archive.writestr(f"{number:02d}.{'png' if number % 2 else 'jpg'}", content)
+        place = archive.getinfo("07.png").header_offset + 30 + len("07.png")
+    whole = bytearray(path.read_bytes())
+    whole[place + 20] ^= 1
+    path.write_bytes(whole)
+    with pytest.warns(UserWarning, match="left out 1 of 40 pictures that cannot be read: .*Bad CRC-32"):
+        counts = write_shards(find_source(str(path)).pictures, str(tmp_path / "shards"), (3, 8, 8), 0.2, 0.2)
+    assert sum(counts.values()) == 39
+    with pytest.raises(UserError, match="1 of 40 pictures cannot be read, more than max_unreadable 1.0%"):
+        write_shards(find_source(str(path)).pictures, str(tmp_path / "none"), (3, 8, 8), 0.2, 0.2, max_unreadable=0.01)
+    assert not (tmp_path / "none").exists()

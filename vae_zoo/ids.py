@@ -75,13 +75,18 @@ def in_common(one: Any, other: Any) -> int:
     return min(most, round(len(shared) * 16**DIGITS / (int(limit, 16) + 1)))
 
 
+def is_sample(n: Any, lowest: Any) -> bool:
+    """Whether these, found in a file, can be the number of some ids and the lowest of their hashes."""
+    known = isinstance(lowest, list) and all(isinstance(each, str) and HASH.fullmatch(each) for each in lowest)
+    return known and isinstance(n, int) and min(n, 1) <= len(lowest) <= n
+
+
 def _sample(ids: Any) -> dict[str, Any]:
     if isinstance(ids, ManyIds):
         return ids.sample
     if isinstance(ids, Mapping):
         n, lowest = ids.get("n"), ids.get("lowest", [])
-        known = isinstance(lowest, list) and all(isinstance(each, str) and HASH.fullmatch(each) for each in lowest)
-        if known and isinstance(n, int) and n >= len(lowest) > 0:
+        if is_sample(n, lowest):
             return {"n": n, "lowest": sorted(lowest)}
         ids = ()
     sampler = Sampler()

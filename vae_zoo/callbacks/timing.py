@@ -35,11 +35,13 @@ class Timing(Callback):
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
         self.machines: list[str] = []
-        self._begin = self._step_end = self._pause = self._waited = self._paused = self._peak = 0.0
+        self._begin: float | None = None  # None in an epoch that was begun by another process
+        self._step_end = self._pause = self._waited = self._paused = self._peak = 0.0
         self._images = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the machine; a training that went on elsewhere has several."""
+        self._begin = None
         self.machines = sorted({*self.machines, machine(trainer)})
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -59,7 +61,7 @@ class Timing(Callback):
     ) -> None:
         """Count the images; after the last batch, stop the clock before validation begins."""
         self._images += len(batch[0]) * trainer.world_size
-        if batch_idx + 1 == trainer.num_training_batches:
+        if batch_idx + 1 == trainer.num_training_batches and self._begin is not None:
             synchronise(pl_module.device)
             seconds = perf_counter() - self._begin - self._paused
             epoch = {"seconds": seconds, "waited": self._waited, "images": float(self._images)}

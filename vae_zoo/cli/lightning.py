@@ -264,7 +264,8 @@ class ZooCLI(LightningCLI):
         loggers = listed(None if given is True else given) or [
             TensorBoard(folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge if fit else None)
         ]
-        return [*loggers, MetricsCSV(folder, finished_epochs(self.saved) if self.saved else 0)] if fit else loggers
+        seen = (finished_epochs(self.saved), self.saved["global_step"]) if self.saved else (0, 0)
+        return [*loggers, MetricsCSV(folder, *seen)] if fit else loggers
 
     def _remove_if_new(self) -> None:
         if self.is_new and first_process():

@@ -21,10 +21,14 @@ from vae_zoo.writing import whole
 class KeepingWriter(ExperimentWriter):
     """Lightning's writer of metrics.csv, which replaces the file by a whole one where Lightning empties it first."""
 
-    def keep(self, epochs: int) -> None:
-        """Keep the lines of the first epochs."""
-        rows = read_rows(Path(self.metrics_file_path))
-        rows = [row for row in rows if (epoch := row.get("epoch", "")).isdecimal() and int(epoch) < epochs]
+    def keep(self, epochs: int, steps: int) -> None:
+        """Keep the lines of the first epochs, and of the next one those of the first steps."""
+        rows = []
+        for row in read_rows(Path(self.metrics_file_path)):
+            epoch, step = row.get("epoch", ""), row.get("step", "")
+            known = epoch.isdecimal() and step.isdecimal()
+            if known and (int(epoch) < epochs or (int(epoch) == epochs and int(step) < steps)):
+                rows.append(row)
         self.metrics_keys = list(rows[0]) if rows else []
         self._replace(rows)
 
@@ -51,12 +55,13 @@ class MetricsCSV(CSVLogger):
     Args:
         folder: the run folder.
         epochs: how many epochs the resumed checkpoint has seen; lines of later ones were written before a cut.
+        steps: how many steps it has seen, which may end inside the next epoch.
     """
 
-    def __init__(self, folder: Path, epochs: int) -> None:
+    def __init__(self, folder: Path, epochs: int, steps: int) -> None:
         # A run that is killed leaves all that it has logged.
         super().__init__(folder.parent, "", folder.name, flush_logs_every_n_steps=1)
-        self.epochs = epochs
+        self.epochs, self.steps = epochs, steps
 
     @property
     @rank_zero_experiment
@@ -64,7 +69,7 @@ class MetricsCSV(CSVLogger):
         """The writer, with the lines that are there already."""
         if self._experiment is None:
             self._experiment = KeepingWriter(self.log_dir)
-            self._experiment.keep(self.epochs)
+            self._experiment.keep(self.epochs, self.steps)
         return super().experiment
 
 

@@ -169,9 +169,15 @@ class Chunks:
                 if not (0 <= min(labels) and max(labels) < self.labels):
                     raise ValueError(f"it has labels from {min(labels)} to {max(labels)}, of {self.labels} names")
 
-        path = self.place.get(file.file, file.bytes, check)
+        while True:
+            path = self.place.get(file.file, file.bytes, check)
+            try:
+                opened = open(path, "rb")
+                break
+            except FileNotFoundError:  # another process has made room since
+                continue
         self._known.add(number)
-        with open(path, "rb") as opened:
+        with opened:
             if sys.platform == "linux":
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
             content = np.frombuffer(mmap.mmap(opened.fileno(), file.bytes, access=mmap.ACCESS_READ), np.uint8)

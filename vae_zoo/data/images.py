@@ -111,18 +111,19 @@ class AugmentedDataset(Dataset):
 
     def __init__(self, data: Images, order: DistributedSampler) -> None:
         self.data, self.order = data, order
-        self._seeds: tuple[int, np.ndarray] = (-1, np.empty(0))  # of the epoch at hand
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, list[int]]:
         """Return images (B, H, W, C) uint8, labels (B,) and B seeds."""
-        if self._seeds[0] != self.order.epoch:
-            random = np.random.default_rng((self.order.seed, self.order.epoch))
-            self._seeds = self.order.epoch, random.integers(2**63, size=len(self))
-        batch = self.data.__getitems__(indices)
-        return *batch, self._seeds[1][indices].tolist()  # a tensor would go to the device and come back
+        # Those of default_rng(...).integers(2**63, size=len(self)), without the array, of which a stream has no room.
+        random = np.random.PCG64((self.order.seed, self.order.epoch))
+        place, seeds = 0, []
+        for index in indices:
+            seeds.append(int(random.advance(index - place).random_raw()) >> 1)
+            place = index + 1
+        return *self.data.__getitems__(indices), seeds  # a tensor would go to the device and come back
 
 
 def augmented(x: Tensor, transforms: Sequence[Transform], seeds: Sequence[int]) -> Tensor:

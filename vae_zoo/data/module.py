@@ -141,7 +141,10 @@ class DataModule(LightningDataModule, ABC):
         trainer = self.trainer
         world, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
         self._require_shares("train", world)
-        return self.shuffled(world, rank, processes.agreed(torch.initial_seed()) % 2**32)
+        loader = self.shuffled(world, rank, processes.agreed(torch.initial_seed()) % 2**32)
+        if trainer and isinstance(loader, ResumableLoader):
+            loader.limit = trainer.limit_train_batches
+        return loader
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """All of the validation set, in order; an empty list if there is none."""
@@ -232,16 +235,22 @@ class ShuffledOrder(ResumableOrder):
 class ResumableLoader(DataLoader):
     """Batches of a training, which says in checkpoints how far it is, and goes on from there inside an epoch.
 
-    Its sampler is a `ResumableOrder`. Lightning asks for the state, and gives it back before it fetches.
+    Its sampler is a `ResumableOrder`, unless Lightning puts one of its own there to overfit some batches, which then
+    begin anew. Lightning asks for the state, and gives it back before it fetches.
+
+    Attributes:
+        limit: batches of an epoch that a Trainer takes, as its ``limit_train_batches``: a number, or a share.
     """
 
+    limit: int | float = 1.0
     _done = 0  # batches of this epoch that were handed out
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # A Python generator, so that worker processes begin with the first batch, when the epoch is known. Their seed
         # is not drawn from the global generator, which would move on after the noise of an epoch has been seeded.
         self.generator = torch.Generator()
-        self._done = self.sampler.start // int(self.batch_size or 1)  # type: ignore[attr-defined]
+        order = self.sampler
+        self._done = order.start // int(self.batch_size or 1) if isinstance(order, ResumableOrder) else 0
         for batch in super().__iter__():
             self._done += 1
             yield batch
@@ -255,7 +264,9 @@ class ResumableLoader(DataLoader):
         batches = state_dict.get("batches")
         if not isinstance(batches, int) or batches < 0:
             raise UserError(f"the checkpoint's place in its epoch is damaged ({batches!r}); use another one")
-        self.sampler.start = batches % len(self) * int(self.batch_size or 1)  # type: ignore[attr-defined]
+        all_of_them = self.limit if isinstance(self.limit, int) else int(self.limit * len(self))
+        if isinstance(self.sampler, ResumableOrder) and batches < min(all_of_them, len(self)):
+            self.sampler.start = batches * int(self.batch_size or 1)
 
 
 def uncollated(batch: Any) -> Any:

@@ -112,14 +112,13 @@ class Remote(Place):
                 if not path.exists():
                     get_downloader(self.url, str(path.parent), []).download_file(f"{self.url}/{name}", str(path))
                 return check(path)
-            except UserError:
-                raise
-            except ModuleNotFoundError:
+            except (UserError, ModuleNotFoundError):
                 raise
             except Exception as error:  # of any kind, by the cloud's own library
                 path.unlink(missing_ok=True)
                 if attempt == "what comes":
-                    raise UserError(f"{self.url}/{name} cannot be read ({error})") from error
+                    reason = " ".join(str(error).split())[:300]
+                    raise UserError(f"{self.url}/{name} cannot be read ({reason})") from error
         return None
 
     def _make_room(self, kept: Path) -> None:

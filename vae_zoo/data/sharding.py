@@ -107,9 +107,10 @@ class _Target:
         if url:
             from litdata.streaming.fs_provider import _get_fs_provider  # litdata's own commands use it alike
 
-            self._provider = _get_fs_provider(url)
-            if not self._provider.is_empty(url):
-                raise UserError(f"{url} has something in it already; remove it or choose another place")
+            with _told(url):
+                self._provider = _get_fs_provider(url)
+                if not self._provider.is_empty(url):
+                    raise UserError(f"{url} has something in it already; remove it or choose another place")
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file."""
@@ -119,8 +120,20 @@ class _Target:
     def sent(self, name: str) -> None:
         """Send a file that is complete, and keep no copy."""
         if self.url:
-            self._provider.upload_file(str(self.folder / name), f"{self.url}/{name}")
+            with _told(self.url):
+                self._provider.upload_file(str(self.folder / name), f"{self.url}/{name}")
             (self.folder / name).unlink()
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Say in a sentence what the cloud's own library refuses, by errors of any kind."""
+    try:
+        yield
+    except (UserError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise UserError(f"{url} cannot be written ({' '.join(str(error).split())[:300]})") from error
 
 
 @contextmanager
@@ -196,7 +209,7 @@ def _decoded(
             return pixels.tobytes() if shape else content
         except UserError as error:
             return error
-        except (OSError, KeyError, ValueError) as error:
+        except Exception as error:  # of any kind, by a zip that is damaged
             return UserError(f"{picture.id}: {error}")
 
     waiting: deque[tuple[Picture, Future[bytes | UserError]]] = deque()

@@ -9,6 +9,7 @@ from vae_zoo.data.arguments import is_text
 from vae_zoo.data.module import Part
 from vae_zoo.data.pictures import MODES, Shape
 from vae_zoo.errors import UserError
+from vae_zoo.ids import is_sample
 from vae_zoo.reading import read_file
 
 INDEX = "shards.json"
@@ -62,17 +63,20 @@ def read_shards(path: Path, where: str) -> Shards:
         shape = None if given["shape"] is None else tuple(_whole(side, 1, LARGEST_SIDE) for side in given["shape"])
         if shape is not None and (len(shape) != 3 or shape[0] not in MODES):
             raise ValueError(f"its shape is {shape}")
-        if not given["labels"] or not all(map(is_text, given["labels"])):
+        labels = given["labels"]
+        if not isinstance(labels, list) or not labels or not all(map(is_text, labels)):
             raise ValueError("its labels are no names")
         chunks: dict[Part, list[ChunkFile]] = {}
         samples: dict[Part, dict[str, Any]] = {}
         for part in ("train", "val", "test"):
             chunks[part] = [_chunk(chunk, part) for chunk in given["parts"][part]["chunks"]]
             n, lowest = sum(chunk.n for chunk in chunks[part]), given["parts"][part]["lowest"]
-            if n != given["parts"][part]["n"] or not all(isinstance(each, str) for each in lowest):
+            if n != given["parts"][part]["n"] or (not n and part != "val"):
                 raise ValueError(f"its part {part} is not what its chunks have")
+            if not is_sample(n, lowest) or lowest != sorted(lowest):
+                raise ValueError(f"its part {part} has no sample of {n} ids")
             samples[part] = {"n": n, "lowest": lowest}
-        return Shards(shape, given["labels"], chunks, samples)
+        return Shards(shape, labels, chunks, samples)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -77,6 +77,8 @@ def find_source(
             )
         return Source(_tar_pictures(_expanded(root), label or "cls"), None)
     path = given_path("ROOT", root)
+    if not path.exists():
+        raise UserError(f"ROOT {root} does not exist; give a folder or zip of pictures, .tar files, or hf:NAME")
     tars = [path] if path.suffix == ".tar" else sorted(path.glob("*.tar")) if path.is_dir() else []
     if tars:
         for tar in tars:

@@ -219,8 +219,9 @@ class StreamingImages(ImageDataModule):
 
     @cached_property
     def _shards(self) -> Shards:
-        path = self._place.get(INDEX, LARGEST_INDEX, lambda path: read_shards(path, self.root) and None, fresh=True)
-        return read_shards(path, self.root)
+        found: list[Shards] = []  # read while no other process can fetch it anew
+        self._place.get(INDEX, LARGEST_INDEX, lambda path: found.append(read_shards(path, self.root)), fresh=True)
+        return found[-1]
 
     @property
     def shape(self) -> tuple[int, int, int]:
