@@ -1,5 +1,6 @@
 """Where trainings run: shares of a machine, one job a run, lost workers, and engines that are reached or not."""
 
+import argparse
 import fcntl
 import io
 import os
@@ -11,11 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from rich.console import Console
 
 from tests import fake_slurm
 from tests.conftest import call
 from tests.run_folders import made_run
+from vae_zoo.cli import trainings
 from vae_zoo.cli.engines import executor_of
 from vae_zoo.errors import UserError
 from vae_zoo.executors import LOST, Executor, Handle, Job, Local, Ray, Slurm, worker
@@ -241,6 +244,25 @@ def test_executors_are_named_as_one_types_them():
     assert slurm.parameters["slurm_partition"] == "gpu" and slurm.parameters["slurm_setup"] == ["module load cuda"]
     assert isinstance(executor_of(["--executor=tests.test_executors.Scripted", "--executor.statuses=[0]"]), Scripted)
     assert isinstance(executor_of(["--executor.class_path=Slurm", "--executor.init_args.gpus=0"]), Slurm)
+
+
+@pytest.mark.parametrize(
+    "given", ["slurm", {"class_path": "vae_zoo.executors.Slurm", "init_args": {"partition": "gpu", "cpus": 8}}]
+)
+def test_what_is_typed_counts_more_than_the_executor_of_the_yaml(given, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"executor": given}))
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    trainings.add_arguments(parser, "none")
+
+    def executor(*words):
+        return trainings.parse(parser, ["--config", str(path), *words], []).executor
+
+    assert isinstance(executor("--executor", "local"), Local)
+    assert executor("--executor", "ray", "--executor.cpus", "3").cpus == 3
+    same = executor("--executor", "slurm", "--executor.cpus", "2")
+    expected = None if given == "slurm" else "gpu"
+    assert same.cpus == 2 and same.parameters.get("slurm_partition") == expected
 
 
 @pytest.mark.parametrize(
