@@ -268,11 +268,11 @@ def test_what_is_typed_counts_more_than_the_executor_of_the_yaml(given, tmp_path
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--executor=slrm"], "executor: there is no 'slrm'"),
+        (["--executor=slrm"], "^executor: there is no 'slrm'"),
         (["--executor=slurm", "--executor.partitoin=gpu"], "there is no key 'executor.partitoin'; did you mean"),
-        (["--executor.jobs=0"], "jobs must be at least 1, got 0"),
+        (["--executor.jobs=0"], "^executor: jobs must be at least 1, got 0$"),
         (["--executor=slurm", "--executor.minutes=soon"], "executor.minutes: "),
-        (["--executor=ray", "--executor.gpus=-1"], "gpus must be positive, got -1"),
+        (["--executor=ray", "--executor.gpus=-1"], "^executor: gpus must be positive, got -1.0$"),
     ],
 )
 def test_what_is_no_executor(words, message):

@@ -42,6 +42,11 @@ def executor_of(words: Sequence[str]) -> Executor:
     except UserError:
         raise
     except Exception as error:  # jsonargparse can say anything
+        causes: list[BaseException] = [error]
+        while cause := causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(cause)
+            if isinstance(cause, UserError):  # what the executor itself refuses it puts among its own words
+                raise UsageError(f"executor: {cause}") from None
         raise UsageError(explain(str(error), given, {"executor": Executor}, set())) from None
 
 
