@@ -119,6 +119,16 @@ def test_two_jobs_never_work_on_one_run_at_once(tmp_path):
     assert ended(handle) == 0
 
 
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_lost(tmp_path):
+    local = Local()
+    local.open(tmp_path)
+    handle = local.start(made_job(tmp_path / "run"))
+    handle.process.kill()
+    assert ended(handle) == LOST
+    assert ended(local.start(made_job(tmp_path / "run"))) == 0  # its seat is free
+
+
 def test_what_a_worker_refuses(tmp_path):
     with pytest.raises(UserError, match="has no folder .*nowhere; --out, the data and .* that all machines share"):
         worker.work(Job(tmp_path / "nowhere", QUICK, 1, tmp_path))

@@ -276,10 +276,9 @@ def test_a_figure_that_the_validation_does_not_have_is_told_after_the_first_epoc
 def test_what_is_in_the_folder_and_of_no_search_stays_as_it_is(name, search, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    engine = Formula()
     with pytest.raises(UserError, match=f"out: .*{name} is there, and is none of this search's; choose another --out"):
-        search(engine).run()
-    assert (tmp_path / "out" / name).read_text() == "mine" and not engine.started
+        search().run()
+    assert (tmp_path / "out" / name).read_text() == "mine"
 
 
 def test_one_database_has_many_searches(search, tmp_path):
