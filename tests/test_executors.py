@@ -223,6 +223,19 @@ def test_leaving_cancels_what_was_started_and_nothing_else(tmp_path, at_once):
     assert engine.cancelled == jobs[1:] and engine.closed
 
 
+@pytest.mark.parametrize(
+    "log, command",
+    [(b"", None), (b"$ vae-zoo ", None), (b"$ vae-zoo fit --a\nx\n$ vae-zoo test --a\n", "test"), (b"\xff\n", None)],
+)
+def test_which_command_runs_is_read_from_the_log(log, command, tmp_path, at_once):
+    job = made_job(tmp_path / "run")
+    with Pool(Scripted([None]), tmp_path, "compare") as pool:
+        pool.start(job)
+        assert pool.command_of(job) is None
+        Run(job.folder).log_file.write_bytes(log)
+        assert pool.command_of(job) == command
+
+
 @pytest.mark.slow
 def test_one_command_works_in_a_folder(tmp_path):
     with Pool(Scripted([]), tmp_path, "tune"), pytest.raises(UserError, match="another vae-zoo tune is at work in"):

@@ -121,7 +121,8 @@ class Pool:
                 _, begun, last = log.read().rpartition(b"$ vae-zoo ")
         except FileNotFoundError:
             return None
-        return last.split(maxsplit=1)[0].decode() if begun else None
+        words = last.split(maxsplit=1) if begun else []  # none, while the line is being written
+        return words[0].decode(errors="replace") if words else None
 
     def cancel(self, job: Job) -> None:
         """End a running job."""
