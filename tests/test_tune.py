@@ -212,7 +212,7 @@ def test_a_search_that_is_stopped_goes_on_to_the_same_trials(jobs, url, search, 
     whole.run()
     engines = [Formula(jobs, looks) for looks in (5, 0, 11, 2)]
     for engine in engines:
-        with pytest.raises(UserError, match="the same command goes on from the last epoch of each trial"):
+        with pytest.raises(KeyboardInterrupt, match="the same command goes on from the last epoch of each trial"):
             search(engine, storage=storage).run()
     last = Formula(jobs)
     made = search(last, storage=storage)
@@ -267,7 +267,7 @@ def test_what_is_refused_before_any_training(search, tmp_path):
 
 def test_a_figure_that_the_validation_does_not_have_is_told_after_the_first_epoch(search):
     made = search(figure="los")
-    with pytest.raises(UserError, match="figure: the validation has no 'los'; did you mean 'loss'.*; it has loss"):
+    with pytest.raises(UserError, match="figure: the validation has no 'los'; it has loss$"):
         made.run()
     assert len(Run(made.folder(0)).curve("loss")) == 1
 

@@ -16,7 +16,6 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.executors import Executor, Job
 from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words
 from vae_zoo.runs import Run
-from vae_zoo.settings import nearest
 from vae_zoo.tune.space import Parameter
 from vae_zoo.writing import whole
 
@@ -107,15 +106,16 @@ class Search:
         """Carry out what is not finished, show the progress, write best.yaml and trials.csv, and return the best trial.
 
         Raises:
-            UserError: if another process is at work in the folder, the study there is of another search, no trial has
-                the figure, or Ctrl-C was pressed.
+            UserError: if another process is at work in the folder, the study there is of another search, or no trial
+                has the figure.
+            KeyboardInterrupt: that says how to go on, if Ctrl-C was pressed.
         """
         try:
             with Pool(self.executor, self.out, "tune") as pool:
                 study = self._study()
                 self._work(pool, study)
         except KeyboardInterrupt:
-            raise UserError("stopped; the same command goes on from the last epoch of each trial") from None
+            raise KeyboardInterrupt("stopped; the same command goes on from the last epoch of each trial") from None
         return self._best(study)
 
     def _study(self) -> "Study":
@@ -234,10 +234,7 @@ class Search:
         """
         names = figures_of(run.metrics_file)
         if names and self.figure not in names:
-            raise UserError(
-                f"figure: the validation has no {self.figure!r}{nearest(self.figure, names)}; it has "
-                f"{', '.join(sorted(names))}"
-            )
+            raise UserError(f"figure: the validation has no {self.figure!r}; it has {', '.join(sorted(names))}")
         curve = run.curve(self.figure) if names else []
         return {point.epoch: point.value for point in curve if math.isfinite(point.value)}
 
