@@ -223,6 +223,24 @@ def test_leaving_cancels_what_was_started_and_nothing_else(tmp_path, at_once):
     assert engine.cancelled == jobs[1:] and engine.closed
 
 
+def test_each_job_is_cancelled_even_if_ctrl_c_comes_again(tmp_path, at_once, monkeypatch):
+    engine, cancelled = Scripted([None] * 3), []
+
+    def cancel(job):
+        cancelled.append(job)
+        if len(cancelled) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "cancelled", SimpleNamespace(append=cancel))
+    with pytest.raises(KeyboardInterrupt), Pool(engine, tmp_path, "compare") as pool:
+        for name in "abc":
+            pool.start(made_job(tmp_path / name))
+        raise KeyboardInterrupt
+    assert len(cancelled) == 3 and engine.closed
+    with Pool(Scripted([]), tmp_path, "compare"):  # the folder is free
+        pass
+
+
 @pytest.mark.parametrize(
     "log, command",
     [(b"", None), (b"$ vae-zoo ", None), (b"$ vae-zoo fit --a\nx\n$ vae-zoo test --a\n", "test"), (b"\xff\n", None)],

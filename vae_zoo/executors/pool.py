@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,12 +68,11 @@ class Pool:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
+        with ExitStack() as stack:  # from the last to the first, and each, even if another fails or Ctrl-C comes again
+            stack.callback(self._lock.release)
+            stack.callback(self.executor.close)
             for started in self.running.values():
-                started.handle.cancel()
-            self.executor.close()
-        finally:
-            self._lock.release()
+                stack.callback(started.handle.cancel)
 
     @property
     def has_room(self) -> bool:
