@@ -24,6 +24,7 @@ from vae_zoo.errors import UserError
 from vae_zoo.executors import LOST, Executor, Handle, Job, Local, Ray, Slurm, worker
 from vae_zoo.executors.local import share
 from vae_zoo.executors.pool import Board, Pool, Row, last_words
+from vae_zoo.executors.slurm import Work
 from vae_zoo.runs import Run
 
 QUICK = (("data", "shapes", "--n", "4", "--out", "made"),)
@@ -120,13 +121,29 @@ def test_two_jobs_never_work_on_one_run_at_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_is_lost(tmp_path):
+@pytest.mark.parametrize("who", ["worker", "command"])
+def test_a_process_that_is_killed_is_lost(who, tmp_path):
     local = Local()
     local.open(tmp_path)
-    handle = local.start(made_job(tmp_path / "run"))
-    handle.process.kill()
+    long = (("data", "shapes", "--n", "100000", "--out", str(tmp_path / "long")),)
+    handle = local.start(made_job(tmp_path / "run", long))
+    while len(found := processes_of(tmp_path / "long")) < 2:
+        time.sleep(0.1)
+    (command,) = {*found} - {handle.process.pid}
+    os.kill(handle.process.pid if who == "worker" else command, signal.SIGKILL)
     assert ended(handle) == LOST
     assert ended(local.start(made_job(tmp_path / "run"))) == 0  # its seat is free
+
+
+@pytest.mark.parametrize("status, said", [(0, 0), (1, 1), (2, 2), (130, LOST), (-15, LOST)])
+def test_a_command_that_a_signal_ended_is_lost_and_leaves_no_status(status, said, tmp_path, monkeypatch):
+    ends = ["-c", f"import os, sys; sys.exit({status}) if {status} >= 0 else os.kill(os.getpid(), -({status}))"]
+    started = subprocess.Popen
+    monkeypatch.setattr(worker.subprocess, "Popen", lambda words, **how: started([sys.executable, *ends], **how))
+    job = made_job(tmp_path / "run")
+    assert worker.work(job) == said
+    Work(job, tmp_path / "status")()
+    assert (tmp_path / "status").exists() == (said != LOST)
 
 
 def test_what_a_worker_refuses(tmp_path):

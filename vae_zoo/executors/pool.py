@@ -130,9 +130,9 @@ class Pool:
 
 
 def last_words(run: Run, status: int | str) -> str:
-    """Return the last line that the commands of a run printed, or that its workers were lost."""
+    """Return the last line that the commands of a run printed, or that it was lost."""
     if status == LOST:
-        return "its worker or its machine was lost time and again"
+        return "its process or its machine was lost time and again; is there enough memory?"
     said = run.log_file.read_text(errors="replace") if run.log_file.exists() else ""
     lines = said.split("$ vae-zoo ")[-1].strip().splitlines()[1:]
     return lines[-1] if lines else "it said nothing"
