@@ -1,7 +1,7 @@
 # An image with vae-zoo, for a CPU or a GPU:
 #   docker build -t vae-zoo .
 #   docker build -t vae-zoo --build-arg BASE=pytorch/pytorch:2.11.0-cuda12.8-cudnn9-runtime .
-#   docker run --rm --gpus all --ipc host -v "$PWD":/work vae-zoo fit --config vae
+#   docker run --rm --gpus all --ipc host -u "$(id -u)" -v "$PWD":/work vae-zoo fit --config vae
 # With any base the steps are those of docker/install.sh, which a machine without Docker runs as they are.
 ARG BASE=python:3.11-slim
 FROM ${BASE}

@@ -1,5 +1,6 @@
 """Where trainings run: shares of a machine, one job a run, lost workers, and engines that are reached or not."""
 
+import argparse
 import fcntl
 import io
 import os
@@ -11,16 +12,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from rich.console import Console
 
 from tests import fake_slurm
 from tests.conftest import call
 from tests.run_folders import made_run
+from vae_zoo.cli import trainings
 from vae_zoo.cli.engines import executor_of
 from vae_zoo.errors import UserError
 from vae_zoo.executors import LOST, Executor, Handle, Job, Local, Ray, Slurm, worker
 from vae_zoo.executors.local import share
 from vae_zoo.executors.pool import Board, Pool, Row, last_words
+from vae_zoo.executors.slurm import Work
 from vae_zoo.runs import Run
 
 QUICK = (("data", "shapes", "--n", "4", "--out", "made"),)
@@ -114,6 +118,32 @@ def test_two_jobs_never_work_on_one_run_at_once(tmp_path):
         time.sleep(2)
         assert handle.status() is None and not Run(job.folder).log_file.read_text()
     assert ended(handle) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["worker", "command"])
+def test_a_process_that_is_killed_is_lost(who, tmp_path):
+    local = Local()
+    local.open(tmp_path)
+    long = (("data", "shapes", "--n", "100000", "--out", str(tmp_path / "long")),)
+    handle = local.start(made_job(tmp_path / "run", long))
+    while len(found := processes_of(tmp_path / "long")) < 2:
+        time.sleep(0.1)
+    (command,) = {*found} - {handle.process.pid}
+    os.kill(handle.process.pid if who == "worker" else command, signal.SIGKILL)
+    assert ended(handle) == LOST
+    assert ended(local.start(made_job(tmp_path / "run"))) == 0  # its seat is free
+
+
+@pytest.mark.parametrize("status, said", [(0, 0), (1, 1), (2, 2), (130, LOST), (-15, LOST)])
+def test_a_command_that_a_signal_ended_is_lost_and_leaves_no_status(status, said, tmp_path, monkeypatch):
+    ends = ["-c", f"import os, sys; sys.exit({status}) if {status} >= 0 else os.kill(os.getpid(), -({status}))"]
+    started = subprocess.Popen
+    monkeypatch.setattr(worker.subprocess, "Popen", lambda words, **how: started([sys.executable, *ends], **how))
+    job = made_job(tmp_path / "run")
+    assert worker.work(job) == said
+    Work(job, tmp_path / "status")()
+    assert (tmp_path / "status").exists() == (said != LOST)
 
 
 def test_what_a_worker_refuses(tmp_path):
@@ -210,6 +240,37 @@ def test_leaving_cancels_what_was_started_and_nothing_else(tmp_path, at_once):
     assert engine.cancelled == jobs[1:] and engine.closed
 
 
+def test_each_job_is_cancelled_even_if_ctrl_c_comes_again(tmp_path, at_once, monkeypatch):
+    engine, cancelled = Scripted([None] * 3), []
+
+    def cancel(job):
+        cancelled.append(job)
+        if len(cancelled) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "cancelled", SimpleNamespace(append=cancel))
+    with pytest.raises(KeyboardInterrupt), Pool(engine, tmp_path, "compare") as pool:
+        for name in "abc":
+            pool.start(made_job(tmp_path / name))
+        raise KeyboardInterrupt
+    assert len(cancelled) == 3 and engine.closed
+    with Pool(Scripted([]), tmp_path, "compare"):  # the folder is free
+        pass
+
+
+@pytest.mark.parametrize(
+    "log, command",
+    [(b"", None), (b"$ vae-zoo ", None), (b"$ vae-zoo fit --a\nx\n$ vae-zoo test --a\n", "test"), (b"\xff\n", None)],
+)
+def test_which_command_runs_is_read_from_the_log(log, command, tmp_path, at_once):
+    job = made_job(tmp_path / "run")
+    with Pool(Scripted([None]), tmp_path, "compare") as pool:
+        pool.start(job)
+        assert pool.command_of(job) is None
+        Run(job.folder).log_file.write_bytes(log)
+        assert pool.command_of(job) == command
+
+
 @pytest.mark.slow
 def test_one_command_works_in_a_folder(tmp_path):
     with Pool(Scripted([]), tmp_path, "tune"), pytest.raises(UserError, match="another vae-zoo tune is at work in"):
@@ -244,13 +305,32 @@ def test_executors_are_named_as_one_types_them():
 
 
 @pytest.mark.parametrize(
+    "given", ["slurm", {"class_path": "vae_zoo.executors.Slurm", "init_args": {"partition": "gpu", "cpus": 8}}]
+)
+def test_what_is_typed_counts_more_than_the_executor_of_the_yaml(given, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"executor": given}))
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    trainings.add_arguments(parser, "none")
+
+    def executor(*words):
+        return trainings.parse(parser, ["--config", str(path), *words], []).executor
+
+    assert isinstance(executor("--executor", "local"), Local)
+    assert executor("--executor", "ray", "--executor.cpus", "3").cpus == 3
+    same = executor("--executor", "slurm", "--executor.cpus", "2")
+    expected = None if given == "slurm" else "gpu"
+    assert same.cpus == 2 and same.parameters.get("slurm_partition") == expected
+
+
+@pytest.mark.parametrize(
     "words, message",
     [
-        (["--executor=slrm"], "executor: there is no 'slrm'"),
+        (["--executor=slrm"], "^executor: there is no 'slrm'"),
         (["--executor=slurm", "--executor.partitoin=gpu"], "there is no key 'executor.partitoin'; did you mean"),
-        (["--executor.jobs=0"], "jobs must be at least 1, got 0"),
+        (["--executor.jobs=0"], "^executor: jobs must be at least 1, got 0$"),
         (["--executor=slurm", "--executor.minutes=soon"], "executor.minutes: "),
-        (["--executor=ray", "--executor.gpus=-1"], "gpus must be positive, got -1"),
+        (["--executor=ray", "--executor.gpus=-1"], "^executor: gpus must be positive, got -1.0$"),
     ],
 )
 def test_what_is_no_executor(words, message):

@@ -141,7 +141,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(shapes, tmp_path, m
     kill(started(cut), output, signal.SIGKILL, moments.is_between_two_runs)
     process = started(cut)
     assert "the same command goes on" in kill(process, output, signal.SIGINT, moments.is_in_another_run)
-    assert process.returncode == 1
+    assert process.returncode == 130
     kill(started(cut), output, signal.SIGKILL, moments.is_about_to_report)
 
     assert "2 of 2 runs are finished" in done(cut) and moments.report.exists()

@@ -51,10 +51,11 @@ class Formula(Executor):
         jobs: at a time.
         looks: after so many Ctrl-C is pressed; None: never.
         losses: of the options and the epoch.
+        quick: whether a training has come to its end by the first look.
     """
 
-    def __init__(self, jobs=1, looks=None, losses=loss_of):
-        self.jobs, self.looks, self.losses = jobs, looks, losses
+    def __init__(self, jobs=1, looks=None, losses=loss_of, quick=False):
+        self.jobs, self.looks, self.losses, self.quick = jobs, looks, losses, quick
         self.started, self.cancelled = [], []
 
     def open(self, folder):
@@ -73,6 +74,11 @@ class Formula(Executor):
                     engine.looks -= 1
                     if engine.looks < 0:
                         raise KeyboardInterrupt
+                while engine.quick and self.trained() is None:
+                    pass
+                return self.trained()
+
+            def trained(self):
                 done = len(run.metrics_file.read_text().splitlines()) - 1 if run.metrics_file.exists() else 0
                 if done == job.epochs:
                     return 0
@@ -145,9 +151,10 @@ def test_a_range_is_of_whole_numbers_where_its_ends_are():
     assert choice.options(None) == ["--model.x=null"] and choice.options(True) == ["--model.x=true"]
 
 
-def test_a_trial_is_stopped_where_it_is_not_among_the_best_third(search):
-    """One after the other, held against the rule by brute force; the best of those that came to their end is best."""
-    engine = Formula()
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_trial_is_stopped_where_it_is_not_among_the_best_third(quick, search):
+    """By brute force; and so it is where trials end before anyone has looked, as on a cluster without the command."""
+    engine = Formula(quick=quick)
     made = search(engine, trials=15)
     best = made.run()
     seen, finished, stopped = {1: [], 3: []}, {}, {}
@@ -165,7 +172,8 @@ def test_a_trial_is_stopped_where_it_is_not_among_the_best_third(search):
     assert {int(row["trial"]): int(row["epochs"]) for row in rows if row["state"] == "pruned"} == stopped
     assert {int(row["trial"]): float(row["loss"]) for row in rows if row["state"] == "complete"} == finished
     assert stopped and finished and best.number == min(finished, key=finished.get)
-    assert [made.out.absolute() / f"trial_{number:04d}" for number in stopped] == [j.folder for j in engine.cancelled]
+    cancelled = [] if quick else [made.out.absolute() / f"trial_{number:04d}" for number in stopped]
+    assert cancelled == [job.folder for job in engine.cancelled]
     assert all(len(job.commands) == 1 and job.commands[0][0] == "fit" for job in engine.started)  # nothing is tested
 
 
@@ -204,7 +212,7 @@ def test_a_search_that_is_stopped_goes_on_to_the_same_trials(jobs, url, search, 
     whole.run()
     engines = [Formula(jobs, looks) for looks in (5, 0, 11, 2)]
     for engine in engines:
-        with pytest.raises(UserError, match="the same command goes on from the last epoch of each trial"):
+        with pytest.raises(KeyboardInterrupt, match="the same command goes on from the last epoch of each trial"):
             search(engine, storage=storage).run()
     last = Formula(jobs)
     made = search(last, storage=storage)
@@ -217,10 +225,8 @@ def test_a_search_that_is_stopped_goes_on_to_the_same_trials(jobs, url, search, 
         assert len(lines) >= int(row["epochs"])
     if jobs == 1:  # what is proposed follows from what was known, which is the same
         assert rows == table(whole)
-    # What is finished is left alone; more trials go on from there.
-    idle = Formula(jobs)
+    idle, more = Formula(jobs), Formula(jobs)
     assert search(idle, storage=storage).run().number == best.number and not idle.started
-    more = Formula(jobs)
     search(more, storage=storage, trials=14).run()
     assert len(more.started) == 2
 
@@ -238,10 +244,17 @@ def test_a_search_is_of_one_space_and_one_way_to_train(search, tmp_path):
 
 
 def test_what_is_refused_before_any_training(search, tmp_path):
-    with pytest.raises(UserError, match="data.val_on_test: a search that chooses by the test images"):
-        search(overrides=["--data.val_on_test=true"])
-    with pytest.raises(UserError, match="first_rung must be at least 1"):
-        search(first_rung=0)
+    for change, message in (
+        ({"overrides": ["--data.val_on_test=true"]}, "data.val_on_test: a search that chooses by the test images"),
+        ({"space": {"data.val_on_test": [True, False]}}, "data.val_on_test: a search that chooses by the test images"),
+        ({"overrides": ["--trainer.max_epochs=3"]}, "trainer.max_epochs is --epochs in a search"),
+        ({"space": {"trainer.max_epochs": [3, 4]}}, "trainer.max_epochs is --epochs in a search"),
+        ({"overrides": ["--model.lr=1"]}, "search: model.lr is searched for and given, too; leave out one of both"),
+        ({"space": SPACE | {"model.lr model.x": [3]}}, "search: model.lr is searched for and named twice there"),
+        ({"first_rung": 0}, "first_rung must be at least 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            search(**change)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="out: .*file is a file, no folder"):
         search(out="file")
@@ -252,9 +265,28 @@ def test_what_is_refused_before_any_training(search, tmp_path):
         search().run()
 
 
-def test_a_figure_that_the_validation_does_not_have(search):
-    with pytest.raises(UserError, match="figure: the validation has no 'los'; did you mean 'loss'.*; it has loss"):
-        search(figure="los").run()
+def test_a_figure_that_the_validation_does_not_have_is_told_after_the_first_epoch(search):
+    made = search(figure="los")
+    with pytest.raises(UserError, match="figure: the validation has no 'los'; it has loss$"):
+        made.run()
+    assert len(Run(made.folder(0)).curve("loss")) == 1
+
+
+@pytest.mark.parametrize("name", ["best.yaml", "trials.csv", "trial_0000"])
+def test_what_is_in_the_folder_and_of_no_search_stays_as_it_is(name, search, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(UserError, match=f"out: .*{name} is there, and is none of this search's; choose another --out"):
+        search().run()
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
+def test_one_database_has_many_searches(search, tmp_path):
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    search(storage=storage, trials=2).run()
+    other = search(out="other", storage=storage, epochs=8, trials=3)
+    other.run()
+    assert len(table(other)) == len(other.executor.started) == 3
 
 
 def test_a_trial_that_diverges_fails_and_no_other_does(search):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from vae_zoo import executors
 from vae_zoo.cli import UsageError
@@ -16,6 +17,12 @@ def named() -> dict[str, type[Executor]]:
     """The executors of this package, by the names that one types."""
     classes = [each for each in vars(executors).values() if isinstance(each, type) and issubclass(each, Executor)]
     return {each.__name__.lower(): each for each in classes if not inspect.isabstract(each)}
+
+
+def is_another(typed: str | None, given: Any) -> bool:
+    """Whether the executor that is typed is another one than that of a yaml, whose options then mean nothing."""
+    named = given.get("class_path") if isinstance(given, dict) else given
+    return None not in (typed, named) and _class_path(str(typed)) != _class_path(str(named))
 
 
 def executor_of(words: Sequence[str]) -> Executor:
@@ -35,17 +42,24 @@ def executor_of(words: Sequence[str]) -> Executor:
     except UserError:
         raise
     except Exception as error:  # jsonargparse can say anything
+        causes: list[BaseException] = [error]
+        while cause := causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(cause)
+            if isinstance(cause, UserError):  # what the executor itself refuses it puts among its own words
+                raise UsageError(f"executor: {cause}") from None
         raise UsageError(explain(str(error), given, {"executor": Executor}, set())) from None
 
 
 def _by_class(words: Sequence[str]) -> Iterator[str]:
     """The options with a class's name in place of the one that is typed; local, where none is."""
-    known = named()
     if not any(word.partition("=")[0] in ("--executor", "--executor.class_path") for word in words):
         yield f"--executor={executors.__name__}.Local"
     for word in words:
         name, _, value = word.partition("=")
-        if name in ("--executor", "--executor.class_path") and value.lower() in known:
-            yield f"{name}={executors.__name__}.{known[value.lower()].__name__}"
-        else:
-            yield word
+        yield f"{name}={_class_path(value)}" if name in ("--executor", "--executor.class_path") else word
+
+
+def _class_path(name: str) -> str:
+    """The class path of an executor of this package, by whichever name; of another one what was given."""
+    own = named().get(name.removeprefix(f"{executors.__name__}.").lower())
+    return f"{executors.__name__}.{own.__name__}" if own else name

@@ -70,7 +70,7 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str], further: Se
                 raise UsageError(f"{options.config}: there is no key {key!r}{nearest(key, {*known, *further})}")
             if value is None:
                 raise UsageError(f"{options.config}: {key} has no value; leave it out for the default")
-        if ENGINE in given:
+        if ENGINE in given and not engines.is_another(options.executor, given[ENGINE]):
             engine = [*_flat(f"--{ENGINE}", given[ENGINE])]
         overrides = [option for key in SECTIONS if key in given for option in _flat(f"--{key}", given[key])]
         words = [word for key in own & given.keys() for word in (f"--{key}", *_words(given[key]))]

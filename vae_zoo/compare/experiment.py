@@ -106,7 +106,8 @@ class Experiment:
 
         Raises:
             UserError: if the command line of a run is not understood, another process is at work in the folder, the
-                executor cannot be reached, or Ctrl-C was pressed.
+                executor cannot be reached.
+            KeyboardInterrupt: that says how to go on, if Ctrl-C was pressed.
         """
         waiting = [plan for plan in self.plans if not self._finished(plan)]
         self._tested: dict[tuple[Path, str | None], Run] = {}
@@ -120,7 +121,7 @@ class Experiment:
                 self.comparison.write(self.out)
                 return self._work(pool, waiting)
         except KeyboardInterrupt:
-            raise UserError("stopped; the same command goes on from the last epoch of each run") from None
+            raise KeyboardInterrupt("stopped; the same command goes on from the last epoch of each run") from None
 
     def _work(self, pool: Pool, waiting: list[Plan]) -> list[Plan]:
         failed: list[Plan] = []

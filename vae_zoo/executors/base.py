@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-LOST = "lost"  # in place of an exit status, of a job whose worker or node is gone
+LOST = "lost"  # in place of an exit status, of a job whose process, worker or node was ended from outside
 
 
 @dataclass(frozen=True)

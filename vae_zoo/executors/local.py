@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vae_zoo.errors import require
-from vae_zoo.executors.base import Executor, Handle, Job
+from vae_zoo.executors.base import LOST, Executor, Handle, Job
 from vae_zoo.executors.worker import written
 
 T = TypeVar("T")
@@ -17,9 +17,10 @@ class _Process(Handle):
     def __init__(self, process: subprocess.Popen) -> None:
         self.process = process
 
-    def status(self) -> int | None:
-        """Return the exit status, None as long as it runs."""
-        return self.process.poll()
+    def status(self) -> int | str | None:
+        """Return the exit status, `LOST` where it was killed, None as long as it runs."""
+        status = self.process.poll()
+        return LOST if status is not None and status < 0 else status
 
     def cancel(self) -> None:
         """Kill it; its command ends with it."""

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,12 +68,11 @@ class Pool:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
+        with ExitStack() as stack:  # from the last to the first, and each, even if another fails or Ctrl-C comes again
+            stack.callback(self._lock.release)
+            stack.callback(self.executor.close)
             for started in self.running.values():
-                started.handle.cancel()
-            self.executor.close()
-        finally:
-            self._lock.release()
+                stack.callback(started.handle.cancel)
 
     @property
     def has_room(self) -> bool:
@@ -121,7 +121,8 @@ class Pool:
                 _, begun, last = log.read().rpartition(b"$ vae-zoo ")
         except FileNotFoundError:
             return None
-        return last.split(maxsplit=1)[0].decode() if begun else None
+        words = last.split(maxsplit=1) if begun else []  # none, while the line is being written
+        return words[0].decode(errors="replace") if words else None
 
     def cancel(self, job: Job) -> None:
         """End a running job."""
@@ -129,9 +130,9 @@ class Pool:
 
 
 def last_words(run: Run, status: int | str) -> str:
-    """Return the last line that the commands of a run printed, or that its workers were lost."""
+    """Return the last line that the commands of a run printed, or that it was lost."""
     if status == LOST:
-        return "its worker or its machine was lost time and again"
+        return "its process or its machine was lost time and again; is there enough memory?"
     said = run.log_file.read_text(errors="replace") if run.log_file.exists() else ""
     lines = said.split("$ vae-zoo ")[-1].strip().splitlines()[1:]
     return lines[-1] if lines else "it said nothing"

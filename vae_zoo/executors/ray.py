@@ -95,6 +95,6 @@ def _refuse_gone() -> None:
         raise UserError("the Ray cluster is gone; start it again, and the same command goes on from the last epochs")
 
 
-def _work(job: Job, cpus: int) -> int:
+def _work(job: Job, cpus: int) -> int | str:
     os.environ["OMP_NUM_THREADS"] = str(cpus)
     return work(job)

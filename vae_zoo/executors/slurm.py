@@ -34,6 +34,8 @@ class Work:
             status = str(work(self.job))
         except UserError as error:
             status = str(error)
+        if status == LOST:  # SLURM runs it once more, or else whoever submitted it
+            return
         with whole(self.status_file) as file:
             file.write_text(status)
 

@@ -11,12 +11,14 @@ import threading
 from pathlib import Path
 
 from vae_zoo.errors import UserError
-from vae_zoo.executors.base import Job
+from vae_zoo.executors.base import LOST, Job
 from vae_zoo.runs import Run
 
+STOPPED = 130  # exit status of a command that was asked to end, as a cluster does before it takes a machine away
 
-def work(job: Job) -> int:
-    """Run a job's commands, and return the exit status of the last one.
+
+def work(job: Job) -> int | str:
+    """Run a job's commands, and return the exit status of the last one, or `LOST` where a signal ended it.
 
     A run is worked on by one job at a time, on all machines that see its folder: where another one is at work, which
     outlived the comparison that had started it, this one waits, and then has nothing to do or goes on from there.
@@ -50,7 +52,7 @@ def work(job: Job) -> int:
                 start_new_session=True,
             )
             if status := process.wait():
-                return status
+                return LOST if status < 0 or status == STOPPED else status
     return 0
 
 

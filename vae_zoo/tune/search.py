@@ -16,7 +16,6 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.executors import Executor, Job
 from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words
 from vae_zoo.runs import Run
-from vae_zoo.settings import nearest
 from vae_zoo.tune.space import Parameter
 from vae_zoo.writing import whole
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-NAME = "vae_zoo"  # of the study in its storage
 STUDY = "study.log"  # in the search's folder, unless a database is given
 
 
@@ -84,27 +82,40 @@ class Search:
         self.first_rung, self.reduction, self.storage, self.resolve = first_rung, reduction, storage, resolve
         self.overrides = [*overrides, f"--trainer.max_epochs={epochs}"]
         self.console = Console(highlight=False, soft_wrap=True)
+        self._refuse_options(overrides)
         self.distributions = {parameter.name: parameter.distribution for parameter in self.space}
         ends = max(len(parameter.ends) for parameter in self.space)
         for i in range(ends):  # what no training would understand is told before any begins
             values = {p.name: p.ends[min(i, len(p.ends) - 1)] for p in self.space}
             self.settings = resolve(config, self._options(values))
-        if settings.arguments(self.settings, "data").get("val_on_test"):
-            raise UserError("data.val_on_test: a search that chooses by the test images would flatter what it finds")
+            if settings.arguments(self.settings, "data").get("val_on_test"):
+                raise UserError("data.val_on_test: a search that chooses by the test images flatters what it finds")
+
+    def _refuse_options(self, overrides: Sequence[str]) -> None:
+        """Refuse options that would get two values, of which one would be used without a word."""
+        typed = [option.partition("=")[0].removeprefix("--") for option in overrides]
+        searched = [option for parameter in self.space for option in parameter.name.split()]
+        for name in (*typed, *searched):
+            if name == "trainer.max_epochs":
+                raise UserError("trainer.max_epochs is --epochs in a search")
+            if [*{*typed}, *searched].count(name) > 1:
+                again = "given, too; leave out one of both" if name in typed else "named twice there"
+                raise UserError(f"search: {name} is searched for and {again}")
 
     def run(self) -> "FrozenTrial":
         """Carry out what is not finished, show the progress, write best.yaml and trials.csv, and return the best trial.
 
         Raises:
-            UserError: if another process is at work in the folder, the study there is of another search, no trial has
-                the figure, or Ctrl-C was pressed.
+            UserError: if another process is at work in the folder, the study there is of another search, or no trial
+                has the figure.
+            KeyboardInterrupt: that says how to go on, if Ctrl-C was pressed.
         """
         try:
             with Pool(self.executor, self.out, "tune") as pool:
                 study = self._study()
                 self._work(pool, study)
         except KeyboardInterrupt:
-            raise UserError("stopped; the same command goes on from the last epoch of each trial") from None
+            raise KeyboardInterrupt("stopped; the same command goes on from the last epoch of each trial") from None
         return self._best(study)
 
     def _study(self) -> "Study":
@@ -118,18 +129,23 @@ class Search:
             if self.reduction > 1
             else optuna.pruners.NopPruner()
         )
+        # A database has many searches, a file one, whose folder may be moved.
+        name = str(self.out.resolve()) if self.storage else "vae_zoo"
         try:
             storage = self.storage or optuna.storages.JournalStorage(JournalFileBackend(str(self.out / STUDY)))
             study = optuna.create_study(
                 storage=storage,
                 pruner=pruner,
-                study_name=NAME,
+                study_name=name,
                 direction="minimize" if self.better < 0 else "maximize",
                 load_if_exists=True,
             )
         except Exception as error:  # which of many depends on what is wrong with the address, or the file
             where = self.storage or self.out / STUDY
             raise UserError(f"storage: {where} cannot be used: {' '.join(str(error).split())[:300]}") from error
+        files = (self.out / "best.yaml", self.out / "trials.csv", self.folder(0))
+        if not study.trials and (found := next((path for path in files if path.exists() or path.is_symlink()), None)):
+            raise UserError(f"out: {found} is there, and is none of this search's; choose another --out")
         # Those at one end of the space: where the space is the same, the rest is, too.
         conditions = settings.conditions(self.settings, whole=True)
         asked = {
@@ -164,13 +180,16 @@ class Search:
                     pool.start(job)
                 for job, status in pool.look():
                     trial = running.pop(job)
-                    ended[trial.number] = self._ended(study, trial, job, status)
+                    # What came since the last look counts as if it had been seen before the end.
+                    if self._stops(trial, job):
+                        ended[trial.number] = self._stopped(study, trial)
+                    else:
+                        ended[trial.number] = self._ended(study, trial, job, status)
                 for job, trial in list(running.items()):
                     if self._stops(trial, job):
                         pool.cancel(job)
                         del running[job]
-                        study.tell(trial.number, state=TrialState.PRUNED)
-                        ended[trial.number] = self._say(study, trial.number, "stopped early")
+                        ended[trial.number] = self._stopped(study, trial)
                 states = {
                     trial.number: STAGES.get(pool.command_of(job) or "", "waiting") for job, trial in running.items()
                 }
@@ -199,7 +218,7 @@ class Search:
 
     def _stops(self, trial: Any, job: Job) -> bool:
         """Tell the study of epochs that it does not know yet, and return whether the trial is to be stopped."""
-        known = trial.study.trials[trial.number].intermediate_values
+        known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         for epoch, value in self._values(Run(job.folder)).items():
             if epoch not in known and epoch < self.epochs:
                 trial.report(value, epoch)
@@ -208,9 +227,23 @@ class Search:
         return False
 
     def _values(self, run: Run) -> dict[int, float]:
-        """The figure by epoch, as far as it is known."""
-        curve = run.curve(self.figure) if self.figure in figures_of(run.metrics_file) else []
+        """The figure by epoch, as far as it is known.
+
+        Raises:
+            UserError: if the validation does not have it.
+        """
+        names = figures_of(run.metrics_file)
+        if names and self.figure not in names:
+            raise UserError(f"figure: the validation has no {self.figure!r}; it has {', '.join(sorted(names))}")
+        curve = run.curve(self.figure) if names else []
         return {point.epoch: point.value for point in curve if math.isfinite(point.value)}
+
+    def _stopped(self, study: "Study", trial: Any) -> str:
+        """Tell the study, and the user, that a trial was stopped early."""
+        from optuna.trial import TrialState
+
+        study.tell(trial.number, state=TrialState.PRUNED)
+        return self._say(study, trial.number, "stopped early")
 
     def _ended(self, study: "Study", trial: Any, job: Job, status: int | str) -> str:
         """Tell the study, and the user, what became of a trial; return it in a word."""
@@ -220,19 +253,14 @@ class Search:
         if status == 2:  # it was not understood, and the others would not be, either
             raise UserError(last_words(run, status))
         if status == 0:
-            names = figures_of(run.metrics_file)
-            if self.figure not in names:
-                there = ", ".join(sorted(names)) or "nothing, since no images were left to validate on"
-                raise UserError(
-                    f"figure: the validation has no {self.figure!r}{nearest(self.figure, names)}; it has {there}"
-                )
+            if not figures_of(run.metrics_file):
+                raise UserError(f"figure: there is no {self.figure}, since no images were left to validate on")
             if (value := self._values(run).get(self.epochs)) is not None:
                 study.tell(trial.number, value)
                 return self._say(study, trial.number, "finished")
         study.tell(trial.number, state=TrialState.FAIL)
-        return self._say(
-            study, trial.number, "failed", f", see {run.log_file}: {last_words(run, status)}" if status else ""
-        )
+        why = last_words(run, status) if status else f"the last validation has no finite {self.figure}"
+        return self._say(study, trial.number, "failed", f", see {run.log_file}: {why}")
 
     def _say(self, study: "Study", number: int, state: str, more: str = "") -> str:
         self.console.print(f"trial {number}: {self._told(study.trials[number])}: {state}{more}")
