@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.conftest import REPOSITORY, call, options
 from tests.forking import forks
 from tests.zoo import loader, small, trainer
-from vae_zoo.compare import experiment
 from vae_zoo.errors import UserError
+from vae_zoo.executors import local, worker
 from vae_zoo.models import DCGAN
 from vae_zoo.networks import DCGANDiscriminator, DCGANGenerator
 
@@ -220,7 +220,8 @@ def test_features_are_all_maps_pooled_to_4_by_4():
 @pytest.mark.slow
 def test_it_stands_in_a_comparison_with_what_it_has(shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(experiment, "subprocess", forks)
+    for module in (local, worker):
+        monkeypatch.setattr(module, "subprocess", forks)
     given = zip(*[iter(options(data__root=shapes))] * 2, strict=True)
     words = [f"{name}={value}" for name, value in given if name != "--trainer.max_epochs"]
     command = ["compare", "--configs", REPOSITORY / "configs" / "dcgan.yaml", "--seeds", "0", "--epochs", "1"]
