@@ -1,6 +1,7 @@
 """Pictures in shards: written whole, read as from the cache, and refused where they are damaged or foreign."""
 
 import json
+import threading
 import zlib
 from collections import Counter
 
@@ -11,6 +12,7 @@ import torch
 from tests.conftest import call
 from tests.data_sets import images, module
 from vae_zoo.data import StreamingImages
+from vae_zoo.data.module import fetched_ahead
 from vae_zoo.data.sharding import write_shards
 from vae_zoo.data.sources import find_source
 from vae_zoo.errors import UserError
@@ -91,6 +93,33 @@ def test_epochs_and_seeds_have_orders_of_their_own(shapes, tmp_path):
     assert sorted(order(1, 0)) == list(range(len(items)))
     assert order(1, 0) == order(1, 0) != order(1, 1) != order(2, 1)
     assert all(order(1, 0, start) == order(1, 0)[start:] for start in range(len(items) + 1))
+
+
+def test_batches_are_fetched_ahead_by_a_thread_in_their_order():
+    """While one is used the next two are fetched; an error is told where its batch was due; leaving ends the thread."""
+    fetched, let = [], threading.Event()
+
+    def batches():
+        for number in range(6):
+            fetched.append((number, threading.current_thread()))
+            if number == 2:
+                let.set()
+            if number == 5:
+                raise UserError("damaged")
+            yield number
+
+    ahead = fetched_ahead(batches(), 2)
+    assert next(ahead) == 0 and let.wait(10)  # the third, before the second is asked for
+    assert [next(ahead) for _ in range(4)] == [1, 2, 3, 4]
+    with pytest.raises(UserError, match="damaged"):
+        next(ahead)
+    (thread,) = {thread for _, thread in fetched}
+    assert thread is not threading.current_thread() and not thread.is_alive()
+    assert list(fetched_ahead(iter(()), 2)) == []
+    left = fetched_ahead(iter(range(10)), 2)
+    assert next(left) == 0
+    left.close()
+    assert not [each for each in threading.enumerate() if each.name.startswith("batches")]
 
 
 def test_only_a_few_chunks_are_open(shapes, tmp_path):

@@ -3,6 +3,7 @@
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -164,12 +165,14 @@ class ImageDataModule(DataModule, ABC):
         redrawn: in place of them: makes of the training set, and of its order, which has the run's seed and is told the
             epoch, a set whose images are others in each epoch. It is fetched a whole batch at a time.
         loading: processes that fetch batches; 0 where handing a batch over costs more than fetching it.
+        ahead: batches of a training that a thread fetches ahead, where no process does.
     """
 
     resident: bool = False
     augment: Sequence[Transform] = ()
     redrawn: Callable[[Images, DistributedSampler], Dataset] | None = None
     loading: int = 0
+    ahead: int = 0
     parts: dict[Part, Images]
 
     def content(self, parts: Mapping[Part, Images]) -> list[list[int]]:
@@ -189,8 +192,12 @@ class ImageDataModule(DataModule, ABC):
         data = self._dataset("train")
         order = data.order(world, rank, seed)
         if self.redrawn:
-            return self._loader(self.redrawn(data, order), order, ResumableLoader)
-        return self._loader(AugmentedDataset(data, order) if self.augment else data, order, ResumableLoader)
+            items = self.redrawn(data, order)
+        else:
+            items = AugmentedDataset(data, order) if self.augment else data
+        loader: Any = self._loader(items, order, ResumableLoader)
+        loader.ahead = 0 if self.loading else self.ahead
+        return loader
 
     def in_order(self, part: Part) -> DataLoader:
         """Batches of a part, in order."""

@@ -3,10 +3,13 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -18,6 +21,7 @@ from vae_zoo import processes
 from vae_zoo.errors import UserError
 from vae_zoo.ids import ManyIds, listed
 
+T = TypeVar("T")
 Part = Literal["train", "val", "test"]
 PUBLISHED: dict[Part, str] = {"train": "train", "val": "valid", "test": "test"}  # the parts' names in published files
 
@@ -240,9 +244,11 @@ class ResumableLoader(DataLoader):
 
     Attributes:
         limit: batches of an epoch that a Trainer takes, as its ``limit_train_batches``: a number, or a share.
+        ahead: how many batches a thread fetches ahead.
     """
 
     limit: int | float = 1.0
+    ahead: int = 0
     _done = 0  # batches of this epoch that were handed out
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
@@ -251,7 +257,8 @@ class ResumableLoader(DataLoader):
         self.generator = torch.Generator()
         order = self.sampler
         self._done = order.start // int(self.batch_size or 1) if isinstance(order, ResumableOrder) else 0
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        for batch in fetched_ahead(batches, self.ahead) if self.ahead else batches:
             self._done += 1
             yield batch
 
@@ -267,6 +274,19 @@ class ResumableLoader(DataLoader):
         all_of_them = self.limit if isinstance(self.limit, int) else int(self.limit * len(self))
         if isinstance(self.sampler, ResumableOrder) and batches < min(all_of_them, len(self)):
             self.sampler.start = batches * int(self.batch_size or 1)
+
+
+def fetched_ahead(batches: Iterator[T], n: int) -> Iterator[T]:
+    """Yield what an iterator yields, of which a thread fetches the next `n` meanwhile."""
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    # A thread begins with the first GPU, where memory would be pinned for another one's process.
+    begin = None if device is None else partial(torch.cuda.set_device, device)
+    end: Any = object()
+    with ThreadPoolExecutor(1, "batches", begin) as pool:
+        waiting = deque(pool.submit(next, batches, end) for _ in range(n))
+        while (batch := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, batches, end))
+            yield batch
 
 
 def uncollated(batch: Any) -> Any:

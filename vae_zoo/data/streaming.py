@@ -174,7 +174,8 @@ class StreamingImages(ImageDataModule):
         channels: of the images out, 3 (RGB) or 1 (grey); as for the size, None is what pixels have, and of files 3.
         batch_size: images in a batch; the last batch of an epoch may be smaller.
         window: chunks that are mixed in training, and as many are opened ahead.
-        workers: processes that fetch batches. Pixels need none; for files, as many as there are cores.
+        workers: processes that fetch batches. Pixels need none, since a thread fetches ahead; for files, as many as
+            there are cores.
         cache_dir: where chunks that come from elsewhere are kept; by default ``~/.cache/vae_zoo``.
         cache_gb: gigabytes of them; those used longest ago are removed.
         augment: one or several of ``torchvision.transforms.v2``, as for `COCODataModule`.
@@ -182,6 +183,8 @@ class StreamingImages(ImageDataModule):
     Raises:
         UserError: at set-up, if there are no shards, or they are damaged.
     """
+
+    ahead = 4
 
     def __init__(
         self,
