@@ -10,6 +10,7 @@ from PIL import Image
 
 from vae_zoo.compare.comparison import Comparison
 from vae_zoo.runs import Run
+from vae_zoo.settings import read
 
 # By configuration: test MSE, seconds per epoch, and the traits that are not as most models have them.
 MODELS = {
@@ -124,3 +125,12 @@ def compared(root, seeds=3, claims=()):
             made_run(root, name, seed)
     Comparison(tuple(MODELS), "base", claims).write(root)
     return root
+
+
+def resolve(config, options):
+    """What `fit` makes of a yaml and options, as far as these tests go."""
+    resolved = read(config)
+    for option in options:
+        name, value = option.removeprefix("--").split("=", 1)
+        change_setting(resolved, name, yaml.safe_load(value))
+    return resolved

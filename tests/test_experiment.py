@@ -5,21 +5,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tests.run_folders import CONFIG, change_setting, made_run
+from tests.run_folders import CONFIG, change_setting, made_run, resolve
 from vae_zoo.compare.comparison import Comparison
 from vae_zoo.compare.experiment import Experiment
 from vae_zoo.errors import UserError
 from vae_zoo.executors import Executor
 from vae_zoo.settings import read
-
-
-def resolve(config, options):
-    """What `fit` makes of a yaml and options, as far as these tests go."""
-    resolved = read(config)
-    for option in options:
-        name, value = option.removeprefix("--").split("=", 1)
-        change_setting(resolved, name, yaml.safe_load(value))
-    return resolved
 
 
 def made_config(folder, name, change=()):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.conftest import SMALL, call
-from tests.run_folders import CONFIG, change_setting
+from tests.run_folders import CONFIG, resolve
 from vae_zoo.errors import UserError
 from vae_zoo.executors import Executor, Handle
 from vae_zoo.runs import Run
@@ -24,15 +24,6 @@ SPACE = {
     "model.lr": {"low": 1e-4, "high": 1e-2, "log": True},
 }
 EPOCHS = 9
-
-
-def resolve(config, options):
-    """What `fit` makes of a yaml and options, as far as these tests go."""
-    resolved = read(config)
-    for option in options:
-        name, value = option.removeprefix("--").split("=", 1)
-        change_setting(resolved, name, yaml.safe_load(value))
-    return resolved
 
 
 def loss_of(words, epoch):
