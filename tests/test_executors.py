@@ -59,6 +59,15 @@ def processes_of(folder):
     return [pid for pid in found if pid != os.getpid()]
 
 
+def environment_of(pid):
+    """The environment of a process, which the system shows some moments after its start."""
+    end = time.monotonic() + 20
+    while not (found := Path(f"/proc/{pid}/environ").read_bytes()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found.split(b"\0")
+
+
 @pytest.mark.parametrize("things, seats", [(8, 1), (8, 2), (8, 3), (2, 2), (1, 4), (3, 5)])
 def test_shares_are_equal_and_nobody_goes_without(things, seats):
     shares = [share([*range(things)], seat, seats) for seat in range(seats)]
@@ -83,7 +92,7 @@ def test_each_process_has_its_own_cores_and_gpu(tmp_path, monkeypatch):
     try:
         held = [os.sched_getaffinity(handle.process.pid) for handle in handles]
         assert not held[0] & held[1] and held[0] | held[1] == {*cores}
-        told = [Path(f"/proc/{handle.process.pid}/environ").read_bytes().split(b"\0") for handle in handles]
+        told = [environment_of(handle.process.pid) for handle in handles]
         for environment, gpu, own in zip(told, (b"3", b"5"), held, strict=True):
             assert b"CUDA_VISIBLE_DEVICES=" + gpu in environment
             assert b"OMP_NUM_THREADS=%d" % len(own) in environment
