@@ -14,6 +14,14 @@ class UserError(ValueError):
     """
 
 
+def causes_of(error: BaseException) -> list[BaseException]:
+    """Return an error, what it was raised from, and so on to the first of all."""
+    found = [error]
+    while cause := found[-1].__cause__ or found[-1].__context__:
+        found.append(cause)
+    return found
+
+
 def printable(text: str) -> str:
     """Return a text as a terminal may show it: its control characters, which could command the terminal, escaped."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

@@ -6,7 +6,7 @@ from typing import Any
 
 from vae_zoo import executors
 from vae_zoo.cli import UsageError
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, causes_of
 from vae_zoo.executors import Executor
 from vae_zoo.settings import explain
 
@@ -42,9 +42,7 @@ def executor_of(words: Sequence[str]) -> Executor:
     except UserError:
         raise
     except Exception as error:  # jsonargparse can say anything
-        causes: list[BaseException] = [error]
-        while cause := causes[-1].__cause__ or causes[-1].__context__:
-            causes.append(cause)
+        for cause in causes_of(error):
             if isinstance(cause, UserError):  # what the executor itself refuses it puts among its own words
                 raise UsageError(f"executor: {cause}") from None
         raise UsageError(explain(str(error), given, {"executor": Executor}, set())) from None

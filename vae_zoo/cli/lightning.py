@@ -39,7 +39,7 @@ from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
 from vae_zoo.cli.shipped import find_configs
 from vae_zoo.cli.trained import run_of, settings_of
 from vae_zoo.data.module import DataModule
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, causes_of, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
 from vae_zoo.runs import RUNS, Run, find_checkpoint, first_process, new_run, newest_checkpoint, of_checkpoint
@@ -170,9 +170,7 @@ class ZooCLI(LightningCLI):
             with options.values_are_no_files():
                 super().instantiate_classes()
         except Exception as error:  # given just any arguments, classes and jsonargparse itself raise anything
-            causes: list[BaseException] = [error]
-            while cause := causes[-1].__cause__ or causes[-1].__context__:
-                causes.append(cause)
+            causes = causes_of(error)
             for cause in causes:
                 if isinstance(cause, UserError | ModuleNotFoundError) or is_out_of_memory(cause):
                     raise cause from None

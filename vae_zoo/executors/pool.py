@@ -17,6 +17,7 @@ from rich.table import Table
 
 from vae_zoo.errors import UserError
 from vae_zoo.executors.base import LOST, Executor, Handle, Job
+from vae_zoo.executors.worker import refuse_links
 from vae_zoo.runs import Run
 
 POLL = 0.2  # seconds between two looks at the jobs
@@ -86,9 +87,7 @@ class Pool:
     def _start(self, job: Job, losses: int) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
         run = Run(job.folder)
-        for path in (run.log_file, run.lock_file):
-            if path.is_symlink():
-                raise UserError(f"{path} is a link, and nothing is written to where it leads; remove it")
+        refuse_links(run)
         offset = run.log_file.stat().st_size if run.log_file.exists() else 0
         epoch = run.epoch
         self.running[job] = _Started(self.executor.start(job), offset, epoch, losses)

@@ -33,9 +33,7 @@ def work(job: Job) -> int | str:
             f"{socket.gethostname()} has no folder {missing}; --out, the data and the folder that the command is typed "
             "in must be on a path that all machines share"
         )
-    for path in (run.log_file, run.lock_file):
-        if path.is_symlink():
-            raise UserError(f"{path} is a link, and nothing is written to where it leads; remove it")
+    refuse_links(run)
     with open(run.lock_file, "a") as lock, open(run.log_file, "a") as log:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if run.results and run.results["epochs"] == job.epochs:
@@ -54,6 +52,13 @@ def work(job: Job) -> int | str:
             if status := process.wait():
                 return LOST if status < 0 or status == STOPPED else status
     return 0
+
+
+def refuse_links(run: Run) -> None:
+    """Raise a UserError if what a job itself writes to is a link."""
+    for path in (run.log_file, run.lock_file):
+        if path.is_symlink():
+            raise UserError(f"{path} is a link, and nothing is written to where it leads; remove it")
 
 
 def end_with_parent() -> None:
