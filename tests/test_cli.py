@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import pytest
+import yaml
 
 from tests.conftest import CONFIG, REPOSITORY, call, only_run, options, vae_zoo
 from vae_zoo.cli import COMMANDS
@@ -52,6 +53,21 @@ def test_all_settings_of_a_run(tmp_path):
     assert not {"shape", "labels", "n_train"} & set(given["model"]["init_args"])  # as the data have them
     with pytest.raises(UsageError, match="there is no key 'model.latnt'; did you mean 'model.latent'?"):
         resolve(find_config("vae"), ["--model.latnt=8"])
+
+
+@pytest.mark.parametrize("config", [["--config", "vae"], ["--config=vae"], ["-c", "vae"], ["-cvae"]], ids=" ".join)
+def test_an_option_outranks_the_yaml_that_follows_it(config, capsys):
+    before = ["--model.latent", "8", "--trainer.max_epochs=3"]
+    for words in ([*before, *config], [*config, *before]):
+        said = yaml.safe_load(page("fit", *words, "--print_config", capsys=capsys))
+        assert said["model"]["init_args"]["latent"] == 8 and said["trainer"]["max_epochs"] == 3
+
+
+def test_of_two_yamls_the_last_counts(tmp_path, capsys):
+    (tmp_path / "shorter.yaml").write_text("trainer: {max_epochs: 3}\n")
+    words = ["--config", "vae", "--seed_everything", "7", "-c", tmp_path / "shorter.yaml", "--print_config"]
+    said = yaml.safe_load(page("fit", *words, capsys=capsys))
+    assert said["trainer"]["max_epochs"] == 3 and said["seed_everything"] == 7
 
 
 def test_a_yaml_is_found_by_its_name_or_its_path(tmp_path, monkeypatch):

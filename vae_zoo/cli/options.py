@@ -192,12 +192,13 @@ def values_are_no_files() -> Iterator[None]:
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
-    """Parse a command line.
+    """Parse a command line, on which an option outranks the yamls, wherever they stand.
 
     Raises:
         UsageError: that says in one sentence what was not understood.
     """
     words = list(join_numbers(find_configs(arguments)))
+    words.sort(key=lambda word: not word.startswith("--config="))  # for jsonargparse the last word counts
     try:
         list(given(words))
     except UserError as error:

@@ -1,0 +1,97 @@
+"""The test NLL of MNIST models at the ends of the stages of Burda et al.'s schedule, and its curve.
+
+    python benchmarks/burda.py train OUT [--epochs 1 4 13 40 121] [--nll_samples 500] --config paper/iwae_mnist ...
+    python benchmarks/burda.py draw OUT... --out docs/burda.png
+
+Training is ``vae-zoo fit`` with the options given, up to the end of one stage after the other, each followed by
+``vae-zoo test``; what was cut off goes on. OUT/stages.json has the NLL of each stage.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import yaml
+from matplotlib import pyplot as plt
+
+from vae_zoo.writing import whole
+
+# IWAEs of one stochastic layer after all 3,280 epochs, in nats: Burda et al. 2016, appendix and table 1.
+PAPER = {
+    "BinarizedMNIST": {1: 88.71, 5: 87.63, 50: 87.10},
+    "DynamicMNIST": {1: 86.76, 5: 85.54, 50: 84.78},
+}
+TITLES = {"BinarizedMNIST": "fixed binarisation", "DynamicMNIST": "pixels drawn anew"}
+COLOURS = {1: "tab:red", 5: "tab:blue", 50: "tab:green"}
+EPOCHS = [1, 4, 13, 40, 121]
+
+
+def train(out: Path, epochs: list[int], nll_samples: int, options: list[str]) -> None:
+    """Train to the end of each stage and measure it."""
+    file = out / "stages.json"
+    rows = json.loads(file.read_text()) if file.exists() else []
+    for end in epochs:
+        if any(row["epochs"] == end for row in rows):
+            continue
+        fit = ["fit", *options, "--run_dir", str(out), "--ckpt_path", "auto", "--trainer.max_epochs", str(end)]
+        test = ["test", "--ckpt_path", str(out / "checkpoints" / "last.ckpt")]
+        for command in (fit, [*test, "--evaluation.nll_samples", str(nll_samples)]):
+            subprocess.run([sys.executable, "-m", "vae_zoo.cli", *command], check=True)
+        found = json.loads((out / "results.json").read_text())
+        rows.append({key: found[key] for key in ("epochs", "nll", "nll_samples", "elbo", "active_units")})
+        with whole(file) as part:
+            part.write_text(json.dumps(rows, indent=1))
+
+
+def draw(folders: list[Path], out: Path) -> None:
+    """Draw the curves of trained folders, a panel for each data set and size of a batch."""
+    panels: dict[tuple[str, int], list[tuple[int, list[dict[str, float]]]]] = {}
+    for folder in folders:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        model, data = config["model"], config["data"]
+        panel = data["class_path"].rsplit(".", 1)[-1], data["init_args"]["batch_size"]
+        curve = model["init_args"].get("samples", 1), json.loads((folder / "stages.json").read_text())
+        panels.setdefault(panel, []).append(curve)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.6), squeeze=False, layout="constrained")
+    for axis, ((data, batch), curves) in zip(axes[0], sorted(panels.items()), strict=True):
+        drawn = sorted({samples for samples, _ in curves})
+        for samples, rows in curves:
+            xs, ys = ([row[key] for row in rows] for key in ("epochs", "nll"))
+            axis.plot(xs, ys, ".-", color=COLOURS[samples], linewidth=1)
+        for samples in drawn:
+            axis.plot([], [], color=COLOURS[samples], label=f"K = {samples}")
+            axis.plot(3280, PAPER[data][samples], "*", color=COLOURS[samples], markersize=9)
+        axis.plot([], [], "*", color="black", label="Burda et al. 2016")
+        axis.set(xscale="log", xlabel="epochs", ylabel="test NLL, nats", title=f"{TITLES[data]}, batches of {batch}")
+        axis.grid(alpha=0.3)
+    axes[0][0].legend(fontsize=8)
+    figure.savefig(out, dpi=90)
+
+
+def main() -> None:
+    """Do what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("train", help="all options that follow are those of vae-zoo fit")
+    one.add_argument("out", type=Path)
+    one.add_argument("--epochs", type=int, nargs="+", default=EPOCHS, help="ends of stages (default: %(default)s)")
+    one.add_argument("--nll_samples", type=int, default=500, help="importance samples (default: %(default)s)")
+    other = commands.add_parser("draw")
+    other.add_argument("folders", type=Path, nargs="+")
+    other.add_argument("--out", type=Path, default=Path("burda.png"))
+    given, options = parser.parse_known_args()
+    if given.command == "train":
+        train(given.out, given.epochs, given.nll_samples, options)
+    elif options:
+        parser.error(f"unknown: {' '.join(options)}")
+    else:
+        draw(given.folders, given.out)
+
+
+if __name__ == "__main__":
+    main()
