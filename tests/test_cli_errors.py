@@ -114,6 +114,17 @@ def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, ca
     assert "bad.yaml" in said and message in said and "Traceback" not in said
 
 
+def test_a_key_is_held_against_the_class_that_is_chosen(capsys):
+    """Below the model as at its top: EBGAN's balance is a Margin, of m, or an Equilibrium, of gamma."""
+    for words, message in (
+        (["--model.balance.gama", 1], "there is no key 'model.balance.gama'; did you mean 'model.balance.m'?"),
+        (["--model.balance.gama", 1, "--model.balance", "Equilibrium"], "did you mean 'model.balance.gamma'?"),
+        (["--model.balance", "Equilibrium", "--model.balance.m", 1], "there is no key 'model.balance.m'; did you mean"),
+    ):
+        assert call("fit", "--config", "ebgan", *words) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_mistakes_with_the_settings_of_a_run(run, monkeypatch, capsys):
     """Its config.yaml names classes by the package that exports them."""

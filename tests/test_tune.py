@@ -251,6 +251,9 @@ def test_what_is_refused_before_any_training(search, tmp_path):
         search(out="file")
     with pytest.raises(UserError, match="storage: nonsense://x cannot be used"):
         search(storage="nonsense://x").run()
+    with pytest.raises(UserError, match=r"storage: sqlite://me:\*\*\*@here/study cannot be used: .") as raised:
+        search(storage="sqlite://me:p@ss:w/rd@here/study").run()
+    assert "rd@" not in str(raised.value)
     (tmp_path / "out" / "study.log").write_text("no study\n" * 3)
     with pytest.raises(UserError, match="storage: .*study.log cannot be used"):
         search().run()

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDY = "study.log"  # in the search's folder, unless a database is given
+PASSWORD = r"(//[^\s:@/]*:)\S*@"  # in the address of a database
 
 
 class Search:
@@ -141,8 +143,8 @@ class Search:
                 load_if_exists=True,
             )
         except Exception as error:  # which of many depends on what is wrong with the address, or the file
-            where = self.storage or self.out / STUDY
-            raise UserError(f"storage: {where} cannot be used: {' '.join(str(error).split())[:300]}") from error
+            said = f"storage: {self.storage or self.out / STUDY} cannot be used: {' '.join(str(error).split())}"
+            raise UserError(re.sub(PASSWORD, r"\1***@", said)[:500]) from error
         files = (self.out / "best.yaml", self.out / "trials.csv", self.folder(0))
         if not study.trials and (found := next((path for path in files if path.exists() or path.is_symlink()), None)):
             raise UserError(f"out: {found} is there, and is none of this search's; choose another --out")
