@@ -1,6 +1,7 @@
 """Monte Carlo EM: its two steps against plain PyTorch, its chains, its step size, its log p(x)."""
 
 import copy
+import math
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.oracles.linear_gaussian import LATENT, PIXELS, LinearGaussian
 from tests.zoo import as_in_a_run, batch, loader_of, small, trainer
 from vae_zoo import hmc
+from vae_zoo.distributions import Prior, StandardNormal
 from vae_zoo.errors import UserError
 from vae_zoo.likelihoods import OptimalGaussian
 from vae_zoo.models import MCEM
@@ -51,9 +53,20 @@ def test_codes_are_draws_of_the_posterior_when_there_are_moves_enough():
         torch.testing.assert_close(draws.T.cov(), covariance, atol=error, rtol=0)
 
 
+class LearnedNormal(Prior):
+    def __init__(self, latent, shape=(), posterior=None):
+        super().__init__()
+        self.mean, self.log_sigma = nn.Parameter(torch.full((latent,), 0.3)), nn.Parameter(torch.full((latent,), -0.2))
+
+    def forward(self, y=None):
+        return torch.distributions.Independent(torch.distributions.Normal(self.mean, self.log_sigma.exp()), 1)
+
+
 @pytest.mark.slow
-def test_a_step_is_moves_and_then_updates_with_the_same_codes(tmp_path):
-    model = small(MCEM, moves=2, leapfrogs=2, updates=3, lr=1e-4, optimizer=partial(SGD, lr=1e-4)).double()
+@pytest.mark.parametrize("prior", [StandardNormal, LearnedNormal])
+def test_a_step_is_moves_and_then_updates_with_the_same_codes(prior, tmp_path):
+    changes = {"prior": prior, "moves": 2, "leapfrogs": 2, "updates": 3}
+    model = small(MCEM, lr=1e-4, optimizer=partial(SGD, lr=1e-4), **changes).double()
     x, y = batch(model, 6)
     x, plain = x.double(), copy.deepcopy(model)
     fits = trainer(tmp_path, max_steps=1)
@@ -64,17 +77,20 @@ def test_a_step_is_moves_and_then_updates_with_the_same_codes(tmp_path):
     as_in_a_run(5)
     z, total = plain.prior().rsample((6,)), 0.0
 
+    mean, log_sigma = [*plain.prior.parameters()] or torch.zeros(2, z.shape[-1]).double()
+
     def density(z):
-        return torch.distributions.Normal(0, 1).log_prob(z).sum(-1) + plain.likelihood(z).log_prob(x)
+        log_prior = -((((z - mean) / log_sigma.exp()) ** 2 + math.log(2 * math.pi)) / 2 + log_sigma).sum(-1)
+        return log_prior + plain.likelihood(z).log_prob(x)
 
     state = hmc.at(density, z)
     for _ in range(2):
         state, probability = hmc.move(density, state, plain.step_size, 2)
         total = total + probability / 2
     for _ in range(3):
-        gradients = torch.autograd.grad(-density(state.z).mean(), list(plain.likelihood.parameters()))
+        gradients = torch.autograd.grad(-density(state.z).mean(), list(plain.parameters()))
         with torch.no_grad():
-            for parameter, gradient in zip(plain.likelihood.parameters(), gradients, strict=True):
+            for parameter, gradient in zip(plain.parameters(), gradients, strict=True):
                 parameter -= 1e-4 * gradient
     for (name, parameter), other in zip(model.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(parameter, other, rtol=1e-9, atol=1e-12, msg=name)
