@@ -70,6 +70,7 @@ from tests.conftest import CONFIG, call, config_that, only_run, options, vae_zoo
         (["--trainer.accumulate_grad_batches", "9" * 30], 2, "accumulate_grad_batches, line 1: .* too large a number"),
         (["--trainer", "twice.yaml"], 2, "trainer: twice.yaml "),  # yamls are read where --config names them
         (["--trainer.callbacks", "{a: &a [*a]}"], 2, "--trainer.callbacks, line 1: a.0 holds itself"),
+        ([f"--{'.'.join('a' * 3000)}", "1"], 2, "there is no key 'a'"),
         (["--model.init_args", "[1]"], 2, "the settings are not understood: .list. object"),
         (["--model.lr_scheduler", "2"], 2, "model.lr_scheduler: 2 cannot be used there|there is no '2'"),
         (["--trainer.max_epochs", "[1]"], 2, "trainer.max_epochs: .* whole number"),

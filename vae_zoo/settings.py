@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -19,7 +19,6 @@ from vae_zoo.reading import read_file
 from vae_zoo.yamls import KINDS, check, load
 
 Config = dict[str, Any]
-Names = list[tuple[str, str]]
 
 # The arguments of a model that identical conditions fix; a prior is a part of the model.
 SHARED = ("latent", "encoder", "decoder", "likelihood", "lr", "optimizer", "lr_scheduler", "lr_interval")
@@ -143,11 +142,11 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
         sources = list(given(arguments))
     except UserError as error:
         return str(error)
-    chosen = list(chain.from_iterable(_chosen("", config) for _, config in sources))[::-1]
+    configs = [config for _, config in reversed(sources)]
     for source, config in sources:
         for key, value in config.items():
             if key in sections:
-                problems = _problems(key, value, sections[key], sections[key], chosen)
+                problems = _problems(key, value, sections[key], sections[key], configs)
             else:
                 problems = iter([] if key in scalars else [_unknown(key, {*sections, *scalars})])
             for problem in problems:
@@ -203,16 +202,7 @@ def given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
             yield name, nested
 
 
-def _chosen(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the words that can be the name of a class, each with its key."""
-    if name := _class_path(value):
-        yield path.removeprefix("."), name
-    given = (value.get("init_args") or value) if isinstance(value, dict) else None
-    for key, below in given.items() if isinstance(given, dict) else ():
-        yield from _chosen(f"{path}.{key}", below)
-
-
-def _problems(path: str, value: Any, base: type, default: type, chosen: Names) -> Iterator[str]:
+def _problems(path: str, value: Any, base: type, default: type, configs: list[Config]) -> Iterator[str]:
     """What is wrong with what is given for one object: the name of its class, or a key below it.
 
     Args:
@@ -220,11 +210,11 @@ def _problems(path: str, value: Any, base: type, default: type, chosen: Names) -
         value: what is given: the name of a class, or a dict of arguments, with or without such a name.
         base: the class that the object must be of.
         default: its class where none is named.
-        chosen: the names on the command line that can be those of classes, each with its key, the last one first.
+        configs: all that the command line says, what it says last first: of these the class may have its name.
     """
     name = _class_path(value)
-    before = (_find(other, base) for key, other in chosen if key == path)
-    class_ = _find(name, base) if name else next(filter(None, before), default)
+    named = (_find(_class_path(_at(path, config)), base) for config in configs)
+    class_ = _find(name, base) if name else next(filter(None, named), default)
     if class_ is None:
         why = _not_importable(name or "", base)
         yield f"{path}: {why or f'there is no {name!r}' + nearest(name or '', {c.__name__ for c in _concrete(base)})}"
@@ -238,7 +228,17 @@ def _problems(path: str, value: Any, base: type, default: type, chosen: Names) -
             yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in {*parameters, "init_args"}})
         elif key in parameters and (made := _made_by(parameters[key].annotation)):
             standard = parameters[key].default
-            yield from _problems(f"{path}.{key}", below, made, standard if isinstance(standard, type) else made, chosen)
+            yield from _problems(
+                f"{path}.{key}", below, made, standard if isinstance(standard, type) else made, configs
+            )
+
+
+def _at(path: str, value: Any) -> Any:
+    """What stands at a key, with or without ``init_args`` on the way; None if nothing does."""
+    for key in path.split("."):
+        given = value.get("init_args") or value if isinstance(value, dict) else None
+        value = given.get(key) if isinstance(given, dict) else None
+    return value
 
 
 def _not_importable(path: str, base: type) -> str | None:
