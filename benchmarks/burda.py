@@ -21,28 +21,34 @@ from matplotlib import pyplot as plt
 
 from vae_zoo.writing import whole
 
-# IWAEs of one stochastic layer after all 3,280 epochs, in nats: Burda et al. 2016, appendix and table 1.
+# One stochastic layer after all 3,280 epochs, in nats: Burda et al. 2016, appendix and table 1.
 PAPER = {
-    "BinarizedMNIST": {1: 88.71, 5: 87.63, 50: 87.10},
-    "DynamicMNIST": {1: 86.76, 5: 85.54, 50: 84.78},
+    "BinarizedMNIST": {"VAE": 88.71, "IWAE, K = 5": 87.63, "IWAE, K = 50": 87.10},
+    "DynamicMNIST": {"VAE": 86.76, "IWAE, K = 5": 85.54, "IWAE, K = 50": 84.78},
 }
 TITLES = {"BinarizedMNIST": "fixed binarisation", "DynamicMNIST": "pixels drawn anew"}
-COLOURS = {1: "tab:red", 5: "tab:blue", 50: "tab:green"}
 EPOCHS = [1, 4, 13, 40, 121]
 
 
 def train(out: Path, epochs: list[int], nll_samples: int, options: list[str]) -> None:
-    """Train to the end of each stage and measure it."""
+    """Train to the end of each stage and measure it.
+
+    Raises:
+        SystemExit: if a command fails, or has trained further than a stage that is to be measured.
+    """
     file = out / "stages.json"
     rows = json.loads(file.read_text()) if file.exists() else []
-    for end in epochs:
+    for end in sorted(epochs):
         if any(row["epochs"] == end for row in rows):
             continue
         fit = ["fit", *options, "--run_dir", str(out), "--ckpt_path", "auto", "--trainer.max_epochs", str(end)]
         test = ["test", "--ckpt_path", str(out / "checkpoints" / "last.ckpt")]
         for command in (fit, [*test, "--evaluation.nll_samples", str(nll_samples)]):
-            subprocess.run([sys.executable, "-m", "vae_zoo.cli", *command], check=True)
+            if status := subprocess.call([sys.executable, "-m", "vae_zoo.cli", *command]):
+                sys.exit(status)  # the command has said why
         found = json.loads((out / "results.json").read_text())
+        if found["epochs"] != end:
+            sys.exit(f"{out} is at {found['epochs']} epochs, and can no longer be measured after {end}")
         rows.append({key: found[key] for key in ("epochs", "nll", "nll_samples", "elbo", "active_units")})
         with whole(file) as part:
             part.write_text(json.dumps(rows, indent=1))
@@ -50,24 +56,28 @@ def train(out: Path, epochs: list[int], nll_samples: int, options: list[str]) ->
 
 def draw(folders: list[Path], out: Path) -> None:
     """Draw the curves of trained folders, a panel for each data set and size of a batch."""
-    panels: dict[tuple[str, int], list[tuple[int, list[dict[str, float]]]]] = {}
+    panels: dict[tuple[str, int], list[tuple[str, list[dict[str, float]]]]] = {}
     for folder in folders:
         config = yaml.safe_load((folder / "config.yaml").read_text())
         model, data = config["model"], config["data"]
+        name, draws = model["class_path"].rsplit(".", 1)[-1], model["init_args"].get("samples", 1)
+        label = name if (name, draws) == ("VAE", 1) else f"{name}, K = {draws}"
         panel = data["class_path"].rsplit(".", 1)[-1], data["init_args"]["batch_size"]
-        curve = model["init_args"].get("samples", 1), json.loads((folder / "stages.json").read_text())
-        panels.setdefault(panel, []).append(curve)
+        panels.setdefault(panel, []).append((label, json.loads((folder / "stages.json").read_text())))
+    labels = sorted({label for curves in panels.values() for label, _ in curves})
+    colours = {label: f"C{i}" for i, label in enumerate(labels)}
     figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.6), squeeze=False, layout="constrained")
     for axis, ((data, batch), curves) in zip(axes[0], sorted(panels.items()), strict=True):
-        drawn = sorted({samples for samples, _ in curves})
-        for samples, rows in curves:
+        for label, rows in curves:
             xs, ys = ([row[key] for row in rows] for key in ("epochs", "nll"))
-            axis.plot(xs, ys, ".-", color=COLOURS[samples], linewidth=1)
-        for samples in drawn:
-            axis.plot([], [], color=COLOURS[samples], label=f"K = {samples}")
-            axis.plot(3280, PAPER[data][samples], "*", color=COLOURS[samples], markersize=9)
+            axis.plot(xs, ys, ".-", color=colours[label], linewidth=1)
+            if end := PAPER.get(data, {}).get(label):
+                axis.plot(3280, end, "*", color=colours[label], markersize=9)
+        for label in labels:
+            axis.plot([], [], color=colours[label], label=label)
         axis.plot([], [], "*", color="black", label="Burda et al. 2016")
-        axis.set(xscale="log", xlabel="epochs", ylabel="test NLL, nats", title=f"{TITLES[data]}, batches of {batch}")
+        title = f"{TITLES.get(data, data)}, batches of {batch}"
+        axis.set(xscale="log", xlabel="epochs", ylabel="test NLL, nats", title=title)
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
     figure.savefig(out, dpi=90)

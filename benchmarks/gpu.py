@@ -1,6 +1,7 @@
 """Speed and memory of training on a GPU, one row for each model: a table that docs/results.md can take as it is.
 
-    python benchmarks/gpu.py [--seconds 10] [--models VAE AAE] [--batch 128] [--size 64] [--data pictures.zip]
+    python benchmarks/gpu.py [--seconds 10] [--models VAE AAE] [--batch 128] [--size 64] [--images 6400]
+        [--data pictures.zip]
 
 It trains with the options of ``vae-zoo fit``. A cell has the images per second, the steps per second over those of a
 plain loop with the batch in memory, the share of the rate of a large matrix product, and the memory. A setting that

@@ -115,15 +115,59 @@ def test_mistakes_in_a_yaml(old, new, message, shapes, tmp_path, monkeypatch, ca
     assert "bad.yaml" in said and message in said and "Traceback" not in said
 
 
-def test_a_key_is_held_against_the_class_that_is_chosen(capsys):
-    """Below the model as at its top: EBGAN's balance is a Margin, of m, or an Equilibrium, of gamma."""
-    for words, message in (
+OTHER = ["--model.balance", "Equilibrium"]  # of gamma and lambda_k, where a Margin has m
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
         (["--model.balance.gama", 1], "there is no key 'model.balance.gama'; did you mean 'model.balance.m'?"),
-        (["--model.balance.gama", 1, "--model.balance", "Equilibrium"], "did you mean 'model.balance.gamma'?"),
-        (["--model.balance", "Equilibrium", "--model.balance.m", 1], "there is no key 'model.balance.m'; did you mean"),
-    ):
-        assert call("fit", "--config", "ebgan", *words) == 2
-        assert message in capsys.readouterr().err
+        (
+            [*OTHER, "--model.balance.gama", 1],
+            "there is no key 'model.balance.gama'; did you mean 'model.balance.gamma'",
+        ),
+        ([*OTHER, "--model.balance.m", 1], "there is no key 'model.balance.m'; did you mean 'model.balance.gamma'?"),
+        (
+            ["--model.balance.gamma", 1, *OTHER],
+            "there is no key 'model.balance.gamma'; did you mean 'model.balance.m'?",
+        ),
+        (
+            ["--model.balance={class_path: Equilibrium}", "--model.balance.gama=1"],
+            "did you mean 'model.balance.gamma'?",
+        ),
+        (["--model.balance.m", 1, *OTHER, "--model.latnt", 1], "there is no key 'model.latnt'"),
+        (["--config", "flat.yaml", *OTHER, "--model.latnt", 1], "there is no key 'model.latnt'"),
+        (["--model.generator_optimizer", "null", "--model.latnt", 1], "there is no key 'model.latnt'"),
+        (["--print_config", "--model.balance", "Equilibrum"], "there is no 'Equilibrum'; did you mean 'Equilibrium'?"),
+    ],
+)
+def test_a_key_is_held_against_the_class_that_is_chosen_by_then(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flat.yaml").write_text("model: {class_path: EBGAN, init_args: {balance: {m: 0.1}}}")
+    assert call("fit", "--config", "ebgan", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_is_there_whatever_a_yaml_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.yaml").write_text("model: {class_path: VAE, init_args: {latnt: 3}}")
+    with pytest.raises(SystemExit, match="0"):
+        call("fit", "--help", "--config", "bad.yaml")
+    assert "usage: vae-zoo fit" in capsys.readouterr().out
+
+
+def test_an_argument_that_makes_one_of_several_types_is_no_obstacle(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "several.py").write_text(
+        "from collections.abc import Callable\nfrom typing import Any\nfrom torch import Tensor, nn\n"
+        "from vae_zoo.models import VAE\n\n\nclass Several(VAE):\n"
+        "    def __init__(self, *more, act: Callable[[], nn.Module | Tensor] | None = None, "
+        "any: Callable[[], Any] | None = None, **named):\n        super().__init__(*more, **named)\n"
+    )
+    (tmp_path / "own.yaml").write_text("model: {class_path: several.Several, init_args: {act: null, any: null}}")
+    assert call("fit", "--config", "vae", "--config", "own.yaml", "--model.latnt", 1) == 2
+    assert "there is no key 'model.latnt'; did you mean 'model.latent'?" in capsys.readouterr().err
 
 
 @pytest.mark.slow

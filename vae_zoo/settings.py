@@ -6,7 +6,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -16,7 +15,7 @@ from jsonargparse._parameter_resolvers import get_signature_parameters  # what t
 
 from vae_zoo.errors import UserError
 from vae_zoo.reading import read_file
-from vae_zoo.yamls import KINDS, check, load
+from vae_zoo.yamls import KINDS, load
 
 Config = dict[str, Any]
 
@@ -142,11 +141,14 @@ def explain(message: str, arguments: Sequence[str], sections: dict[str, type], s
         sources = list(given(arguments))
     except UserError as error:
         return str(error)
-    configs = [config for _, config in reversed(sources)]
-    for source, config in sources:
+    chosen = dict(sections)
+    for _, config in sources:
+        for key, base in sections.items():
+            chosen[key] = _find(_class_path(config.get(key)), base) or chosen[key]
+    for i, (source, config) in enumerate(sources):
         for key, value in config.items():
             if key in sections:
-                problems = _problems(key, value, sections[key], sections[key], configs)
+                problems = _problems(key, value, sections[key], chosen[key], [said for _, said in sources[i::-1]])
             else:
                 problems = iter([] if key in scalars else [_unknown(key, {*sections, *scalars})])
             for problem in problems:
@@ -186,7 +188,7 @@ def given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
     """Yield each configuration file and each option of a command line, as (where it stands, nested dict).
 
     Raises:
-        UserError: if one is no yaml that can be used, see `check`.
+        UserError: if one is no yaml that can be used, see `load`.
     """
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
@@ -194,9 +196,14 @@ def given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
         if name in ("--config", "-c") and value:
             yield value, read(Path(value))
         elif name.startswith("--"):
-            with suppress(yaml.YAMLError, OSError, UnicodeDecodeError):
-                check(value, name)
             nested: Any = value
+            try:
+                loaded = load(value, name)
+                nested = loaded if loaded is None or isinstance(loaded, dict) else value
+            except UserError:
+                raise
+            except (yaml.YAMLError, OSError, ValueError, ArithmeticError, AttributeError):  # a text, as far as is known
+                pass
             for key in reversed(name[2:].split(".")):
                 nested = {key: nested}
             yield name, nested
@@ -210,7 +217,7 @@ def _problems(path: str, value: Any, base: type, default: type, configs: list[Co
         value: what is given: the name of a class, or a dict of arguments, with or without such a name.
         base: the class that the object must be of.
         default: its class where none is named.
-        configs: all that the command line says, what it says last first: of these the class may have its name.
+        configs: what the command line says up to there, the last first: a class that it names is the one meant.
     """
     name = _class_path(value)
     named = (_find(_class_path(_at(path, config)), base) for config in configs)
@@ -256,10 +263,11 @@ def _not_importable(path: str, base: type) -> str | None:
 
 
 def _made_by(annotation: Any) -> type | None:
-    """What a parameter that is a factory makes; None for any other parameter."""
+    """The class of what a parameter that is a factory makes; None for any other parameter."""
     for kind in (annotation, *get_args(annotation)):  # a factory, or a factory or None
-        if get_origin(kind) is Callable:
-            return get_args(kind)[-1]
+        made = get_args(kind)[-1] if get_origin(kind) is Callable else Any
+        if made is not Any and isinstance(made, type):
+            return made
     return None
 
 

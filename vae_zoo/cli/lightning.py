@@ -328,8 +328,7 @@ def _config_of_run(command: str, arguments: Sequence[str]) -> Iterator[list[str]
         parser.add_argument(*names, nargs="?")
     parser.add_argument("--trust", nargs="*", default=[])
     given, rest = parser.parse_known_args(arguments)
-    helps = any(word == "-h" or "help" in word.partition("=")[0].lstrip("-").split(".") for word in rest)
-    if command == "fit" or helps or (given.config and _names_model(arguments)):
+    if command == "fit" or options.asks_for_help(rest) or (given.config and _names_model(arguments)):
         yield list(arguments)
         return
     where = _pattern(given.run_dir) if given.run_dir else RUNS / "*" / "*"

@@ -41,7 +41,7 @@ from vae_zoo.yamls import check
 CALLBACKS: dict[str, type[Callback]] = {"images": SampleImages, "evaluation": Evaluation}
 SECTIONS: dict[str, type] = {"model": GenerativeModel, "data": DataModule, **CALLBACKS, "trainer": Trainer}
 FACTS = {field.name for field in dataclasses.fields(Facts)}  # what a model may be told of the data
-SCALARS = {"config", "seed_everything", "compile", "run_dir", "help", "trust", "allow_nonfinite"}
+SCALARS = {"config", "seed_everything", "compile", "run_dir", "help", "trust", "allow_nonfinite", "print_config"}
 SCALARS |= {"ckpt_path", "weights_only", "verbose"}  # of the Trainer's methods
 TRAININGS = [name for name in shipped() if not name.startswith(("compare/", "tune/"))]
 
@@ -191,6 +191,11 @@ def values_are_no_files() -> Iterator[None]:
         del hints._enable_path
 
 
+def asks_for_help(words: Sequence[str]) -> bool:
+    """Whether a command line is to show a page of help."""
+    return any(word == "-h" or "help" in word.partition("=")[0].lstrip("-").split(".") for word in words)
+
+
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Parse a command line, on which an option outranks the yamls, wherever they stand.
 
@@ -198,7 +203,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         UsageError: that says in one sentence what was not understood.
     """
     words = list(join_numbers(find_configs(arguments)))
-    words.sort(key=lambda word: not word.startswith("--config="))  # for jsonargparse the last word counts
+    if not asks_for_help(words):  # which is there whatever the yaml says
+        words.sort(key=lambda word: not word.startswith("--config="))  # for jsonargparse the last word counts
     try:
         list(given(words))
     except UserError as error:

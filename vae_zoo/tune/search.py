@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STUDY = "study.log"  # in the search's folder, unless a database is given
-PASSWORD = r"(//[^\s:@/]*:)\S*@"  # in the address of a database
+PLAIN = r"\w+://[\w./-]*"  # an address of a database with neither password nor options
 
 
 class Search:
@@ -143,8 +143,11 @@ class Search:
                 load_if_exists=True,
             )
         except Exception as error:  # which of many depends on what is wrong with the address, or the file
-            said = f"storage: {self.storage or self.out / STUDY} cannot be used: {' '.join(str(error).split())}"
-            raise UserError(re.sub(PASSWORD, r"\1***@", said)[:500]) from error
+            address, said = self.storage or str(self.out / STUDY), " ".join(str(error).split())[:300]
+            if self.storage and not re.fullmatch(PLAIN, address):
+                address = "the address, which may hold a password and is not repeated,"
+                said = said if isinstance(error, ImportError) else type(error).__name__
+            raise UserError(f"storage: {address} cannot be used: {said}") from error
         files = (self.out / "best.yaml", self.out / "trials.csv", self.folder(0))
         if not study.trials and (found := next((path for path in files if path.exists() or path.is_symlink()), None)):
             raise UserError(f"out: {found} is there, and is none of this search's; choose another --out")
