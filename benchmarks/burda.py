@@ -77,7 +77,7 @@ def draw(folders: list[Path], out: Path) -> None:
             axis.plot([], [], color=colours[label], label=label)
         axis.plot([], [], "*", color="black", label="Burda et al. 2016")
         title = f"{TITLES.get(data, data)}, batches of {batch}"
-        axis.set(xscale="log", xlabel="epochs", ylabel="test NLL, nats", title=title)
+        axis.set(xscale="log", xlabel="epochs", ylabel="test NLL, nats", ylim=(84, 112), title=title)
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
     figure.savefig(out, dpi=90)
