@@ -12,13 +12,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
-import yaml
 from matplotlib import pyplot as plt
 
+from vae_zoo import settings
+from vae_zoo.runs import Run
 from vae_zoo.writing import whole
 
 # One stochastic layer after all 3,280 epochs, in nats: Burda et al. 2016, appendix and table 1.
@@ -42,27 +44,27 @@ def train(out: Path, epochs: list[int], nll_samples: int, options: list[str]) ->
         if any(row["epochs"] == end for row in rows):
             continue
         fit = ["fit", *options, "--run_dir", str(out), "--ckpt_path", "auto", "--trainer.max_epochs", str(end)]
-        test = ["test", "--ckpt_path", str(out / "checkpoints" / "last.ckpt")]
+        test = ["test", "--ckpt_path", str(Run(out).checkpoint())]
         for command in (fit, [*test, "--evaluation.nll_samples", str(nll_samples)]):
             if status := subprocess.call([sys.executable, "-m", "vae_zoo.cli", *command]):
                 sys.exit(status)  # the command has said why
-        found = json.loads((out / "results.json").read_text())
+        found = Run(out).tested
         if found["epochs"] != end:
             sys.exit(f"{out} is at {found['epochs']} epochs, and can no longer be measured after {end}")
-        rows.append({key: found[key] for key in ("epochs", "nll", "nll_samples", "elbo", "active_units")})
+        figures = {name: found["figures"][name] for name in ("nll", "elbo", "active_units")}
+        rows.append({"epochs": end, "nll_samples": nll_samples, **figures})
         with whole(file) as part:
             part.write_text(json.dumps(rows, indent=1))
 
 
 def draw(folders: list[Path], out: Path) -> None:
     """Draw the curves of trained folders, a panel for each data set and size of a batch."""
-    panels: dict[tuple[str, int], list[tuple[str, list[dict[str, float]]]]] = {}
+    panels: dict[tuple[Any, int], list[tuple[Any, Any]]] = {}
     for folder in folders:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        model, data = config["model"], config["data"]
-        name, draws = model["class_path"].rsplit(".", 1)[-1], model["init_args"].get("samples", 1)
+        config = Run(folder).config
+        name, draws = settings.class_name(config["model"]), settings.arguments(config, "model").get("samples", 1)
         label = name if (name, draws) == ("VAE", 1) else f"{name}, K = {draws}"
-        panel = data["class_path"].rsplit(".", 1)[-1], data["init_args"]["batch_size"]
+        panel = settings.class_name(config["data"]), settings.arguments(config, "data")["batch_size"]
         panels.setdefault(panel, []).append((label, json.loads((folder / "stages.json").read_text())))
     labels = sorted({label for curves in panels.values() for label, _ in curves})
     colours = {label: f"C{i}" for i, label in enumerate(labels)}

@@ -57,7 +57,7 @@ def test_all_settings_of_a_run(tmp_path):
 
 @pytest.mark.parametrize("config", [["--config", "vae"], ["--config=vae"], ["-c", "vae"], ["-cvae"]], ids=" ".join)
 def test_an_option_outranks_the_yaml_that_follows_it(config, capsys):
-    before = ["--model.latent", "8", "--trainer.max_epochs=3"]
+    before = ["--data.root", "my.help", "--model.latent", "8", "--trainer.max_epochs=3"]
     for words in ([*before, *config], [*config, *before]):
         said = yaml.safe_load(page("fit", *words, "--print_config", capsys=capsys))
         assert said["model"]["init_args"]["latent"] == 8 and said["trainer"]["max_epochs"] == 3

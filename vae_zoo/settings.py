@@ -18,6 +18,7 @@ from vae_zoo.reading import read_file
 from vae_zoo.yamls import KINDS, load
 
 Config = dict[str, Any]
+NO_YAML = (yaml.YAMLError, ValueError, ArithmeticError, AttributeError)  # a date without a day, bytes that are no text
 
 # The arguments of a model that identical conditions fix; a prior is a part of the model.
 SHARED = ("latent", "encoder", "decoder", "likelihood", "lr", "optimizer", "lr_scheduler", "lr_interval")
@@ -47,12 +48,7 @@ def read(path: Path) -> Config:
         raise UserError(f"the configuration file {path} cannot be read: {error.strerror}") from None
     except UserError:
         raise
-    except (
-        yaml.YAMLError,
-        ValueError,
-        ArithmeticError,
-        AttributeError,
-    ) as error:  # such as a date without a day, or bytes that are no text
+    except NO_YAML as error:
         raise UserError(f"{path} is not a configuration file: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a configuration file: it holds no settings")
@@ -202,7 +198,7 @@ def given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
                 nested = loaded if loaded is None or isinstance(loaded, dict) else value
             except UserError:
                 raise
-            except (yaml.YAMLError, OSError, ValueError, ArithmeticError, AttributeError):  # a text, as far as is known
+            except NO_YAML:  # a text, as far as is known
                 pass
             for key in reversed(name[2:].split(".")):
                 nested = {key: nested}

@@ -193,7 +193,8 @@ def values_are_no_files() -> Iterator[None]:
 
 def asks_for_help(words: Sequence[str]) -> bool:
     """Whether a command line is to show a page of help."""
-    return any(word == "-h" or "help" in word.partition("=")[0].lstrip("-").split(".") for word in words)
+    names = (word.partition("=")[0] for word in words)
+    return any(name == "-h" or (name.startswith("--") and "help" in name[2:].split(".")) for name in names)
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, causes_of
 from vae_zoo.exported import CARD, CONFIG, LARGEST_CONFIG, LARGEST_WEIGHTS, WEIGHTS
 from vae_zoo.writing import user_cache
 
@@ -93,9 +93,7 @@ def _told(name: str, done: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        causes: list[BaseException] = [error]
-        while cause := causes[-1].__cause__ or causes[-1].__context__:
-            causes.append(cause)
+        causes = causes_of(error)
         codes = (getattr(getattr(each, "response", None), "status_code", None) for each in causes)
         match next((code for code in codes if code), None):
             case 404:
