@@ -132,6 +132,13 @@ def test_bernoulli_is_a_probability_of_binary_pixels():
     torch.testing.assert_close(head(z).mean, p)
 
 
+def test_draws_of_a_bernoulli_are_binary_and_have_its_probabilities():
+    pixels = Bernoulli(nn.Identity()).distribution(torch.tensor([-90.0, -1.0, 0.0, 2.0, 90.0]).view(1, 5, 1, 1))
+    drawn = pixels.sample((40_000,))
+    assert drawn.shape == (40_000, 1, 5, 1, 1) and set(drawn.unique().tolist()) == {0, 1}
+    torch.testing.assert_close(drawn.mean(0), pixels.mean, rtol=0, atol=0.01)
+
+
 VALUES = (torch.arange(256).double() / 255).view(256, 1, 1, 1)
 
 

@@ -18,7 +18,7 @@ fetch yamls inputs curves neighbours
 settings hmc
 evidence
 runs hyperparameters optimizers trace trust exported
-networks objectives checkpoints executors
+networks objectives softplus checkpoints executors
 conditional
 likelihoods
 distributions

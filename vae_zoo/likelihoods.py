@@ -8,13 +8,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Bernoulli as BernoulliDistribution
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 from torch.utils.checkpoint import checkpoint
 
 from vae_zoo import processes
 from vae_zoo.conditional import Conditional, at_least_float32
 from vae_zoo.errors import require_positive
+from vae_zoo.softplus import softplus
 
 __all__ = ["Bernoulli", "DiscretisedLogistic", "Gaussian", "LearnedGaussian", "Likelihood", "LikelihoodFactory"]
 __all__ += ["OptimalGaussian"]
@@ -246,7 +246,28 @@ class Bernoulli(Likelihood):
 
     def distribution(self, out: Tensor) -> Distribution:
         """Make the Bernoulli over images from the decoder's output, the logits."""
-        return Independent(BernoulliDistribution(logits=out, validate_args=False), 3, validate_args=False)
+        return BernoulliPixels(out)
+
+
+class BernoulliPixels(Pixels):
+    """Pixels that are 1 with the probability sigmoid(logits), else 0: log p = x logits - log(1 + exp(logits))."""
+
+    def __init__(self, logits: Tensor) -> None:
+        Distribution.__init__(self, logits.shape[:-3], logits.shape[-3:], validate_args=False)
+        self.logits = logits
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities, (..., C, H, W)."""
+        return self.logits.sigmoid()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of images (..., C, H, W) in nats, (...)."""
+        return (value * self.logits - softplus(self.logits)).sum((-3, -2, -1))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw images (*sample_shape, ..., C, H, W) of zeros and ones; a draw has no gradient."""
+        return torch.bernoulli(self.mean.detach().expand(self._extended_shape(sample_shape)))
 
 
 class DiscretisedLogistic(Likelihood):
@@ -275,17 +296,21 @@ class DiscretisedLogisticPixels(Pixels):
     """A logistic of location `centre` and one scale for all pixels, rounded to k/255 and clipped to [0, 1]."""
 
     def __init__(self, centre: Tensor, log_scale: Tensor) -> None:
-        scale = log_scale.exp()
-        # The mean of the clipped logistic: the integral of 1 - F over [0, 1].
-        super().__init__(scale * (F.softplus(centre / scale) - F.softplus((centre - 1) / scale)))
-        self.centre, self.scale = centre, scale
+        Distribution.__init__(self, centre.shape[:-3], centre.shape[-3:], validate_args=False)
+        self.centre, self.scale = centre, log_scale.exp()
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of the clipped logistic, the integral of 1 - F over [0, 1], (..., C, H, W)."""
+        # torch's softplus, since a page for the browser takes the mean apart, and knows it.
+        return self.scale * (F.softplus(self.centre / self.scale) - F.softplus((self.centre - 1) / self.scale))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of images (..., C, H, W) of values k/255, in nats, (...); others are rounded."""
         # From whole numbers, so that a value's upper edge is the next one's lower edge to the bit, however small s is.
         k = (255 * value).round()
-        above = F.logsigmoid(((2 * k + 1) / 510 - self.centre) / self.scale)  # log F(upper edge)
-        below = F.logsigmoid(-((2 * k - 1) / 510 - self.centre) / self.scale)  # log (1 - F(lower edge))
+        above = -softplus((self.centre - (2 * k + 1) / 510) / self.scale)  # log F(upper edge)
+        below = -softplus(((2 * k - 1) / 510 - self.centre) / self.scale)  # log (1 - F(lower edge))
         # F(u) - F(l) = F(u) (1 - F(l)) (1 - exp((l - u) / s)): no difference of nearly equal numbers.
         inside = above + below + torch.log(-torch.expm1(-1 / 255 / self.scale))
         inside = torch.where(k <= 0, above, inside)
