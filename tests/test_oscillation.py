@@ -70,7 +70,7 @@ def test_a_short_training_has_a_reason_and_a_damaged_loss_leaves_its_run_out(tmp
     log(gan, generator_loss=[1.0] * 6)
     groups, left_out = read_groups(tmp_path)
     assert not left_out and {group.reasons["loss_oscillation"] for group in groups} == {
-        "no loss of 8 epochs or more was logged"
+        "no loss of 7 epochs or more was logged"
     }
     gan.metrics_file.write_text(gan.metrics_file.read_text().replace("0.5,1.0", "x,1.0"))
     assert "is damaged" in read_groups(tmp_path)[1]["Gaussian/sharp/seed_0"]

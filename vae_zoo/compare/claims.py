@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from vae_zoo.compare.columns import KNOWN, MACHINE
+from vae_zoo.compare.columns import KNOWN, Column
 from vae_zoo.compare.comparison import After, AsGoodAs, Claim, Ordering
 from vae_zoo.compare.figures import Group
-from vae_zoo.compare.ranking import Difference, Ranking, Seed, difference, is_other_density, machines
+from vae_zoo.compare.ranking import Difference, Ranking, Seed, difference, incomparable, is_other_density
 
 
 class Finding(NamedTuple):
@@ -36,12 +36,9 @@ def _ordering(claim: Ordering, named: Mapping[str, Group]) -> Finding:
     ranked = {group.name: group for group in ranking.groups}
     if missing := [_label(name, named) for name in claim.order if name not in ranked]:
         return Finding(title, claim.source, f"there is no such figure of {', '.join(missing)}", "not tested")
-    if claim.figure in MACHINE and len(machines(ranking.groups)) > 1:
-        return Finding(title, claim.source, "the runs are from different machines", "not tested")
     order = [ranked[name] for name in claim.order]
-    if conditional := [group.label for group in order if is_other_density(group, column)]:
-        found = f"the density of {', '.join(conditional)} is that of images given their label"
-        return Finding(title, claim.source, found, "not tested")
+    if why := incomparable(order, column) or _conditional(order, column):
+        return Finding(title, claim.source, why, "not tested")
     place = ranking.groups.index
     if ranking.one_seed:
         return Finding(title, claim.source, f"with one seed each: {ranking}", "not shown")
@@ -66,8 +63,10 @@ def _as_good_as(claim: AsGoodAs, named: Mapping[str, Group]) -> Finding:
         if isinstance(found, str):
             return Finding(title, claim.source, found, "not tested")
         values.append(found)
+    if why := _conditional([named[each.config] for each in (claim.early, claim.late)], column):
+        return Finding(title, claim.source, why, "not tested")
     ours, theirs = values
-    worse = beyond(ours, theirs, claim.margin, column.better)
+    worse = beyond(ours, theirs, claim.margin, column)
     means = [sum(each.values()) / len(each) for each in values]
     found = f"{means[0]:{column.format}} against {means[1]:{column.format}}"
     low, high = worse.bounds
@@ -79,10 +78,19 @@ def _as_good_as(claim: AsGoodAs, named: Mapping[str, Group]) -> Finding:
     return Finding(title, claim.source, f"{found}; {seeds} cannot show whether that is within the margin", "not shown")
 
 
-def beyond(ours: Mapping[Seed, float], theirs: Mapping[Seed, float], margin: float, better: int) -> Difference:
+def beyond(ours: Mapping[Seed, float], theirs: Mapping[Seed, float], margin: float, column: Column) -> Difference:
     """Return by how much ours is worse than theirs and a margin, which is a share of theirs."""
-    allowed = {seed: -better * value + margin * abs(value) for seed, value in theirs.items()}
-    return difference({seed: -better * value for seed, value in ours.items()}, allowed)
+    worse = -column.better
+    allowed = {seed: worse * value + margin * abs(value) for seed, value in theirs.items()}
+    return difference({seed: worse * value for seed, value in ours.items()}, allowed, column.least, column.step)
+
+
+def _conditional(groups: Sequence[Group], column: Column) -> str:
+    """Why a density does not compare between groups, some of whose are of images given their label; else nothing."""
+    conditional = [group.label for group in groups if is_other_density(group, column)]
+    if conditional and len(set(conditional)) < len({group.label for group in groups}):
+        return f"the density of {', '.join(conditional)} is that of images given their label"
+    return ""
 
 
 def _at(after: After, figure: str, named: Mapping[str, Group]) -> dict[Seed, float] | str:

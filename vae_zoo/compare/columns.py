@@ -5,15 +5,27 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """One figure: its key, its name and unit for people, whether lower or higher is better (-1, 1; 0 neither)."""
+    """One figure: its key, its name and unit for people, whether lower or higher is better (-1, 1; 0 neither).
+
+    Attributes:
+        step: of a figure that is counted, by how much a value may differ from the next one.
+    """
 
     key: str
     title: str
     better: int
     format: str
     about: str = "further"
+    step: float = 0.0
+
+    @property
+    def least(self) -> float:
+        """The smallest difference that counts as one, half of the last digit's unit; 0 where digits float."""
+        digits = self.format.removeprefix(",")
+        return 10.0 ** -int(digits[1:-1]) / 2 if digits.endswith("f") else 0.0
 
 
+SHARE = 0.01  # the step of a share of images, of which there are a hundred at least
 BASE = "{base}"  # stands in a title for the model that the others are compared with
 
 COLUMNS = [
@@ -35,11 +47,11 @@ COLUMNS = [
     Column("kl_share", "KL's share, %", 0, ".1f", "density"),
     Column("fid", "FID", -1, ".1f", "samples"),
     Column("kid", "KID", -1, ".4f", "samples"),
-    Column("precision", "precision", 1, ".3f", "samples"),
-    Column("recall", "recall", 1, ".3f", "samples"),
+    Column("precision", "precision", 1, ".3f", "samples", SHARE),
+    Column("recall", "recall", 1, ".3f", "samples", SHARE),
     Column("density", "density of samples", 0, ".3f", "samples"),
-    Column("coverage", "coverage", 1, ".3f", "samples"),
-    Column("modes_lost", "modes lost", -1, ".1f", "samples"),
+    Column("coverage", "coverage", 1, ".3f", "samples", SHARE),
+    Column("modes_lost", "modes lost", -1, ".1f", "samples", 1),
     Column("label_accuracy", "label accuracy", 0, ".3f", "samples"),
     Column("sharpness", "sharpness, data = 1", 0, ".3f", "samples"),
     Column("nearest_in_training", "nearest in training", 0, ".3f", "samples"),

@@ -198,7 +198,7 @@ def _measure(groups: Sequence[Group], base_name: str | None) -> None:
         if not group.values("kl_share"):
             group.reasons["kl_share"] = group.reasons.get("kl") or f"only for the likelihoods {' and '.join(GAUSSIANS)}"
         if not group.values("loss_oscillation"):
-            group.reasons["loss_oscillation"] = f"no loss of {2 * FEWEST} epochs or more was logged"
+            group.reasons["loss_oscillation"] = f"no loss of {2 * FEWEST - 1} epochs or more was logged"
     no_base = f"there is no run of {base_name} to compare with" if base_name else "no base to compare with: give --base"
     finals: dict[int | None, float] = {}  # the base's last validation MSE, by seed
     for run, curve in zip(base.runs, base.logged["val/mse"], strict=True) if base else ():

@@ -12,7 +12,6 @@ from vae_zoo.compare.columns import COST, DENSITIES, ESTIMATED, KNOWN, MACHINE, 
 from vae_zoo.compare.figures import Group
 
 SIGNIFICANT = 0.05  # the p below which two models are told apart, and the level of a one-sided bound
-TOLERANCE = 1e-4  # of a mean: a smaller difference is none, even where seeds have no spread at all
 FOREMOST = ("mse", "nll", "fid", "seconds_per_epoch")  # by the first that there is, the models of a picture are chosen
 Seed = int | None
 Key = TypeVar("Key", bound=Hashable)
@@ -39,22 +38,26 @@ class Difference(NamedTuple):
         return self.mean - width, self.mean + width
 
 
-def difference(a: Mapping[Seed, float], b: Mapping[Seed, float]) -> Difference:
+def difference(a: Mapping[Seed, float], b: Mapping[Seed, float], least: float = 0.0, step: float = 0.0) -> Difference:
     """Return mean(a) - mean(b): by pairs where the seeds are the same, whose noise is shared, else as Welch has it.
 
     Args:
         a: by seed.
         b: by seed.
+        least: a smaller difference is none, even where seeds have no spread at all.
+        step: of values that are counted, from one to the next. Two seeds may then well differ by the same number, so
+            each value has the deviation of rounding, step / sqrt(12), at least.
     """
-    mean_a, mean_b = fmean(a.values()), fmean(b.values())
-    mean = mean_a - mean_b
-    if abs(mean) <= TOLERANCE * max(abs(mean_a), abs(mean_b)):
+    mean = fmean(a.values()) - fmean(b.values())
+    if abs(mean) < least:
         mean = 0.0
     if min(len(a), len(b)) < 2:
         return Difference(mean, math.nan, math.nan)
+    rounding = step**2 / 12
     if a.keys() == b.keys():
-        return Difference(mean, math.sqrt(_variance([a[seed] - b[seed] for seed in a]) / len(a)), len(a) - 1)
-    u, v = (_variance([*each.values()]) / len(each) for each in (a, b))
+        variance = max(_variance([a[seed] - b[seed] for seed in a]), 2 * rounding)
+        return Difference(mean, math.sqrt(variance / len(a)), len(a) - 1)
+    u, v = (max(_variance([*each.values()]), rounding) / len(each) for each in (a, b))
     freedom = (u + v) ** 2 / (u**2 / (len(a) - 1) + v**2 / (len(b) - 1)) if u + v else 1.0
     return Difference(mean, math.sqrt(u + v), freedom)
 
@@ -91,7 +94,8 @@ class Ranking:
         self.column = column
         seeds = {group.label: group.by_seed(column.key) for group in self.groups}
         pairs = () if self.one_seed else combinations(seeds, 2)  # whose p is 1
-        self._p = holm({frozenset(pair): difference(*(seeds[label] for label in pair)).p for pair in pairs})
+        p = {frozenset((a, b)): difference(seeds[a], seeds[b], column.least, column.step).p for a, b in pairs}
+        self._p = holm(p)
 
     @property
     def one_seed(self) -> bool:
@@ -145,12 +149,10 @@ class Ranking:
 def rank(groups: Sequence[Group], column: Column) -> Ranking:
     """Rank the models of one setting that can be ranked by a figure.
 
-    Not by time or memory on several machines; not by bounds of different numbers of importance samples; not
-    conditional densities, which are other ones; nor a model whose codes are free of a prior, but by its cost.
+    Not figures that do not compare, see `incomparable`; not conditional densities, which are other ones; nor a model
+    whose codes are free of a prior, but by its cost.
     """
-    if column.key in MACHINE and len(machines(groups)) > 1:
-        return Ranking([], column)
-    if column.key in ESTIMATED and len(importance_samples(groups)) > 1:
+    if incomparable(groups, column):
         return Ranking([], column)
     if column.key not in COST:
         groups = [group for group in groups if group.traits["regularised"]]
@@ -185,9 +187,17 @@ def is_other_density(group: Group, column: Column) -> bool:
     return column.key in DENSITIES and group.traits["conditional"]
 
 
-def importance_samples(groups: Sequence[Group]) -> list[int]:
-    """Return the numbers of importance samples that NLLs were estimated with; exact ones are of none."""
-    return sorted({n for group in groups for run in group.runs if (n := run.tested["nll_samples"])})
+def incomparable(groups: Sequence[Group], column: Column) -> str:
+    """Return why a figure ranks none of these groups, by which it was measured in different ways; else nothing."""
+    if column.key in MACHINE and len(there := machines(groups)) > 1:
+        return f"the runs are from different machines, {' and '.join(there)}"
+    if column.key in ESTIMATED:
+        estimated = [run for group in groups if group.values(column.key) for run in group.runs]
+        ways = sorted({run.tested["nll_samples"] or 0 for run in estimated})  # 0: exact
+        if len(ways) > 1:
+            texts = [f"with {samples:,} importance samples" if samples else "exactly" for samples in ways]
+            return f"the NLLs were computed {' and '.join(texts)}"
+    return ""
 
 
 def machines(groups: Sequence[Group]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from vae_zoo.compare.columns import KNOWN, some
 from vae_zoo.compare.figures import Group
-from vae_zoo.compare.ranking import Ranking, importance_samples, machines, rank
+from vae_zoo.compare.ranking import Ranking, incomparable, rank
 
 TASKS = {
     "mse": "reconstructs best",
@@ -22,10 +22,9 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
     """Yield sentences on one setting; the figures are in the table."""
     if all(len(group.runs) == 1 for group in groups):
         yield "With one seed per model, differences may be chance: models are listed, and none is called the best."
-    if len(there := machines(groups)) > 1:
-        yield f"Time and memory are not ranked: the runs are from different machines, {' and '.join(there)}."
-    if len(draws := importance_samples(groups)) > 1:
-        yield f"NLLs are not ranked: they were estimated with {' and '.join(map(str, draws))} importance samples."
+    for key, what in (("seconds_per_epoch", "Time and memory are"), ("nll", "The density is")):
+        if why := incomparable(groups, KNOWN[key]):
+            yield f"{what} not ranked: {why}."
     for key, task in TASKS.items():
         ranking = rank(groups, KNOWN[key])
         if len(ranking.groups) > 1:
