@@ -89,3 +89,17 @@ def test_spherical_is_the_great_circle_and_straight_where_there_is_none():
     torch.testing.assert_close(z[:, 1], b[1].expand(3, 2))
     torch.testing.assert_close(z[0], a)
     torch.testing.assert_close(z[2], b)
+
+
+@pytest.mark.parametrize("latent", [1, 2, 64])
+def test_spherical_stays_between_the_lengths_of_its_ends(latent):
+    """Also from a code to one that is opposite, or nearly so, and of another length."""
+    a, turn = torch.randn(2_000, latent), torch.randn(2_000, latent)
+    b = -3 * torch.rand(2_000, 1) * a + torch.logspace(-8, 1, 2_000)[:, None] * turn
+    z = spherical(a, b, torch.linspace(0, 1, 11))
+    torch.testing.assert_close(z[0], a)
+    torch.testing.assert_close(z[-1], b)
+    assert (z.norm(dim=-1) <= torch.maximum(a.norm(dim=-1), b.norm(dim=-1)) * (1 + 1e-3)).all()
+    t, lengths = torch.linspace(0, 1, 11)[:, None], (a.norm(dim=-1), b.norm(dim=-1))
+    circle = torch.nn.functional.cosine_similarity(a, b).abs() < 0.99
+    torch.testing.assert_close(z.norm(dim=-1)[:, circle], torch.lerp(*lengths, t)[:, circle], rtol=1e-3, atol=1e-4)

@@ -28,12 +28,14 @@ function draw(seed) {
     mean + prior.sigma[which][d] * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()));
 }
 
-// On the great circle (White 2016); straight where there is none, the two being parallel.
+// On the great circle (White 2016), its radius from |a| to |b|; straight where there is none, the two being parallel.
 function between(a, b, t) {
   const dot = (p, q) => p.reduce((sum, value, d) => sum + value * q[d], 0);
-  const cosine = dot(a, b) / Math.max(Math.sqrt(dot(a, a) * dot(b, b)), 1e-16);
-  const angle = Math.acos(Math.min(Math.max(cosine, -1), 1)), sine = Math.sin(angle), straight = Math.abs(sine) < 1e-4;
-  const [left, right] = [1 - t, t].map(share => straight ? share : Math.sin(share * angle) / sine);
+  const lengths = [a, b].map(code => Math.max(Math.sqrt(dot(code, code)), 1e-12));
+  const cosine = dot(a, b) / (lengths[0] * lengths[1]), angle = Math.acos(Math.min(Math.max(cosine, -1), 1));
+  const length = (1 - t) * lengths[0] + t * lengths[1], sine = Math.sin(angle), straight = sine < 1e-3;
+  const [left, right] = [1 - t, t].map((share, end) =>
+    straight ? share : length * Math.sin(share * angle) / (sine * lengths[end]));
   return a.map((value, d) => left * value + right * b[d]);
 }
 
