@@ -22,6 +22,17 @@ def test_kl_of_two_normals_is_the_integral():
     assert kl.item() == pytest.approx(torch.trapezoid(integrand[:, 0], t[:, 0]).item(), abs=1e-9)
 
 
+@pytest.mark.parametrize("log_variance", [-170.0, -104.0, -87.0, -20.0, 0.0, 20.0])
+def test_kl_of_a_narrow_posterior_is_finite(log_variance):
+    """Its variance may be less than the smallest number of float32, 1e-38 or, where denormals are flushed, 1e-45."""
+    x = torch.tensor([[0.3, log_variance]], requires_grad=True)
+    kl = Trace(x, None, GaussianPosterior(nn.Identity())(x), StandardNormal(1)(), lambda z, y: None).kl.sum()
+    (gradient,) = torch.autograd.grad(kl, x)
+    exact = (math.exp(log_variance) + 0.09 - 1 - log_variance) / 2
+    torch.testing.assert_close(kl, torch.tensor(exact), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(gradient, torch.tensor([[0.3, (math.exp(log_variance) - 1) / 2]]))
+
+
 def test_posterior_halves_are_mean_and_log_variance():
     q = GaussianPosterior(nn.Flatten())(torch.tensor([[0.1, 0.2, math.log(4), math.log(9)]]))
     torch.testing.assert_close(q.mean, torch.tensor([[0.1, 0.2]]))

@@ -135,5 +135,5 @@ class Trace:
 
 def _kl(q: Normal, p: Normal) -> Tensor:
     """KL(N(m, s^2) || N(a, b^2)) = (s^2 / b^2 + (m - a)^2 / b^2 - 1) / 2 - log s / b, each number by itself."""
-    ratio = (q.scale / p.scale).square()
-    return (ratio + ((q.loc - p.loc) / p.scale).square() - 1 - ratio.log()) / 2
+    log_ratio = q.scale.log() - p.scale.log()  # of s^2 / b^2 itself the log is -inf where s^2 is below 1e-38
+    return ((2 * log_ratio).exp() + ((q.loc - p.loc) / p.scale).square() - 1) / 2 - log_ratio
