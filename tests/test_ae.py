@@ -16,6 +16,19 @@ def test_the_loss_is_the_mean_over_images_of_the_reconstruction_and_nothing_else
     torch.testing.assert_close(loss, model.evaluate(x)["figures"]["loss"].mean())
 
 
+def test_denoising_encodes_the_noisy_image_once_and_reconstructs_the_clean_one():
+    model = small(AE, noise=0.5)
+    x, y = batch(model, 4)
+    seen = []
+    model.posterior.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    torch.manual_seed(3)
+    loss = model.training_step((x, y), 0)
+    assert len(seen) == 1
+    torch.manual_seed(3)
+    torch.testing.assert_close(seen[0], x + 0.5 * torch.randn_like(x))
+    torch.testing.assert_close(loss, -model.likelihood(model.posterior(seen[0]).mean).log_prob(x).mean())
+
+
 def test_a_code_is_a_point_and_samples_are_of_standard_normal_codes():
     model = small(AE)
     figures = model.evaluate(*batch(model, 4))["figures"]

@@ -84,6 +84,8 @@ def test_the_distance_is_that_of_the_moments_of_the_aggregate_posterior():
     np.testing.assert_allclose(distance(z), truth)
     point = latent.CodeDistance(centres[:5], np.zeros((5, 3)))  # of a deterministic encoder
     np.testing.assert_allclose(point(z) ** 2, LedoitWolf().fit(centres[:5]).mahalanobis(z))
+    with pytest.raises(UserError, match="pictures must be at least 3, got 2"):  # whose line has no width
+        latent.CodeDistance(z[:2], np.zeros((2, 3)))
     with pytest.raises(UserError, match="all reference pictures have the same code"):
         latent.CodeDistance(np.zeros((5, 3)), np.zeros((5, 3)))
 
@@ -171,15 +173,15 @@ def test_grey_pixels_have_no_likelihood_under_one_of_black_and_white():
 
 def test_what_the_scores_refuse():
     model = of_pixels((1, 64, 64))
-    found = latent.Anomalies(model, [(torch.rand(5, 1, 64, 64), None)])
+    found = latent.Anomalies(model, [(torch.rand(6, 1, 64, 64), None)])
     assert list(found.reference) == ["mse"]
     with pytest.raises(UserError, match="no score 'code': a code has 4096 numbers"):
         found.threshold("code")
     with pytest.raises(UserError, match="no score 'x': it is one of nll, mse, code"):
         found.threshold("x")
-    with pytest.raises(UserError, match="a reference needs 4 pictures or more, got 3"):
-        latent.Anomalies(model, [(torch.rand(3, 1, 64, 64), None)])
-    with pytest.raises(UserError, match="a reference needs 4 pictures or more, got 0"):
+    with pytest.raises(UserError, match="a reference needs 6 pictures or more, got 5"):
+        latent.Anomalies(model, [(torch.rand(5, 1, 64, 64), None)])
+    with pytest.raises(UserError, match="a reference needs 6 pictures or more, got 0"):
         latent.Anomalies(model, [])
     with pytest.raises(UserError, match="built for images of shape"):
         found.scores(torch.rand(3, 1, 32, 32))
@@ -188,7 +190,7 @@ def test_what_the_scores_refuse():
         for weights in diverged.likelihood.parameters():
             weights.fill_(math.nan)
     with pytest.raises(UserError, match="VAE gives scores that are not finite"):
-        latent.Anomalies(diverged, [(torch.rand(5, 3, 16, 16), None)])
+        latent.Anomalies(diverged, [(torch.rand(6, 3, 16, 16), None)])
 
 
 @pytest.fixture

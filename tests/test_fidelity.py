@@ -9,6 +9,7 @@ from tests.data_sets import images, module
 from tests.running import data_for, fitting, one_that, run_test
 from tests.test_distances import Colour, remember
 from tests.zoo import models_that
+from vae_zoo import neighbours
 from vae_zoo.callbacks import Evaluation
 from vae_zoo.errors import UserError
 from vae_zoo.metrics import FID, MSE, NLL, Coverage, Density, MSESampled, Precision, Recall, fidelity
@@ -44,7 +45,7 @@ def by_loops(name, real, fake, k):
 @pytest.mark.parametrize("block", [1, 7, 256])
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_those_of_loops(name, block, monkeypatch):
-    monkeypatch.setattr(fidelity, "BLOCK", block)
+    monkeypatch.setattr(neighbours, "BLOCK", block)
     found = set()
     for k, n, m in ((1, 12, 9), (3, 12, 20), (5, 30, 30)):
         real, fake = torch.randn(n, 3), 0.7 * torch.randn(m, 3) + 1

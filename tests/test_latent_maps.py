@@ -125,6 +125,7 @@ def test_coverage_of_equal_distributions(numbers):
     assert latent.coverage(prior, codes) == pytest.approx(1 - 2**-5, abs=0.02)  # whatever they are
     assert latent.coverage(prior**3, codes**3) == pytest.approx(1 - 2**-5, abs=0.02)
     assert latent.coverage(prior, codes + 100) == 0
+    assert latent.coverage(0 * prior, 0 * codes) == 1  # what is on the edge is near, as in the figure of samples
 
 
 def test_coverage_tells_gaps():

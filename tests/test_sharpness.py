@@ -61,10 +61,11 @@ def test_what_has_no_sharpness(tmp_path, shapes, monkeypatch):
     results = run_test(fitting(MODEL, data), data, tmp_path, metrics=[Sharpness()])
     assert results["reasons"]["sharpness"] == "each test image is of one colour"
     model = fitting(MODEL, module(shapes))
-    model.hparams["shape"] = (3, 2, 2)
-    measure = Sharpness()
-    measure.begin(model, data)
-    assert measure.reason == "images smaller than the Laplacian of 3 pixels"
+    for side in 2, 3:  # of 3 x 3 pixels there is one value, and no variance
+        model.hparams["shape"] = (3, side, side)
+        measure = Sharpness()
+        measure.begin(model, data)
+        assert measure.reason == "images no larger than the Laplacian of 3 pixels"
 
 
 # --- nearness to the training images

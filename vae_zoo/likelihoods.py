@@ -176,7 +176,9 @@ class OptimalGaussian(Likelihood):
 
     sigma^2 = mean of (x - mean)^2 over draws, batch and pixels, in training computed from the batch at hand, of all
     processes. In evaluation that would let the density look at the image that it scores, so there sigma^2 is the
-    running mean over the last 100 or so training batches, a constant.
+    running mean over its last 100 or so values in training, a constant. The gradient takes sigma as fixed: of the ELBO
+    that is the whole gradient, since sigma is at its optimum; of the importance-weighted bound it is not, since the
+    best sigma of the weighted draws is another one.
 
     Args:
         decoder: (N, D) -> (N, C, H, W), no activation at its end.
@@ -301,7 +303,7 @@ class DiscretisedLogisticPixels(Pixels):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of the clipped logistic, the integral of 1 - F over [0, 1], (..., C, H, W)."""
+        """The mean of the clipped logistic before it is rounded, the integral of 1 - F over [0, 1], (..., C, H, W)."""
         # torch's softplus, since a page for the browser takes the mean apart, and knows it.
         return self.scale * (F.softplus(self.centre / self.scale) - F.softplus((self.centre - 1) / self.scale))
 

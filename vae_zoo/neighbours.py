@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vae_zoo.errors import UserError, require
 
+BLOCK = 256  # rows of a matrix of distances that are in memory at a time
 SAME = 1e-14  # of |q|^2 + |s|^2: what is nearer than numbers of 32 bits tell apart has the distance 0
 
 
@@ -109,6 +110,32 @@ def nearest(queries: Tensor, batches: Iterable[Tensor], k: int = 1) -> tuple[Ten
     for batch in batches:
         search.show(batch)
     return search.found()
+
+
+def inside_balls(points: Tensor, centres: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Count for each of M points in how many of N balls it is (M,), and for each ball how many points it has (N,)."""
+    reach = nearest(centres, centres.split(BLOCK), k + 1)[0][:, k]  # N; the nearest of all is the centre itself
+    balls, samples = [], torch.zeros(len(centres), dtype=torch.int64)
+    for rows in points.split(BLOCK):
+        inside = distances(rows, centres) <= reach  # B N
+        balls.append(inside.sum(1))
+        samples += inside.sum(0)
+    return torch.cat(balls), samples
+
+
+def coverage(real: Tensor, fake: Tensor, k: int = 5) -> float:
+    """Share of images whose ball has a sample inside (Naeem et al. 2020).
+
+    Its expectation for two sets of N of one distribution is 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)), about
+    1 - 2^-k (appendix B).
+
+    Args:
+        real: features of N images, (N, F), N above k.
+        fake: of M samples, (M, F).
+        k: neighbours inside a ball.
+    """
+    _, samples = inside_balls(fake, real, k)
+    return float((samples > 0).double().mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from torch import Tensor
 def softplus(x: Tensor) -> Tensor:
     """Return log(1 + exp(x)) to the rounding of 1: where its value is below 1e-7 in float32, that may become 0.
 
-    For sums over pixels, on which a small network spends much of its time: PyTorch's keeps all digits of small values by
-    log1p, and a CPU takes six times as long for it as for log.
+    For sums over pixels, on which a small network spends much of its time: PyTorch's keeps all digits of small values
+    by log1p, and a CPU takes six times as long for it as for log.
     """
     return _Softplus.apply(x)
 

@@ -16,12 +16,12 @@ from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_each
 from vae_zoo.data.module import DataModule, Part
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import maps
+from vae_zoo.metrics.codes import active_units
 from vae_zoo.models import Autoencoder
 from vae_zoo.runs import of_checkpoint
 from vae_zoo.writing import whole
 
 BATCH = 256
-ACTIVE = 0.01  # variance of a centre's number, above which it depends on the picture (Burda et al. 2016, section 5.2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def _panel(model: Autoencoder, data: DataModule, options: argparse.Namespace) ->
         "numbers": int(np.prod(centres.shape[1:])),
         "how": projection.how,
         "axes": projection.axes,
-        "active": int((centres.reshape(len(y), -1).var(0) > ACTIVE).sum()),
+        "active": active_units(torch.from_numpy(centres).flatten(1)),
         "coverage": maps.coverage(prior_draws, draws),
         "label_accuracy": maps.label_accuracy(draws, y.numpy()) if several else None,
         "most_frequent_label": float(frequent) if several else None,

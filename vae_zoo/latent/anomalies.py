@@ -21,7 +21,7 @@ from vae_zoo.models import Autoencoder
 from vae_zoo.models.base import inference
 
 SCORES = ("nll", "mse", "code")
-FEWEST = 4  # reference pictures: two whose codes have a covariance, and two others
+FEWEST = 6  # reference pictures: three whose codes have a covariance, and three others
 LARGEST_CODE = 2048  # numbers, whose covariance takes 32 MiB, and seconds to be factored
 
 
@@ -35,7 +35,7 @@ class CodeDistance:
     code.)
 
     Args:
-        centres: (N, D) of N >= 2 pictures.
+        centres: (N, D) of N >= 3 pictures.
         spread: (N, D), the posteriors' standard deviations, zero where an encoder is deterministic.
 
     Raises:
@@ -45,7 +45,7 @@ class CodeDistance:
     def __init__(self, centres: np.ndarray, spread: np.ndarray) -> None:
         from sklearn.covariance import LedoitWolf
 
-        require(2, pictures=len(centres))
+        require(3, pictures=len(centres))
         fitted = LedoitWolf(store_precision=False).fit(centres)
         self.mean = fitted.location_  # D
         self.covariance = fitted.covariance_ + np.diag(np.square(spread).mean(0))  # D D

@@ -116,7 +116,7 @@ class AttributeProbe:
         accuracy: the mean of the shares of both groups that it tells, in five-fold cross-validation, or in as many
             folds as the smaller group has pictures. Chance gives 1/2.
         error: its standard error, if each picture is told right or wrong independently of the others, with one
-            success and one failure more in each group than there were (Agresti & Coull 1998), so that none is 0.
+            success and one failure more in each group than there were (Agresti & Caffo 2000), so that none is 0.
 
     Raises:
         UserError: if a group has fewer than two pictures.

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
+from vae_zoo import neighbours
 from vae_zoo.errors import UserError, require, require_share
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
-from vae_zoo.neighbours import nearest
 
 PROJECTIONS = ("auto", "direct", "pca", "umap")
 SHARES = (0.5, 0.9, 0.99)  # of the prior's mass, inside a contour each
@@ -182,14 +182,14 @@ def label_accuracy(codes: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     if len(codes) <= k:
         raise UserError(f"{k} nearest neighbours need more than {k} codes, got {len(codes)}")
     flat = codes.reshape(len(codes), -1)
-    neighbours = NearestNeighbors(n_neighbors=k).fit(flat).kneighbors(return_distance=False)  # N k, others than itself
-    return float((mode(labels[neighbours], axis=1).mode == labels).mean())
+    near = NearestNeighbors(n_neighbors=k).fit(flat).kneighbors(return_distance=False)  # N k, others than itself
+    return float((mode(labels[near], axis=1).mode == labels).mean())
 
 
 def coverage(prior: np.ndarray, codes: np.ndarray, k: int = 5) -> float:
     """Return the share of the prior's draws that have a code near them: what is missing of it are gaps.
 
-    Near is nearer than the k-th nearest other draw of the prior: the coverage of Naeem et al. 2020, eq. 6. Of equal
+    Near is no farther than the k-th nearest other draw of the prior, see `vae_zoo.neighbours.coverage`. Of equal
     numbers of draws of one distribution, whatever it is, it is about 1 - 2^-k, 0.97 for k = 5.
 
     Args:
@@ -200,13 +200,9 @@ def coverage(prior: np.ndarray, codes: np.ndarray, k: int = 5) -> float:
     Raises:
         UserError: if there are not as many, or not more than k.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     if len(prior) != len(codes) or len(codes) <= k:
         raise UserError(f"coverage needs as many codes as draws, more than {k}, got {len(codes)} and {len(prior)}")
-    flat, drawn = codes.reshape(len(codes), -1), prior.reshape(len(prior), -1)
-    radius = NearestNeighbors(n_neighbors=k).fit(drawn).kneighbors()[0][:, -1]
-    return float((NearestNeighbors(n_neighbors=1).fit(flat).kneighbors(drawn)[0][:, 0] < radius).mean())
+    return neighbours.coverage(torch.from_numpy(prior), torch.from_numpy(codes), k)
 
 
 @inference
@@ -244,7 +240,7 @@ def strays(
     made = samples_of(model, n)
     if test.shape[1:] != made.shape[1:]:
         raise UserError(f"the pictures are {tuple(test.shape[1:])}, the model makes {tuple(made.shape[1:])}")
-    distance = nearest(torch.cat([test.cpu(), made]), train, 1)[0][:, 0].double()
+    distance = neighbours.nearest(torch.cat([test.cpu(), made]), train, 1)[0][:, 0].double()
     limit = distance[: len(test)].quantile(share)
     return float((distance[len(test) :] > limit).double().mean()), float(limit)
 

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vae_zoo.errors import require
@@ -12,9 +11,7 @@ from vae_zoo.metrics.distances import FeatureFigure
 from vae_zoo.metrics.labels import label_network
 from vae_zoo.metrics.samples import Look
 from vae_zoo.models import GenerativeModel
-from vae_zoo.neighbours import distances, nearest
-
-BLOCK = 256  # rows of a matrix of distances that are in memory at a time
+from vae_zoo.neighbours import coverage, inside_balls
 
 
 class _Manifold(FeatureFigure):
@@ -108,7 +105,7 @@ def precision(real: Tensor, fake: Tensor, k: int = 3) -> float:
     Raises:
         UserError: if N is too small, or a feature is not finite.
     """
-    balls, _ = _inside(fake, real, k)
+    balls, _ = inside_balls(fake, real, k)
     return float((balls > 0).double().mean())
 
 
@@ -121,7 +118,7 @@ def recall(real: Tensor, fake: Tensor, k: int = 3) -> float:
 
 
 def density(real: Tensor, fake: Tensor, k: int = 5) -> float:
-    """Mean number of images' balls that a sample is inside of, divided by k (Naeem et al. 2020, eq. 3).
+    """Mean number of images' balls that a sample is inside of, divided by k (Naeem et al. 2020).
 
     Its expectation is 1 for two sets of one distribution; it is above 1 where samples crowd where images do.
 
@@ -130,31 +127,5 @@ def density(real: Tensor, fake: Tensor, k: int = 5) -> float:
         fake: of M samples, (M, F).
         k: neighbours inside a ball.
     """
-    balls, _ = _inside(fake, real, k)
+    balls, _ = inside_balls(fake, real, k)
     return float(balls.double().mean()) / k
-
-
-def coverage(real: Tensor, fake: Tensor, k: int = 5) -> float:
-    """Share of images whose ball has a sample inside (Naeem et al. 2020, eq. 4).
-
-    Its expectation for two sets of N of one distribution is 1 - (N - 1) ... (N - k) / ((2N - 1) ... (2N - k)), about
-    1 - 2^-k (appendix B).
-
-    Args:
-        real: features of N images, (N, F), N above k.
-        fake: of M samples, (M, F).
-        k: neighbours inside a ball.
-    """
-    _, samples = _inside(fake, real, k)
-    return float((samples > 0).double().mean())
-
-
-def _inside(points: Tensor, centres: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Count for each of M points in how many of N balls it is (M,), and for each ball how many points it has (N,)."""
-    reach = nearest(centres, centres.split(BLOCK), k + 1)[0][:, k]  # N; the nearest of all is the centre itself
-    balls, samples = [], torch.zeros(len(centres), dtype=torch.int64)
-    for rows in points.split(BLOCK):
-        inside = distances(rows, centres) <= reach  # B N
-        balls.append(inside.sum(1))
-        samples += inside.sum(0)
-    return torch.cat(balls), samples

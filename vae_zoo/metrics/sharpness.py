@@ -29,8 +29,8 @@ class Sharpness(SampleFigure):
     def network(self, model: GenerativeModel, data: Any) -> Look | str:
         """Return the variance of the Laplacian."""
         shape = model.hparams["shape"]
-        small = min(shape[-2:]) < len(LAPLACIAN)
-        return f"images smaller than the Laplacian of {len(LAPLACIAN)} pixels" if small else laplacian_variance
+        small = min(shape[-2:]) <= len(LAPLACIAN)
+        return f"images no larger than the Laplacian of {len(LAPLACIAN)} pixels" if small else laplacian_variance
 
     def figure(self, real: Tensor, fake: Tensor) -> float | str:
         """Divide the means."""

@@ -9,7 +9,6 @@ from vae_zoo.models.base import JointModel
 from vae_zoo.models.latent import ReconstructionModel
 from vae_zoo.networks import ConvDecoder, ConvEncoder, DecoderFactory, EncoderFactory, Shape
 from vae_zoo.optimizers import Interval, OptimizerFactory, SchedulerFactory
-from vae_zoo.trace import Trace
 
 
 class AE(JointModel, ReconstructionModel):
@@ -69,9 +68,8 @@ class AE(JointModel, ReconstructionModel):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return -log p(x | f(x)), averaged over the batch, in nats."""
         x, y = batch
-        trace = self.trace(x, y)
-        if self.noise:
-            trace = Trace(x, y, self.posterior(x + self.noise * torch.randn_like(x), y), trace.prior, self.likelihood)
+        trace = self.trace(x + self.noise * torch.randn_like(x) if self.noise else x, y)
+        trace.x = x  # without the noise
         loss = -trace.log_px.mean()
         self.log_training(loss=loss, reconstruction=-loss)
         return loss

@@ -149,7 +149,7 @@ class Directed(Decoding):
         """Estimate log p(x), from below, by annealed importance sampling, which needs no encoder (Neal 2001).
 
         log 1/K sum_k w_k of chains from the prior to the posterior, see `vae_zoo.evidence.annealed`. It takes T (L + 1)
-        gradients of the decoder for each of the K chains.
+        gradients of the decoder for each of the K chains, and for one more, by which the steps are chosen.
 
         Args:
             x: images (B, C, H, W) in [0, 1].

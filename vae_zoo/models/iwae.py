@@ -21,7 +21,8 @@ class IWAE(ImageAutoencoder, LatentVariableModel):
     The encoder runs once for each image, the decoder K times. The gradient is that of the bound: the sum of
     w_k / sum_j w_j times grad log w_k. Its signal-to-noise ratio in the encoder falls with K; `dreg` replaces the
     encoder's gradient by sum_k (w_k / sum_j w_j)^2 (d log w_k / d z_k) (d z_k / d phi), with the same mean and a ratio
-    that rises (doubly reparameterised gradients, IWAE-DReG of Tucker et al. 2019). The loss stays the bound.
+    that rises (doubly reparameterised gradients, IWAE-DReG of Tucker et al. 2019). The loss stays the bound. With
+    `OptimalGaussian` both are gradients at a fixed sigma, and not quite those of the bound, see there.
 
     Args:
         shape: (C, H, W) of the images.
