@@ -102,7 +102,7 @@ def test_densities_of_different_estimates_are_not_tested(tmp_path):
         made_run(tmp_path, "base", seed, nll_samples=5_000)
         made_run(tmp_path, "slow", seed)
     (claim,) = found(tmp_path, ORDERING | {"figure": "nll", "order": ["slow", "base"]})
-    ways = "the NLLs were computed with 100 importance samples and with 5,000 importance samples"
+    ways = "NLLs were computed with 100 and 5,000 importance samples"
     assert (claim.found, claim.holds) == (ways, "not tested")
 
 

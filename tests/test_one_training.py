@@ -163,8 +163,11 @@ def test_nlls_of_different_numbers_of_samples_are_not_ranked(tmp_path):
         made_run(tmp_path, "base", seed, nll_samples=1)
         made_run(tmp_path, "slow", seed, nll_samples=1000, figures={"nll": 600.0 + seed})
     said = list(verdict(read_groups(tmp_path)[0]))
-    assert "NLLs are not ranked: they were estimated with 1 and 1000 importance samples." in said
-    assert not any("density" in line for line in said)
+    assert "The density is not ranked: NLLs were computed with 1 and 1,000 importance samples." in said
+    assert not any("has the best density" in line for line in said)
+    made_run(tmp_path, "flow", nll_samples=None)
+    said = list(verdict([group for group in read_groups(tmp_path)[0] if group.name != "base"]))
+    assert "The density is not ranked: NLLs were computed exactly and with 1,000 importance samples." in said
 
 
 def test_time_is_that_of_the_machine_of_the_training(tmp_path):

@@ -195,8 +195,8 @@ def incomparable(groups: Sequence[Group], column: Column) -> str:
         estimated = [run for group in groups if group.values(column.key) for run in group.runs]
         ways = sorted({run.tested["nll_samples"] or 0 for run in estimated})  # 0: exact
         if len(ways) > 1:
-            texts = [f"with {samples:,} importance samples" if samples else "exactly" for samples in ways]
-            return f"the NLLs were computed {' and '.join(texts)}"
+            numbers = " and ".join(f"{samples:,}" for samples in ways if samples)
+            return f"NLLs were computed {'' if ways[0] else 'exactly and '}with {numbers} importance samples"
     return ""
 
 
