@@ -91,6 +91,12 @@ def test_spherical_is_the_great_circle_and_straight_where_there_is_none():
     torch.testing.assert_close(z[2], b)
 
 
+def test_spherical_has_a_gradient_where_it_is_straight():
+    a = torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    spherical(a, torch.tensor([[2.0, 0.0], [-2.0, 0.0]]), torch.linspace(0, 1, 5)).sum().backward()
+    torch.testing.assert_close(a.grad, torch.full((2, 2), 2.5))  # the sum of 1 - t
+
+
 @pytest.mark.parametrize("latent", [1, 2, 64])
 def test_spherical_stays_between_the_lengths_of_its_ends(latent):
     """Also from a code to one that is opposite, or nearly so, and of another length."""

@@ -289,5 +289,6 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     t = t.to(a.dtype).view(-1, 1, 1)  # S 1 1
     start, stop = (end.norm(dim=1, keepdim=True) for end in ends)  # B 1
     length = torch.lerp(start, stop, t)  # S B 1
-    circle = length * (((1 - t) * angle).sin() * u + (t * angle).sin() * v) / angle.sin()
-    return torch.where(angle.sin() < 1e-3, torch.lerp(*ends, t), circle).unflatten(2, a.shape[1:])
+    straight = (sine := angle.sin()) < 1e-3
+    circle = length * (((1 - t) * angle).sin() * u + (t * angle).sin() * v) / sine.masked_fill(straight, 1)
+    return torch.where(straight, torch.lerp(*ends, t), circle).unflatten(2, a.shape[1:])
