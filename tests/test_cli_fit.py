@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 import vae_zoo as package
 from tests.conftest import (
@@ -149,13 +150,31 @@ def test_best_is_the_best_on_validation(trained):
 def test_validate_and_predict(trained, tmp_path):
     folder, _ = trained
     before = (only_run(folder) / "config.yaml").read_text()
+    events = sorted(only_run(folder).glob("events.*"))
     assert "val/mse" in vae_zoo("validate", cwd=folder).stdout
     vae_zoo("predict", cwd=folder)
+    assert sorted(only_run(folder).glob("events.*")) == events  # a run folder may be read-only
     codes = np.load(only_run(folder) / "codes.npz")
     assert codes["z"].shape == (20, 64) and codes["label"].shape == (20,)
     assert set(codes["label"]) <= {"circle", "square", "triangle", "pentagon", "star"}
     assert (only_run(folder) / "config.yaml").read_text() == before
     assert len(list(csv.DictReader((only_run(folder) / "metrics.csv").open()))) > 6
+
+
+@pytest.mark.parametrize("written", [0, 1, 3])
+def test_events_that_cannot_be_written_are_one_line(written, run, monkeypatch, capsys):
+    monkeypatch.chdir(run.parents[2])
+    write, lengths = RecordWriter.write, []
+
+    def fails(self, data):
+        lengths.append(len(data))
+        if len(lengths) > written:
+            raise OSError(28, "No space left on device")
+        write(self, data)
+
+    monkeypatch.setattr(RecordWriter, "write", fails)
+    assert call("test") == 1
+    assert capsys.readouterr().err == "vae-zoo test: [Errno 28] No space left on device\n"
 
 
 def test_a_part_can_be_predicted_and_a_picture_can_have_any_name(run, tmp_path, monkeypatch):

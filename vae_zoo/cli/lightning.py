@@ -42,7 +42,7 @@ from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, causes_of, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
-from vae_zoo.runs import RUNS, Run, find_checkpoint, first_process, new_run, newest_checkpoint, of_checkpoint
+from vae_zoo.runs import EVERY, RUNS, Run, find_checkpoint, first_process, new_run, newest_checkpoint, of_checkpoint
 from vae_zoo.settings import parameters_of
 from vae_zoo.writing import whole
 
@@ -130,15 +130,16 @@ class ZooCLI(LightningCLI):
             raise UserError("ckpt_path is empty: give a checkpoint, last or auto")
         given = config.ckpt_path or (None if self.command == "fit" else "last")
         self.run_dir, config.run_dir = config.run_dir, None  # a config.yaml is for other folders, too
-        where = _pattern(self.run_dir) if self.run_dir else RUNS / self._name / "*"
+        where = [_pattern(self.run_dir)] if self.run_dir else [RUNS / self._name / "*"]
         if given == "auto":
-            checkpoint = newest_checkpoint(where)
+            checkpoint = newest_checkpoint(*where)
         else:
             checkpoint = find_checkpoint(given, where) if given else None
         self.resumed = of_checkpoint(checkpoint) if checkpoint else None
         target = Run(self.run_dir.resolve()) if self.run_dir else self.resumed
         self.goes_on = self.command == "fit" and target is not None and target == self.resumed
         if self.command == "fit" and target and not checkpoint:
+            target.refuse_foreign()
             target.refuse_trained(anew=given == "auto")
         self.saved: dict[str, Any] = {}
         if checkpoint:
@@ -259,9 +260,10 @@ class ZooCLI(LightningCLI):
         fit = self.command == "fit"
         # Of what is there, TensorBoard forgets the steps that were taken after the checkpoint, or all of them.
         purge = self.saved["global_step"] + 1 if self.saved else None if self.is_new else 0
-        loggers = listed(None if given is True else given) or [
-            TensorBoard(folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge if fit else None)
-        ]
+        loggers = listed(None if given is True else given)
+        if not loggers and self.command in ("fit", "test"):  # the others read a run, in a folder that may be read-only
+            purge_step = purge if fit else None
+            loggers = [TensorBoard(folder.parent, "", folder.name, default_hp_metric=False, purge_step=purge_step)]
         seen = (finished_epochs(self.saved), self.saved["global_step"]) if self.saved else (0, 0)
         return [*loggers, MetricsCSV(folder, *seen)] if fit else loggers
 
@@ -331,7 +333,7 @@ def _config_of_run(command: str, arguments: Sequence[str]) -> Iterator[list[str]
     if command == "fit" or options.asks_for_help(rest) or (given.config and _names_model(arguments)):
         yield list(arguments)
         return
-    where = _pattern(given.run_dir) if given.run_dir else RUNS / "*" / "*"
+    where = [_pattern(given.run_dir)] if given.run_dir else EVERY
     checkpoint = find_checkpoint(given.ckpt_path or "last", where)
     run = run_of(checkpoint, "say with --config what to test it on")
     with tempfile.TemporaryDirectory() as folder:

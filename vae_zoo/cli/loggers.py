@@ -82,7 +82,10 @@ class TensorBoard(TensorBoardLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log the numbers, and the losses once more, side by side."""
         first = {f"Loss/{part}": metrics[f"{part}/loss"] for part in ("train", "val") if f"{part}/loss" in metrics}
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"} | first, step)
+        try:
+            super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"} | first, step)
+        except ValueError as error:  # by which Lightning replaces whatever the writer raises, such as a full disk's
+            raise error.__cause__ or error from None
 
 
 class ProgressBar(RichProgressBar):

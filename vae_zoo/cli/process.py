@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,9 +18,12 @@ LOGGERS = tuple(map(logging.getLogger, ("lightning.pytorch", "lightning.fabric")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Show a warning as one line, without those that say nothing to a user; leave Ctrl-C as it was."""
+    """Show a warning as one line, without those that say nothing to a user; leave Ctrl-C as it was.
+
+    What TensorBoard's thread could not write, it raises in the thread that logs, too, where it is told in a line.
+    """
     levels = [logger.level for logger in LOGGERS]
-    interrupt = signal.getsignal(signal.SIGINT)
+    interrupt, told = signal.getsignal(signal.SIGINT), threading.excepthook
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # batches come whole from memory
         warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")  # a resumed run
@@ -28,11 +32,13 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.showwarning = _show
+        threading.excepthook = lambda failed: _of_tensorboard(failed.thread) or told(failed)
         for logger in LOGGERS:
             logger.setLevel(logging.WARNING)
         try:
             yield
         finally:
+            threading.excepthook = told
             for logger, level in zip(LOGGERS, levels, strict=True):
                 logger.setLevel(level)
             with suppress(ValueError):  # only a main thread has signals
@@ -88,6 +94,10 @@ def give_back_freed_memory() -> None:
     with suppress(OSError, AttributeError):  # another C library has other ways
         mmap_threshold = -3  # of mallopt(3)
         ctypes.CDLL("libc.so.6").mallopt(mmap_threshold, 2**18)
+
+
+def _of_tensorboard(thread: threading.Thread | None) -> bool:
+    return type(thread).__module__.startswith("tensorboard.")
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
