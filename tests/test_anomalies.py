@@ -18,6 +18,8 @@ from tests.conftest import call
 from tests.running import checkpoint
 from tests.zoo import models_that, small
 from vae_zoo import latent
+from vae_zoo.callbacks.pictures import captioned
+from vae_zoo.cli import anomalies
 from vae_zoo.distributions import Bernoulli
 from vae_zoo.errors import UserError
 from vae_zoo.models import AE, VAE, Autoencoder
@@ -237,6 +239,21 @@ def test_the_command_finds_what_is_planted(runs, sorted_pictures, monkeypatch, c
         assert again["reference_pictures"] == {"nll": 30, "code": 15}[by] and "detection" not in again
         ranked = [each[by] for each in again["pictures"]]
         assert ranked == sorted(ranked, reverse=True) and again["missing"] == {}
+
+
+@pytest.mark.slow
+def test_a_picture_is_called_by_its_folder_or_by_its_file_where_all_are_in_one_folder(
+    runs, sorted_pictures, monkeypatch
+):
+    monkeypatch.chdir(runs)
+    seen = []
+    monkeypatch.setattr(anomalies, "captioned", lambda rows: seen.extend(name for name, _ in rows) or captioned(rows))
+    words = ["--ckpt_path", checkpoint("images"), "--false_alarms", 0.2, "--n", 4]
+    assert call("anomalies", sorted_pictures, *words) == 0
+    assert {name.split(":")[0] for name in seen} <= {"noise", "shape"}
+    seen.clear()
+    assert call("anomalies", sorted_pictures / "noise", *words) == 0
+    assert len({name.split(".png: ")[0] for name in seen}) == 4
 
 
 @pytest.mark.slow

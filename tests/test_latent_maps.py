@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -236,6 +237,10 @@ def test_the_command(runs, tmp_path, monkeypatch, capsys):
     assert call("map", *words, "--part", "train", "--draws", "--names", "mine", "--trust", "tests.zoo") == 0
     (content,) = json.loads((tmp_path / "map.json").read_text())["models"]
     assert content["name"] == "mine" and content["part"] == "train"
+    alike = [shutil.copytree("images", tmp_path / "one" / f"version_{i}") / "checkpoints/last.ckpt" for i in (0, 1)]
+    assert call("map", "--ckpt_path", *alike, "--n", 15, "--samples", 12, "--out", out) == 0
+    content = json.loads((tmp_path / "map.json").read_text())["models"]
+    assert [one["name"].split(", ")[1] for one in content] == [str(path) for path in alike]
 
 
 @pytest.mark.slow

@@ -64,6 +64,7 @@ def run(arguments: Sequence[str]) -> None:
     scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     order = np.argsort(-scores[options.by], kind="stable")
     folders = _folders(names)
+    called = folders if len(set(folders)) > 1 else [PurePath(name).name for name in names]  # what tells them apart
     above = int((scores[options.by] > limit).sum())
     found = {
         "model": type(model).__name__,
@@ -83,7 +84,7 @@ def run(arguments: Sequence[str]) -> None:
         abnormal = np.isin(folders, options.abnormal)
         found["detection"] = {name: detection(each, abnormal) for name, each in scores.items()}
     y = repeated(label, len(shown))
-    captions = [f"{folders[row]}: {scores[options.by][row]:.4g}" for row in order[: options.n]]
+    captions = [f"{called[row]}: {scores[options.by][row]:.4g}" for row in order[: options.n]]
     _draw(captions, shown, autoencoder.reconstruct(shown, y).cpu(), options)
     write_numbers(options.out, "anomalies", found)
     print(

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, get_args
 
 import numpy as np
@@ -56,17 +57,21 @@ def run(arguments: Sequence[str]) -> None:
         raise UserError(f"--out {options.out}: it ends in .png")
     if options.names and len(options.names) != len(options.ckpt_path):
         raise UserError(f"--names: {len(options.names)} titles for {len(options.ckpt_path)} checkpoints")
-    panels = []
-    for number, (model, checkpoint) in enumerate(load_each(options)):
+    panels, titles = [], []
+    for model, checkpoint in load_each(options):
         autoencoder = encoder(model, "be mapped")
         data = data_of_run(checkpoint, model, "a map needs its data", options.trust)
         torch.manual_seed(options.seed)
         panel = _panel(autoencoder, data, options)
         found = of_checkpoint(checkpoint)
         assert found  # where the data were found
-        title = options.names[number] if options.names else f"{type(model).__name__}, {found.name}"
-        panel.figures.update(name=title, checkpoint=str(checkpoint))
+        titles.append(f"{type(model).__name__}, {found.name}")
+        panel.figures["checkpoint"] = str(checkpoint)
         panels.append(panel)
+    if len(set(titles)) < len(titles):  # several runs, or states, of one name
+        titles = [f"{panel.figures['model']}, {panel.figures['checkpoint']}" for panel in panels]
+    for title, panel in zip(options.names or titles, panels, strict=True):
+        panel.figures["name"] = title
         print(f"{title}: {_said(panel.figures)}")
     _write(panels, options.out)
 
@@ -134,7 +139,8 @@ def _write(panels: Sequence[Panel], out: Path) -> None:
     every = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(every, panels, strict=True):
         maps.draw_map(axes, panel.projection, panel.labels, panel.names, panel.prior)
-        axes.set_title("\n".join([maps.plain(panel.figures["name"]), *_said(panel.figures).split(", ")]), fontsize=9)
+        title = wrap(maps.plain(panel.figures["name"]), 60)  # a path may be longer than a panel is wide
+        axes.set_title("\n".join([*title, *_said(panel.figures).split(", ")]), fontsize=9)
         if len(panel.names) > 1 and (axes is every[-1] or panel.names != panels[-1].names):
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, markerscale=1, frameon=False)
     if any(panel.prior for panel in panels):
