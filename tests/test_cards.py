@@ -9,6 +9,7 @@ import yaml
 from tests.conftest import call
 from tests.zoo import models_that, small
 from vae_zoo.checkpoints import read
+from vae_zoo.models import DCGAN, VAE, SketchRNN
 from vae_zoo.runs import Run
 from vae_zoo.sharing import export
 
@@ -65,9 +66,43 @@ def test_figures_of_another_state_are_not_shown(run, monkeypatch):
     (run / "results.json").unlink()
     assert call("export", "--out", "untested") == 0
     assert (
-        "There are no figures: of its run, it is not finished, or was not tested."
+        "There are no figures: its run has none: it is not finished, or was not tested."
         in (run.parents[2] / "untested" / "README.md").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    "cls, layout, said, silent",
+    [
+        (
+            DCGAN,
+            "nhwc",
+            ["`z` (codes, float32 (B, 5)) to `x` (pictures, uint8 (B, H, W, C))", "p(z) uniform on"],
+            ["float32 (B, C"],
+        ),
+        (
+            VAE,
+            None,
+            [
+                "`x` (pictures, float32 (B, C, H, W) in [0, 1]) to `mean`, `stddev`, for batches",
+                "from the prior: p(z) = N(0, I).",
+                "may copy training pictures: `vae-zoo memorised`",
+            ],
+            ["uint8"],
+        ),
+        (
+            SketchRNN,
+            None,
+            ["`x` (sketches, float32 (B, T, 5))", "may copy training sketches."],
+            ["memorised", "picture"],
+        ),
+    ],
+)
+def test_the_card_says_what_programs_take_and_give(cls, layout, said, silent, tmp_path):
+    pytest.importorskip("onnx")
+    export(small(cls).eval(), tmp_path / "out", ["onnx"], uint8=layout)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(each in card for each in said) and not any(each in card for each in silent)
 
 
 @pytest.mark.slow

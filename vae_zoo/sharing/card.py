@@ -16,20 +16,13 @@ from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding
 from vae_zoo.reading import read_file
 from vae_zoo.runs import Run
+from vae_zoo.sharing.graphs import Layout
 from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 SHOWN = {"reconstructions": "Test images above their reconstructions", "samples": "Samples"}  # of a run's pictures
 LARGEST_PICTURE = 2**25  # bytes
-MEANINGS = {
-    "x": "pictures",
-    "y": "labels",
-    "z": "codes",
-    "point": "the last point",
-    "h": "the state",
-    "c": "the state",
-}
 
 
 def write_card(
@@ -40,6 +33,7 @@ def write_card(
     labels: Sequence[str] | None = None,
     run: Run | None = None,
     epochs: int | None = None,
+    uint8: Layout | None = None,
     license: str | None = None,
 ) -> None:
     """Write the card of what lies in a folder, and copy the last pictures of the run beside it.
@@ -52,6 +46,7 @@ def write_card(
         labels: the names of its labels.
         run: that it was trained in, if it is known; nothing in it is trusted.
         epochs: that it was trained for.
+        uint8: the layout of pictures of 8 bits in the programs; None is floats.
         license: its identifier.
 
     Raises:
@@ -65,7 +60,7 @@ def write_card(
     content = {
         "header": _header(model, name, run, figures, license),
         "title": name,
-        "what": (type(model).__doc__ or type(model).__name__).strip().partition("\n")[0],
+        "what": _first_line(model),
         "model": type(model).__name__,
         "version": __version__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -73,7 +68,8 @@ def write_card(
         "shape": " x ".join(map(str, model.hparams["shape"])),
         "license": license,
         "snippet": snippet(model, name),
-        "files": _files(folder, tensors),
+        "files": _files(folder, tensors, _meanings(model, uint8)),
+        "prior": _first_line(model.prior) if isinstance(model, Decoding) else None,
         "data": _data(run, epochs) if run else {},
         "labels": labels if model.labels else None,
         "figures": figures,
@@ -108,7 +104,7 @@ def _untested(run: Run | None, epochs: int | None) -> str | None:
     if run is None:
         return "nothing is known of the run that it comes from"
     if run.results is None:
-        return f"of its run, {run.untested}"
+        return f"its run has none: {run.untested}"
     if epochs != run.results["epochs"]:
         return f"the run was tested after {run.results['epochs']} epochs, and this is its state after {epochs}"
     return None
@@ -143,15 +139,40 @@ def _data(run: Run, epochs: int | None) -> dict[str, str]:
     return found
 
 
-def _files(folder: Path, tensors: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> dict[str, str]:
+def _first_line(thing: object) -> str:
+    """What the docstring of its class begins with."""
+    return (type(thing).__doc__ or type(thing).__name__).strip().partition("\n")[0]
+
+
+def _meanings(model: GenerativeModel, uint8: Layout | None) -> dict[str, str]:
+    """By name what a tensor of a program is, its type and its shape."""
+    state = "the state, float32 (B, width)"
+    found = {"y": "labels, int64 (B,)", "point": "the last point, float32 (B, 5)", "h": state, "c": state}
+    if not model.pixels:
+        found["x"] = "sketches, float32 (B, T, 5)"
+    elif uint8:
+        found["x"] = f"pictures, uint8 (B, {'H, W, C' if uint8 == 'nhwc' else 'C, H, W'})"
+    else:
+        found["x"] = "pictures, float32 (B, C, H, W) in [0, 1]"
+    if isinstance(model, Decoding):
+        found["z"] = f"codes, float32 (B, {', '.join(map(str, model.code_shape))})"
+    return found
+
+
+def _files(
+    folder: Path, tensors: Mapping[str, tuple[Sequence[str], Sequence[str]]], meanings: Mapping[str, str]
+) -> dict[str, str]:
     """By name what a file is."""
     own = {WEIGHTS: "the weights, for `vae_zoo.load`", CONFIG: "the class and its arguments, with checksums"}
     found = {name: said for name, said in own.items() if (folder / name).exists()}
     for name, (inputs, outputs) in tensors.items():
         kind = "ONNX" if name.endswith(".onnx") else "a program of `torch.export`"
         kind += ", weights and activations of 8 bits" if "_int8" in name else ""
-        arguments = ", ".join(f"`{each}` ({MEANINGS[each]})" for each in inputs)
-        found[name] = f"{kind}: {arguments} to {', '.join(f'`{each}`' for each in outputs)}, a batch of any size"
+        given, made = (
+            ", ".join(f"`{each}` ({meanings[each]})" if each in meanings else f"`{each}`" for each in names)
+            for names in (inputs, outputs)
+        )
+        found[name] = f"{kind}: {given} to {made}, for batches of any size B"
     return found
 
 
@@ -167,11 +188,12 @@ def _copied(run: Run, folder: Path) -> dict[str, str]:
 def _limits(model: GenerativeModel) -> list[str]:
     """What holds of every such model."""
     shape = " x ".join(map(str, model.hparams["shape"]))
+    items, look = ("pictures", ": `vae-zoo memorised` looks for such copies") if model.pixels else ("sketches", "")
     found = [
-        f"It is for {'images' if model.pixels else 'sketches'} of {shape} like those that it was trained on; of others "
-        "it makes what it knows.",
-        "What it makes has the biases of its data, and may repeat some of them: `vae-zoo memorised` looks for that.",
-        "A figure is of one training and one test set; the spread between seeds is not known from it.",
+        f"It is for {items} of {shape} like those that it was trained on; given anything else, it draws what it has "
+        "learnt.",
+        f"What it draws carries the biases of its data, and may copy training {items}{look}.",
+        "Each figure comes from one training and one test set, and says nothing about the spread between seeds.",
     ]
     if isinstance(model, Autoencoder) and model.pixels:
         found.append("What a code cannot hold of a picture is lost: reconstructions are smoother than pictures.")

@@ -102,5 +102,5 @@ def export(
                 done.tensors[quantise(graph, folder).name] = graph.inputs, graph.outputs
         if int8 and pictures:
             done.cost = cost({graph.name: graph for graph in graphs}, folder, pictures)
-        write_card(folder, model, name or out.name, done.tensors, labels, run, epochs, license)
+        write_card(folder, model, name or out.name, done.tensors, labels, run, epochs, uint8, license)
     return done
