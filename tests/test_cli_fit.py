@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -186,6 +187,16 @@ def test_a_part_can_be_predicted_and_a_picture_can_have_any_name(run, tmp_path, 
     assert codes["z"].shape == (16, 64) and codes["label"].shape == (16,)
     assert call("sample", "--n", "2", "--out", "picture") == 0
     assert Image.open("picture").format == "PNG"
+
+
+def test_the_terminal_shows_no_number_that_says_nothing(shapes, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rich._console", Console(width=120, force_terminal=True, color_system=None))
+    words = options(data__root=shapes, trainer__max_epochs=1, trainer__enable_progress_bar="true")
+    assert call("fit", "--config", CONFIG, *words) == 0
+    said = capsys.readouterr().out
+    assert "val/loss" in said and "Params" in said and " parameters are trained, 0 are not" in said
+    assert "v_num" not in said and "FLOPs" not in said
 
 
 def test_decoding_the_pictures_does_not_change_the_run(shapes, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
@@ -33,7 +34,7 @@ from vae_zoo.cli.checkpoints import (
     refuse_other_settings,
     refuse_to_replace,
 )
-from vae_zoo.cli.loggers import MetricsCSV, NoProfiler, ProgressBar, TensorBoard
+from vae_zoo.cli.loggers import MetricsCSV, NoProfiler, ProgressBar, Summary, TensorBoard
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
 from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
 from vae_zoo.cli.shipped import find_configs
@@ -192,6 +193,8 @@ class ZooCLI(LightningCLI):
             callbacks.append(Guard())
         if config.enable_progress_bar is not False and not config.fast_dev_run:
             callbacks.append(ProgressBar())
+        if config.enable_model_summary is not False and not any(isinstance(each, ModelSummary) for each in callbacks):
+            callbacks.append(Summary())
         callbacks.append(Timing())  # after all that has work at a step's end, before what saves its state
         if config.enable_checkpointing is not False:
             folder = self.run_folder.checkpoint().parent

@@ -1,4 +1,4 @@
-"""metrics.csv, which a resumed run extends, TensorBoard, the progress bar, and a profiler that does nothing."""
+"""What a training logs and shows: metrics.csv, which a resumed run extends, TensorBoard, the bar, the modules."""
 
 import csv
 from collections.abc import Mapping
@@ -8,11 +8,13 @@ from time import monotonic
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.profilers import PassThroughProfiler
+from rich import get_console
+from rich.table import Table
 
 from vae_zoo.curves import read_rows
 from vae_zoo.writing import whole
@@ -102,6 +104,30 @@ class ProgressBar(RichProgressBar):
         if monotonic() - self._told > 0.1 or batch_idx + 1 == trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             self._told = monotonic()
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> Any:
+        """Return what is logged, without Lightning's v_num, the last four letters of the folder's name."""
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+class Summary(RichModelSummary):
+    """Lightning's table of the modules, without FLOPs: of a model without an example input it says that they are 0."""
+
+    @staticmethod
+    def summarize(
+        summary_data: list[tuple[str, list[str]]],
+        total_parameters: int,
+        trainable_parameters: int,
+        *sizes: Any,
+        **more: Any,
+    ) -> None:
+        """Print the table and the numbers of parameters."""
+        columns = {name.strip(): values for name, values in summary_data if name not in ("Mode", "FLOPs")}
+        table = Table(*columns, header_style="bold magenta")
+        for row in zip(*columns.values(), strict=True):
+            table.add_row(*row)
+        fixed = total_parameters - trainable_parameters
+        get_console().print(table, f"{trainable_parameters:,} parameters are trained, {fixed:,} are not", sep="\n")
 
 
 class NoProfiler(PassThroughProfiler):
