@@ -24,7 +24,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.futures import Future
 
 from vae_zoo.cli import main as vae_zoo
-from vae_zoo.runs import first_process
+from vae_zoo.newest import first_process
 
 WARM = 10  # steps that are left out
 BATCH = 16  # of a process

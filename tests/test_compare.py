@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY, call
         (["--config", "mine.yaml"], 2, "mine.yaml: there is no key 'seed'; did you mean 'seeds'?"),
         (["--seed_everything", "3"], 2, "there is no option --seed_everything; it is --seeds here"),
         (["--config", "blank.yaml"], 2, "blank.yaml: likelihoods has no value; leave it out for the default"),
-        (["--out", "mine.yaml"], 1, "out: mine.yaml is a file, no folder"),
+        (["--out", "mine.yaml"], 1, "out: mine.yaml is a file, not a folder"),
         (["--config", "claims.yaml"], 1, "claims[0].order: there is no config 'nobody' in this comparison"),
         (["--base", "nobody"], 1, "base: there is no config 'nobody' in this comparison"),
         (["--model.latnet=3"], 1, "has the argument 'latnet'"),

@@ -166,7 +166,7 @@ def test_a_yaml_whose_name_leaves_the_folder_is_refused(experiment, tmp_path):
 
 def test_out_may_be_no_file(experiment, tmp_path):
     (tmp_path / "out").touch()
-    with pytest.raises(UserError, match="out: .*out is a file, no folder"):
+    with pytest.raises(UserError, match="out: .*out is a file, not a folder"):
         experiment()
 
 

@@ -1,8 +1,12 @@
 """A run folder holds one training: nothing of another one gets into it, and nothing is measured on other data."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 import torch
@@ -194,3 +198,26 @@ def test_a_measure_of_ones_own_has_a_value_for_each_image():
     model = type("Any", (), {"traits": {}})()
     with pytest.raises(UserError, match=r"Sum.values must return a figure of each of 3 images, \(3,\), got \(\)"):
         Sum().update(model, torch.rand(3, 3, 8, 8), torch.zeros(3), {"figures": {}, "trace": None})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--ckpt_path", "auto"]], ids=["anew", "auto"])
+def test_of_two_trainings_begun_in_one_folder_one_is_refused(more, shapes, tmp_path):
+    words = ["fit", "--config", "vae", *options(data__root=shapes, trainer__max_epochs=60), "--run_dir", "one", *more]
+    command = [str(Path(sys.executable).with_name("vae-zoo")), *map(str, words)]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=PIPE, stderr=STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 1], said
+    refusal = said[both.index(next(process for process in both if process.returncode))]
+    assert re.search(r"another process trains in .*one; wait for it|one has a run in it", refusal), refusal
+    run = Run(tmp_path / "one")
+    assert [point.epoch for point in run.curve()] == [*range(1, 61)]
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(tmp_path, shapes, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    held = Run(tmp_path / "one").hold()
+    before = files(tmp_path)
+    refused(capsys, "one; wait for it", "fit", "--config", "vae", *options(data__root=shapes), "--run_dir", "one")
+    assert files(tmp_path) == before
+    held.release()

@@ -10,7 +10,8 @@ import pytest
 from tests.run_folders import change_results, made_run
 from vae_zoo import curves, runs
 from vae_zoo.errors import UserError
-from vae_zoo.runs import Run, find_checkpoint, find_runs, new_run, newest_checkpoint, of_checkpoint
+from vae_zoo.newest import RUNS, find_checkpoint, new_run, newest_checkpoint
+from vae_zoo.runs import Run, find_runs, of_checkpoint
 
 
 def test_results_come_back_as_they_were_written(tmp_path):
@@ -123,7 +124,7 @@ def test_the_next_run_has_the_next_number(tmp_path, monkeypatch):
     assert new_run("mine").folder.exists()
 
 
-def test_checkpoints_are_found(tmp_path, monkeypatch):
+def test_checkpoints_are_found(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert newest_checkpoint(tmp_path / "runs" / "*" / "*") is None
     for newest in ("last", "auto"):
@@ -138,6 +139,10 @@ def test_checkpoints_are_found(tmp_path, monkeypatch):
     os.utime(paths[1], (0, 0))
     assert find_checkpoint("last").resolve() == find_checkpoint("auto").resolve() == paths[0]
     assert find_checkpoint(str(paths[1])) == paths[1]
+    named = Run(RUNS / "mine").checkpoint()  # of fit --run_dir runs/mine
+    named.parent.mkdir(parents=True)
+    named.write_bytes(b"")
+    assert find_checkpoint("last") == named and capsys.readouterr().err.endswith(f"using {named}\n")
     assert of_checkpoint(paths[1]).folder == paths[1].parents[1] and of_checkpoint(tmp_path / "x.ckpt") is None
 
 

@@ -14,11 +14,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From low to high. What stands in one line imports nothing that stands there, or in a line below.
 RANKS = """
 errors ids processes reading writing results templates
-fetch yamls inputs curves neighbours
+fetch yamls inputs curves neighbours marks
 settings hmc
 evidence
 runs hyperparameters optimizers trace trust exported
-networks objectives softplus checkpoints executors
+networks objectives softplus checkpoints executors newest
 conditional
 likelihoods
 distributions

@@ -247,7 +247,7 @@ def test_what_is_refused_before_any_training(search, tmp_path):
         with pytest.raises(UserError, match=message):
             search(**change)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="out: .*file is a file, no folder"):
+    with pytest.raises(UserError, match="out: .*file is a file, not a folder"):
         search(out="file")
     with pytest.raises(UserError, match="storage: nonsense://x cannot be used"):
         search(storage="nonsense://x").run()
@@ -286,11 +286,16 @@ def test_a_figure_that_the_validation_does_not_have_is_told_after_the_first_epoc
 
 @pytest.mark.parametrize("name", ["best.yaml", "trials.csv", "trial_0000"])
 def test_what_is_in_the_folder_and_of_no_search_stays_as_it_is(name, search, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / name).write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    with pytest.raises(UserError, match=f"out: .*out has {name} in it, which is of something else"):
+        search()
+    assert [*out.iterdir()] == [out / name]
+    (out / ".lock").touch()  # of a comparison
     with pytest.raises(UserError, match=f"out: .*{name} is there, and is none of this search's; choose another --out"):
         search().run()
-    assert (tmp_path / "out" / name).read_text() == "mine"
+    assert {*out.iterdir()} == {out / name, out / ".lock"} and (out / name).read_text() == "mine"
 
 
 def test_one_database_has_many_searches(search, tmp_path):

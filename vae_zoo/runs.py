@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from glob import glob
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from vae_zoo import settings
 from vae_zoo.curves import Point, read_curves
@@ -19,9 +19,6 @@ from vae_zoo.ids import in_common
 from vae_zoo.reading import read_file
 from vae_zoo.results import NO_FIGURES, REQUIRED, Results, damage
 from vae_zoo.writing import write_json
-
-RUNS = Path("runs")
-NEWEST = ("last", "auto")  # what the newest checkpoint may be called
 
 
 class Run:
@@ -36,6 +33,7 @@ class Run:
         probe_file: what a linear classifier makes of the model's features.
         log_file: what the commands printed in a comparison.
         lock_file: held by the job of a comparison that is at work here.
+        fit_lock_file: held by the process that trains here.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,6 +46,7 @@ class Run:
         self.probe_file = folder / "probe.json"
         self.log_file = folder / "log.txt"
         self.lock_file = folder / ".lock"
+        self.fit_lock_file = folder / ".fit.lock"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.folder.resolve() == other.folder.resolve()
@@ -221,6 +220,20 @@ class Run:
         if not self.exists and (foreign := next((path for path, own in self._entries() if not own), None)):
             raise UserError(f"run_dir {self.folder} has {foreign.name} in it, and no run; give another folder")
 
+    def hold(self) -> FileLock:
+        """Make the folder, and return a lock on training in it, which is held until it is released or collected.
+
+        Raises:
+            UserError: if another process has it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.fit_lock_file)
+        try:
+            lock.acquire(timeout=5)  # the workers of a process that was killed live on for a moment
+        except Timeout:
+            raise UserError(f"another process trains in {self.folder}; wait for it, or give another folder") from None
+        return lock
+
     def refuse_links(self) -> None:
         """Refuse links in the run folder through which something would be written elsewhere.
 
@@ -290,60 +303,7 @@ def find_runs(folder: Path) -> list[Run]:
     return [Run(path) for path in sorted(found)]
 
 
-def newest_checkpoint(runs: Path) -> Path | None:
-    """Return the newest run's last checkpoint, None if there is no run; `runs` may have * for any name."""
-    return max(map(Path, glob(str(Run(runs).checkpoint()))), key=lambda path: path.stat().st_mtime, default=None)
-
-
-def find_checkpoint(given: str, runs: Path = RUNS / "*" / "*", folders: bool = False) -> Path:
-    """Turn ``last`` or ``auto``, both the newest run's, or a file's name into a path.
-
-    Args:
-        given: what ``--ckpt_path`` says.
-        runs: which run folders to look in, with * for any name.
-        folders: whether it may be a folder that a model was exported to.
-
-    Raises:
-        UserError: if there is no such file or run.
-    """
-    if given in NEWEST:
-        if (newest := newest_checkpoint(runs)) is None:
-            raise UserError(f"there is no trained model in {runs}; train one with vae-zoo fit, or give --ckpt_path")
-        return newest
-    if Run(Path(given)).checkpoint().is_file():
-        raise UserError(f"--ckpt_path {given} is the folder of a run; give its {Run(Path(given)).checkpoint()}")
-    if Path(given).is_dir() and not folders:
-        raise UserError(
-            f"--ckpt_path {given} is a folder; give a checkpoint file, which alone says what a run was trained for"
-        )
-    if not Path(given).exists():
-        raise UserError(f"--ckpt_path {given}: there is no such checkpoint file")
-    return Path(given)
-
-
 def of_checkpoint(path: Path) -> Run | None:
     """Return the run that a checkpoint belongs to, None if it lies elsewhere."""
     folder = path.resolve().parent
     return Run(folder.parent) if folder.name == "checkpoints" and not path.is_dir() else None
-
-
-def first_process() -> bool:
-    """Whether this is the first process of a training on all machines, which alone writes and speaks.
-
-    Whatever started it has put its numbers, which are 0 in the first alone, into the environment: torchrun RANK, srun
-    SLURM_PROCID, Lightning LOCAL_RANK beside a NODE_RANK that the user gives. Lightning itself knows only later.
-    """
-    return not any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def new_run(model: str) -> Run:
-    """Make the folder of the next run of a model, ``version_N``, which no other process then takes."""
-    numbers = [int(path.name[8:]) for path in (RUNS / model).glob("version_*") if path.name[8:].isdigit()]
-    for number in count(max(numbers, default=-1) + 1):
-        folder = (RUNS / model / f"version_{number}").resolve()
-        if not first_process():
-            return Run(folder)
-        with suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return Run(folder)
-    raise AssertionError

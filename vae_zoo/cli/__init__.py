@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with importable_from_here() if _names_code_here(command, given) else nullcontext():
             module.run(given[1:])
     except KeyboardInterrupt as interrupt:
-        from vae_zoo.runs import first_process  # of several, one says it
+        from vae_zoo.newest import first_process  # of several, one says it
 
         if first_process():
             print(f"\nvae-zoo {command}: {interrupt.args[0] if interrupt.args else 'stopped'}", file=sys.stderr)

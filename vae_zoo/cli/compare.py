@@ -8,7 +8,9 @@ from vae_zoo.cli import trainings
 from vae_zoo.cli.report import report
 from vae_zoo.cli.shipped import find_config
 from vae_zoo.compare.experiment import Experiment
+from vae_zoo.compare.report import files_of
 from vae_zoo.errors import UserError
+from vae_zoo.marks import refuse_foreign
 
 FOUR = ["vae", "iwae", "iaf", "aae"]
 
@@ -16,6 +18,7 @@ FOUR = ["vae", "iwae", "iaf", "aae"]
 def run(arguments: Sequence[str]) -> None:
     """Train and test all runs, and report."""
     experiment = parse(arguments)
+    refuse_foreign(*files_of(experiment.out))
     if not all(plan.run.results for plan in experiment.plans):
         _read_data(experiment)
     failed = experiment.run()

@@ -16,7 +16,8 @@ from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, require
 from vae_zoo.explore.session import Explored, Session
 from vae_zoo.models import GenerativeModel
-from vae_zoo.runs import RUNS, Run, find_runs, newest_checkpoint, of_checkpoint
+from vae_zoo.newest import EVERY, RUNS, newest_checkpoint
+from vae_zoo.runs import Run, find_runs, of_checkpoint
 
 MOST = 4  # models beside each other
 LARGEST_PORT = 65535
@@ -68,7 +69,7 @@ def find(given: Sequence[str]) -> tuple[list[Path], Path | None]:
         UserError: if something is not there, or has no checkpoint.
     """
     if not given:
-        if (newest := newest_checkpoint(RUNS / "*" / "*")) is None:
+        if (newest := newest_checkpoint(*EVERY)) is None:
             raise UserError(f"there is no trained model in {RUNS}; train one with vae-zoo fit, or name a RUN")
         return [newest], RUNS
     found: list[Path] = []

@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import LightningModule, Trainer
+from filelock import FileLock
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelSummary
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback, _InstantiatorFn
+from lightning.pytorch.cli import LightningCLI, _InstantiatorFn
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
 from torch._functorch import config as functorch_config
@@ -36,26 +37,16 @@ from vae_zoo.cli.checkpoints import (
 )
 from vae_zoo.cli.loggers import MetricsCSV, NoProfiler, ProgressBar, Summary, TensorBoard
 from vae_zoo.cli.process import computes_bf16, flush_denormals, keep_freed_memory, look_for_gpus_once
-from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint
+from vae_zoo.cli.saving import BestCheckpoint, OneCheckpoint, SaveConfig
 from vae_zoo.cli.shipped import find_configs
 from vae_zoo.cli.trained import run_of, settings_of
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError, causes_of, require
 from vae_zoo.models import GenerativeModel
 from vae_zoo.networks import Network
-from vae_zoo.runs import EVERY, RUNS, Run, find_checkpoint, first_process, new_run, newest_checkpoint, of_checkpoint
+from vae_zoo.newest import EVERY, RUNS, find_checkpoint, first_process, new_run, newest_checkpoint
+from vae_zoo.runs import Run, of_checkpoint
 from vae_zoo.settings import parameters_of
-from vae_zoo.writing import whole
-
-
-class SaveConfig(SaveConfigCallback):
-    """Write config.yaml to the run folder, whatever the logger is. A run that goes on writes it anew."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the file."""
-        path = Run(Path(trainer.default_root_dir)).config_file
-        with whole(path) as temporary:
-            self.parser.save(self.config, temporary, skip_unset=False, multifile=False)
 
 
 class OwnArguments(_InstantiatorFn):
@@ -94,10 +85,12 @@ class ZooCLI(LightningCLI):
         saved: the checkpoint that is resumed or evaluated; empty if there is none.
         goes_on: whether a training goes on in its own folder.
         arguments: of the Trainer's method, but for model and data.
+        lock: on training in the run's folder; None for other commands and processes.
     """
 
     model: GenerativeModel
     datamodule: DataModule
+    lock: FileLock | None = None
 
     def __init__(self, command: str, arguments: Sequence[str]) -> None:
         self.command = command
@@ -139,8 +132,9 @@ class ZooCLI(LightningCLI):
         self.resumed = of_checkpoint(checkpoint) if checkpoint else None
         target = Run(self.run_dir.resolve()) if self.run_dir else self.resumed
         self.goes_on = self.command == "fit" and target is not None and target == self.resumed
+        if self.command == "fit" and self.run_dir:
+            Run(self.run_dir).refuse_foreign()
         if self.command == "fit" and target and not checkpoint:
-            target.refuse_foreign()
             target.refuse_trained(anew=given == "auto")
         self.saved: dict[str, Any] = {}
         if checkpoint:
@@ -182,11 +176,13 @@ class ZooCLI(LightningCLI):
         """Add the loggers and callbacks that a run always has."""
         config = self.config_init.trainer
         limits.check(config)
-        if self.run_dir and self.command == "fit":
-            Run(self.run_dir).refuse_foreign()
         self.is_new = not self.resumed and not (self.run_dir and self.run_dir.exists())
         self.run_folder = Run(self.run_dir.resolve()) if self.run_dir else self.resumed or new_run(self._name)
         self.run_folder.refuse_links()
+        if self.command == "fit" and first_process():
+            self.lock = self.run_folder.hold()
+            if not self.saved:  # since the first look another process may have trained here, and ended
+                self.run_folder.refuse_trained(anew=True)
         kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
         callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder), Advice(), Noise()]
         if not any(isinstance(callback, Guard) for callback in callbacks):
@@ -244,6 +240,9 @@ class ZooCLI(LightningCLI):
             if refused := limits.refusal(error):
                 raise refused from error
             raise
+        finally:
+            if self.lock:
+                self.lock.release()
 
     def say(self, what: str, text: object) -> None:
         """Print a line in one process; a path as one would type it here."""

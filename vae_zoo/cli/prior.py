@@ -16,8 +16,9 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.latent import KINDS, placed, samples_of, strays
 from vae_zoo.metrics.codes import code_mmd
 from vae_zoo.models import Autoencoder
+from vae_zoo.newest import new_run
 from vae_zoo.priors import FittedMixture
-from vae_zoo.runs import Run, new_run
+from vae_zoo.runs import Run
 from vae_zoo.settings import parameters_of
 from vae_zoo.writing import whole
 

@@ -1,4 +1,4 @@
-"""The checkpoints of the last epoch and of the best one."""
+"""What a training saves: its settings, and the checkpoints of the last epoch and of the best one."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,21 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
 from torch import Tensor
+
+from vae_zoo.runs import Run
+from vae_zoo.writing import whole
+
+
+class SaveConfig(SaveConfigCallback):
+    """Write config.yaml to the run folder, whatever the logger is. A run that goes on writes it anew."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the file."""
+        path = Run(Path(trainer.default_root_dir)).config_file
+        with whole(path) as temporary:
+            self.parser.save(self.config, temporary, skip_unset=False, multifile=False)
 
 
 class OneCheckpoint(ModelCheckpoint):

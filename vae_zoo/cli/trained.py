@@ -17,7 +17,8 @@ from vae_zoo.cli.process import quiet
 from vae_zoo.data.module import DataModule
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
-from vae_zoo.runs import NEWEST, Run, find_checkpoint, of_checkpoint
+from vae_zoo.newest import NEWEST, find_checkpoint
+from vae_zoo.runs import Run, of_checkpoint
 from vae_zoo.settings import Config
 from vae_zoo.sharing import find
 from vae_zoo.trust import refuse_arguments, refuse_untrusted

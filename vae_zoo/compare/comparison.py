@@ -85,6 +85,8 @@ class Comparison:
         """Return what the folder's comparison.yaml says; a folder of other runs has none."""
         path = folder / "comparison.yaml"
         given = settings.read(path) if path.is_file() else {}
+        if other := [key for key in given if key not in Comparison.__dataclass_fields__]:
+            raise UserError(f"{path} is no comparison's, it has {other[0]}; move it away, or choose another folder")
         names, base = given.get("configs") or [], given.get("base")
         if not (isinstance(names, list) and all(isinstance(name, str) for name in [*names, base or ""])):
             raise UserError(f"{path} is damaged: configs and base are names; remove it, or write them there")

@@ -13,7 +13,7 @@ from vae_zoo.compare.figures import refuse_differences
 from vae_zoo.compare.forecast import Seen, left
 from vae_zoo.errors import UserError, require
 from vae_zoo.executors import Executor, Job, Local
-from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words
+from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words, refuse_others
 from vae_zoo.runs import Run, find_runs
 from vae_zoo.settings import nearest
 
@@ -74,8 +74,7 @@ class Experiment:
         claims: Any = None,
     ) -> None:
         require(1, epochs=epochs)
-        if out.exists() and not out.is_dir():
-            raise UserError(f"out: {out} is a file, no folder")
+        refuse_others(out)
         require(0, seeds=min(seeds))
         self.epochs, self.out, self.overrides = epochs, out, list(overrides)
         self.executor = executor or Local()

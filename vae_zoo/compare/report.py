@@ -18,12 +18,18 @@ from vae_zoo.compare.parts import shared_parts
 from vae_zoo.compare.ranking import foremost, rank
 from vae_zoo.compare.verdict import across, verdict
 from vae_zoo.errors import UserError
+from vae_zoo.marks import WRITTEN, refuse_foreign
 from vae_zoo.settings import nearest
 from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
 LEFT_OUT = 50  # runs that are named, with the reason
 ROOM = 120  # characters of a line of the table, on a screen of 1,400 pixels
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder's report."""
+    return [folder / name for name in ("report.html", "report.md", "results.csv")]
 
 
 def write_report(folder: Path, base: str | None = None, draw: Sequence[str] = ()) -> tuple[list[str], list[Path]]:
@@ -38,8 +44,11 @@ def write_report(folder: Path, base: str | None = None, draw: Sequence[str] = ()
         the verdict, line by line, and the files.
 
     Raises:
-        UserError: if there is nothing to compare, or the runs were not made under identical conditions.
+        UserError: if there is nothing to compare, the runs were not made under identical conditions, or a file in a
+            report's place is none.
     """
+    files = files_of(folder)
+    refuse_foreign(*files)
     comparison = Comparison.read(folder)
     groups, left_out = read_groups(folder, comparison.configs, base or comparison.base)
     names = list(dict.fromkeys(group.name for group in groups))
@@ -61,6 +70,7 @@ def write_report(folder: Path, base: str | None = None, draw: Sequence[str] = ()
     share = charts.share(drawn)
     parts = {setting: list(shared_parts(members, base or comparison.base)) for setting, members in by_setting.items()}
     content = {
+        "written": WRITTEN,
         "names": some(list(dict.fromkeys(group.label for group in groups))),
         "settings": [_setting(*each, shown, comparison.claims, drawn, share) for each in by_setting.items()],
         # Said once, where a likelihood has no parameters of its own.
@@ -85,7 +95,6 @@ def write_report(folder: Path, base: str | None = None, draw: Sequence[str] = ()
         "configs": {g.label: _config(g) for g in groups},
     }
     page = environment("vae_zoo.compare")
-    files = [folder / name for name in ("report.html", "report.md", "results.csv")]
     for file in files[:2]:
         with whole(file) as temporary:
             temporary.write_text(page.get_template(f"{file.name}.j2").render(content), encoding="utf-8")

@@ -107,8 +107,7 @@ class COCODataModule(ImageDataModule):
         self.val_on_test = val_on_test
         self.image_size, self.channels, self.batch_size = image_size, channels, batch_size
         self.categories, self.min_size, self.seed = categories, min_size, seed
-        beside = self.root.parent if self.root.is_file() else self.root  # nothing is written into a zip
-        self.cache_dir = given_path("data.cache_dir", cache_dir, beside) if cache_dir else user_cache()
+        self.cache_dir = given_path("data.cache_dir", cache_dir) if cache_dir else user_cache()
         self.max_unreadable, self.resident, self.workers = max_unreadable, resident, workers
         self.augment = augment if isinstance(augment, list) else [] if augment is None else [augment]
         sides = list(image_size) if isinstance(image_size, tuple | list) else [image_size, image_size]

@@ -18,12 +18,26 @@ from rich.table import Table
 from vae_zoo.errors import UserError
 from vae_zoo.executors.base import LOST, Executor, Handle, Job
 from vae_zoo.executors.worker import refuse_links
-from vae_zoo.runs import Run
+from vae_zoo.runs import Run, find_runs
 
+LOCK = ".lock"  # in the folder of each comparison and search
 POLL = 0.2  # seconds between two looks at the jobs
 REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a table in
 STAGES = {"fit": "training", "test": "testing"}  # what a command is called in the table
 SHOWN_FIRST = ("testing", "training", "waiting", "failed")
+
+
+def refuse_others(folder: Path) -> None:
+    """Refuse a folder of something else to work in.
+
+    Raises:
+        UserError: if it is a file, or has something in it, but no runs, and was not worked in.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"out: {folder} is a file, not a folder")
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if there and LOCK not in there and not find_runs(folder):
+        raise UserError(f"out: {folder} has {there[0]} in it, which is of something else; choose another --out")
 
 
 @dataclass
@@ -54,7 +68,7 @@ class Pool:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / ".lock")
+        self._lock = FileLock(self.folder / LOCK)
         try:
             self._lock.acquire(timeout=5)
         except Timeout:

@@ -15,7 +15,7 @@ from vae_zoo import settings
 from vae_zoo.curves import figures_of
 from vae_zoo.errors import UserError, require
 from vae_zoo.executors import Executor, Job
-from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words
+from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words, refuse_others
 from vae_zoo.runs import Run
 from vae_zoo.tune.space import Parameter
 from vae_zoo.writing import whole
@@ -77,8 +77,7 @@ class Search:
     ) -> None:
         require(1, trials=trials, epochs=epochs, first_rung=first_rung, reduction=reduction)
         require(0, seed=seed)
-        if out.exists() and not out.is_dir():
-            raise UserError(f"out: {out} is a file, no folder")
+        refuse_others(out)
         self.config, self.space, self.figure, self.better = config, list(space), figure, better
         self.trials, self.epochs, self.out, self.executor, self.seed = trials, epochs, out, executor, seed
         self.first_rung, self.reduction, self.storage, self.resolve = first_rung, reduction, storage, resolve
@@ -126,6 +125,11 @@ class Search:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        files = (self.out / "best.yaml", self.out / "trials.csv", self.folder(0))
+        there = next((path for path in files if path.exists() or path.is_symlink()), None)
+        foreign = UserError(f"out: {there} is there, and is none of this search's; choose another --out")
+        if there and not (self.storage or (self.out / STUDY).exists()):  # before a study is begun there
+            raise foreign
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(self.first_rung, self.reduction, 0)
             if self.reduction > 1
@@ -148,9 +152,8 @@ class Search:
                 address = "the address, which may hold a password and is not repeated,"
                 said = said if isinstance(error, ImportError) else type(error).__name__
             raise UserError(f"storage: {address} cannot be used: {said}") from error
-        files = (self.out / "best.yaml", self.out / "trials.csv", self.folder(0))
-        if not study.trials and (found := next((path for path in files if path.exists() or path.is_symlink()), None)):
-            raise UserError(f"out: {found} is there, and is none of this search's; choose another --out")
+        if there and not study.trials:
+            raise foreign
         # Those at one end of the space: where the space is the same, the rest is, too.
         conditions = settings.conditions(self.settings, whole=True)
         asked = {
