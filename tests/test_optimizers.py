@@ -5,10 +5,11 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import LBFGS, SGD, Adam, AdamW, Muon, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, SequentialLR
 
 from tests.zoo import models_that, small
+from vae_zoo.errors import UserError
 from vae_zoo.models.base import JointModel
 from vae_zoo.optimizers import Phases, build_optimizer, catch_up
 
@@ -48,6 +49,20 @@ def test_settings_stay_and_the_default_is_fused_unless_gradients_are_clipped():
     assert group["weight_decay"] == 0.1 and group["betas"] == (0.5, 0.9)
     for clipped in (False, True):
         assert build_optimizer(None, weights(), 0.25, clipped).defaults["fused"] is not clipped
+
+
+@pytest.mark.parametrize(
+    "factory, message",
+    [
+        (Muon, "cannot be made: Muon only supports 2D parameters"),
+        (partial(AdamW, betas=(2.0, 0.9)), "cannot be made: Invalid beta parameter at index 0: 2.0"),
+        (LBFGS, "LBFGS computes the loss several times a step.*; take another optimizer, such as Adam"),
+        (SparseAdam, "SparseAdam takes sparse gradients alone.*; take another optimizer"),
+    ],
+)
+def test_an_optimizer_that_cannot_train_a_model_is_refused(factory, message):
+    with pytest.raises(UserError, match=message):
+        build_optimizer(factory, weights(), 0.25, clipped=False)
 
 
 @models_that(JointModel, takes="optimizer")

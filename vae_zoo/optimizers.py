@@ -5,12 +5,18 @@ from typing import Literal, cast
 
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.nn import Parameter
-from torch.optim import Adam, Optimizer
+from torch.optim import LBFGS, Adam, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR
+
+from vae_zoo.errors import UserError
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
 Interval = Literal["epoch", "step"]
+UNFIT = {
+    LBFGS: "computes the loss several times a step, and knows no weights in channels_last, as convolutions have them",
+    SparseAdam: "takes sparse gradients alone, and these are dense",
+}
 
 
 def build_optimizer(
@@ -23,11 +29,19 @@ def build_optimizer(
         parameters: what is trained.
         lr: the learning rate.
         clipped: whether gradients are clipped; under bf16-mixed Lightning clips none of a fused optimizer.
+
+    Raises:
+        UserError: if the optimizer refuses these parameters or its settings, or cannot train a model.
     """
     parameters = list(parameters)
     if factory is None:
         return Adam(parameters, lr=lr, fused=not clipped)
-    optimizer = factory(parameters)
+    try:
+        optimizer = factory(parameters)
+    except ValueError as error:  # such as Muon's, which takes matrices alone
+        raise UserError(f"the optimizer cannot be made: {error}") from error
+    if why := UNFIT.get(type(optimizer)):
+        raise UserError(f"{type(optimizer).__name__} {why}; take another optimizer, such as Adam or SGD")
     try:
         usual = cast(OptimizerFactory, type(optimizer))(parameters).defaults["lr"]
     except TypeError:  # a class that must be told its rate has been told
