@@ -152,7 +152,7 @@ def test_a_revision_stays_what_it_is(fake, exported_vae, tmp_path):
 def test_a_command_takes_a_name(fake, exported_vae, tmp_path, capsys):
     commit = published(exported_vae[1])
     assert call("sample", "--ckpt_path", "me/model", "--out", tmp_path / "x.png", "--n", 4) == 0
-    assert f"using me/model@{commit}" in capsys.readouterr().err
+    assert f"using me/model@{commit}" in capsys.readouterr().out
     assert call("probe", "--ckpt_path", "me/model") == 1
     assert "is not in a run folder with a config.yaml; a probe needs its data" in capsys.readouterr().err
 

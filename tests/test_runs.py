@@ -142,7 +142,7 @@ def test_checkpoints_are_found(tmp_path, monkeypatch, capsys):
     named = Run(RUNS / "mine").checkpoint()  # of fit --run_dir runs/mine
     named.parent.mkdir(parents=True)
     named.write_bytes(b"")
-    assert find_checkpoint("last") == named and capsys.readouterr().err.endswith(f"using {named}\n")
+    assert find_checkpoint("last") == named and capsys.readouterr().out.endswith(f"using {named}\n")
     assert of_checkpoint(paths[1]).folder == paths[1].parents[1] and of_checkpoint(tmp_path / "x.ckpt") is None
 
 

@@ -77,7 +77,7 @@ def test_a_new_version_at_an_address_is_found(web, exported_vae, tmp_path):
 
 def test_a_command_takes_an_address(web, tmp_path, capsys):
     assert call("sample", "--ckpt_path", web, "--out", tmp_path / "x.png", "--n", 4) == 0
-    assert f"using {web}" in capsys.readouterr().err
+    assert f"using {web}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Which run is meant: the newest one, or the next."""
 
 import os
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from glob import glob
@@ -37,7 +36,7 @@ def find_checkpoint(given: str, runs: Sequence[Path] = EVERY, folders: bool = Fa
         if (newest := newest_checkpoint(*runs)) is None:
             raise UserError(f"there is no trained model in {runs[0]}; train one with vae-zoo fit, or give --ckpt_path")
         if first_process():
-            print(f"using {newest}", file=sys.stderr)
+            print(f"using {newest}")
         return newest
     if Run(Path(given)).checkpoint().is_file():
         raise UserError(f"--ckpt_path {given} is the folder of a run; give its {Run(Path(given)).checkpoint()}")

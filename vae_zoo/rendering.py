@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from vae_zoo.marks import WRITTEN
 from vae_zoo.strokes import lengths
 
 MARGIN = 0.08  # of the side, left free around a sketch
@@ -98,4 +99,4 @@ def svg(rows: Sequence[Tensor], side: int = 96, begun: Sequence[int] = (), names
                 path = " ".join(f"M{line} L{line.split()[-1]}" for line in places)  # so that a dot is seen, too
                 at = f"translate({left + j * side} {i * side})"
                 ElementTree.SubElement(root, "path", style, stroke=colour, d=path, transform=at)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + f"\n<!-- {WRITTEN} -->\n"

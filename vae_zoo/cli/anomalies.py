@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
-from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import captioned
-from vae_zoo.cli.pictures import begin, encoder, make_parser, repeated, require_label, write_numbers
+from vae_zoo.cli.pictures import begin, encoder, make_parser, repeated, require_label, save_png, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.module import DataModule
 from vae_zoo.data.pictures import picture_batches, picture_names
@@ -182,5 +181,5 @@ def _draw(captions: Sequence[str], x: Tensor, x_hat: Tensor, options: argparse.N
     columns = [captioned(rows[first : first + height]) for first in range(0, len(rows), height)]
     sheet = [F.pad(column, (0, 0, 0, columns[0].shape[-2] - column.shape[-2]), value=1.0) for column in columns]
     with whole(options.out) as temporary:
-        save_image(torch.cat(sheet, -1), temporary, format="png")
+        save_png(torch.cat(sheet, -1), temporary)
     print(f"wrote {options.out}")

@@ -18,6 +18,7 @@ from vae_zoo.data.pictures import picture_batches, picture_names
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import AttributeProbe, AttributeVector, analogy, around
 from vae_zoo.latent.arithmetic import FEWEST
+from vae_zoo.marks import refuse_foreign
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding
 
@@ -90,6 +91,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("an attribute needs --with and --without, or a --category, or the --vector of an earlier one")
     if options.plus and (not both or options.images or options.vector or options.save):
         raise UserError("--plus is C of A - B + C: it needs --with and --without, and no --images, --vector or --save")
+    if options.save:
+        refuse_foreign(options.save)
     require(1, grid=options.grid)
 
 

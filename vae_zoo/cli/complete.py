@@ -4,15 +4,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchvision.utils import save_image
-
 from vae_zoo import rendering
 from vae_zoo.callbacks.pictures import captioned
-from vae_zoo.cli.pictures import write_numbers
+from vae_zoo.cli.pictures import save_png, write_numbers
 from vae_zoo.cli.sketches import chosen
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import endings, surprise
+from vae_zoo.marks import refuse_foreign
 from vae_zoo.models.sketch import SketchModel
 from vae_zoo.writing import whole
 
@@ -43,6 +42,7 @@ def run(arguments: Sequence[str]) -> None:
     require(0, seed=options.seed)
     if options.out.suffix.lower() not in (".png", ".svg"):
         raise UserError(f"--out {options.out}: it ends in .png or .svg")
+    refuse_foreign(options.out, options.out.with_suffix(".json"))
     model, checkpoint = load_trained(options)
     if not isinstance(model, SketchModel):
         raise UserError(
@@ -76,6 +76,6 @@ def run(arguments: Sequence[str]) -> None:
             temporary.write_text(rendering.svg(drawings, SIDE, begun, names))
         else:
             pictures = [rendering.rasterise(x, SIDE, points) for x, points in zip(drawings, begun, strict=True)]
-            save_image(captioned([*zip(names, pictures, strict=True)]), temporary, format="png")
+            save_png(captioned([*zip(names, pictures, strict=True)]), temporary)
     print(f"wrote {options.out}")
     write_numbers(options.out, "complete", {"model": type(model).__name__, "sketches": found})

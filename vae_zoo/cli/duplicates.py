@@ -13,6 +13,7 @@ from vae_zoo.cli.pictures import with_texts, write_captioned, write_numbers
 from vae_zoo.data.pictures import picture_batches
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent.duplicates import AGREEMENT, BITS, SHAPE, find_duplicates
+from vae_zoo.marks import refuse_foreign
 
 SHOWN, WIDEST = 12, 12  # groups in the PNG, and pictures of each
 
@@ -38,6 +39,7 @@ def run(arguments: Sequence[str]) -> None:
     require(0, seed=options.seed)
     if options.out.suffix.lower() != ".json":
         raise UserError(f"--out {options.out}: it ends in .json; a picture of the first groups is written beside it")
+    refuse_foreign(options.out, sheet := options.out.with_suffix(".png"))
     names: list[str] = []
     with tempfile.TemporaryFile() as file:  # 3 KB a picture, so that the memory does not grow with their number
         with Progress(TextColumn("{task.completed} pictures"), TimeElapsedColumn(), transient=True) as progress:
@@ -57,10 +59,11 @@ def run(arguments: Sequence[str]) -> None:
             "groups": [[names[row] for row in group] for group in found],
         }
         write_numbers(options.out, "duplicates", numbers)
+        sheet.unlink(missing_ok=True)  # of an earlier search
         if found:
             rows = [(f"{len(group)} pictures", pictures[group[:WIDEST]] / 255) for group in found[:SHOWN]]
             shown = [(name, with_texts(x, [""] * len(x))) for name, x in rows]
-            write_captioned(shown, options.out.with_suffix(".png"))
+            write_captioned(shown, sheet)
     more = sum(map(len, found)) - len(found)
     print(
         f"near-doubles among {len(names)} pictures: {len(found)} group{'' if len(found) == 1 else 's'}, {more} beyond "

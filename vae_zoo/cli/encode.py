@@ -14,6 +14,7 @@ from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches
 from vae_zoo.errors import require
 from vae_zoo.latent import encode
+from vae_zoo.marks import refuse_foreign
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -27,6 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     require(1, batch_size=options.batch_size)
+    refuse_foreign(options.out)
     model, checkpoint = load_trained(options)
     autoencoder, label = encoder(model, "encode"), label_of(options, model, checkpoint)
     require_label(model, label)

@@ -9,7 +9,7 @@ from vae_zoo.latent import manifold
 def run(arguments: Sequence[str]) -> None:
     """Decode the grid, and write the picture."""
     text = "Decode a grid over a code of two numbers."
-    parser = make_parser("manifold", text, 20, "images on a side", columns=None, svg=True)
+    parser = make_parser("manifold", text, 20, "images on a side", columns=None, svg=True, numbers=False)
     options = parser.parse_args(arguments)
     model, _, label = begin(options)
     makes = decoder(model, "draw a manifold")

@@ -17,6 +17,7 @@ from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_each
 from vae_zoo.data.module import DataModule, Part
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import maps
+from vae_zoo.marks import WRITTEN, refuse_foreign
 from vae_zoo.metrics.codes import active_units
 from vae_zoo.models import Autoencoder
 from vae_zoo.runs import of_checkpoint
@@ -55,6 +56,7 @@ def run(arguments: Sequence[str]) -> None:
     require(0, seed=options.seed)
     if options.out.suffix.lower() != ".png":
         raise UserError(f"--out {options.out}: it ends in .png")
+    refuse_foreign(options.out, options.out.with_suffix(".json"))
     if options.names and len(options.names) != len(options.ckpt_path):
         raise UserError(f"--names: {len(options.names)} titles for {len(options.ckpt_path)} checkpoints")
     panels, titles = [], []
@@ -146,6 +148,6 @@ def _write(panels: Sequence[Panel], out: Path) -> None:
     if any(panel.prior for panel in panels):
         figure.supxlabel("contours: 50, 90 and 99 % of the prior lie inside", fontsize=8)
     with whole(out) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", metadata={"Software": WRITTEN})
     print(f"wrote {out}")
     write_numbers(out, "map", {"models": [panel.figures for panel in panels]})

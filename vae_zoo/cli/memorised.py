@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor
-from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import grid, pairs
-from vae_zoo.cli.pictures import begin, make_parser, repeated, with_texts, write_numbers
+from vae_zoo.cli.pictures import begin, make_parser, repeated, save_png, with_texts, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.module import Part
 from vae_zoo.errors import UserError, require
@@ -38,7 +37,7 @@ def run(arguments: Sequence[str]) -> None:
     above = with_texts(samples[first], ["sample"] * len(first))
     below = with_texts(nearest, [f"{ratio:.3g}" for ratio in found.ratio[first].tolist()])
     with whole(options.out) as temporary:
-        save_image(grid(pairs(above, below, options.columns)), temporary, format="png")
+        save_png(grid(pairs(above, below, options.columns)), temporary)
     print(f"wrote {options.out}, the most memorised first: a sample above its nearest training picture, and the ratio")
     ratio, distinct = float(found.ratio.median()), len(found.row.unique())
     names = data.split["train"]

@@ -14,6 +14,7 @@ from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches, read_pictures
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import Nearest
+from vae_zoo.marks import refuse_foreign
 from vae_zoo.models import Autoencoder
 
 SHOWN = 16  # of the pictures, in the PNG; the figures are of all
@@ -39,6 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     require(1, n=options.n, batch_size=options.batch_size)
     if options.out.suffix.lower() != ".png":
         raise UserError(f"--out {options.out}: it ends in .png")
+    refuse_foreign(options.out, options.out.with_suffix(".json"))
     model, _ = load_trained(options)
     if isinstance(model, Autoencoder) and model.labels:
         raise UserError(f"{type(model).__name__} is given the label, which its codes then do not tell; use another")

@@ -12,6 +12,7 @@ from vae_zoo.cli.pictures import add_images, decoder, images, label_of
 from vae_zoo.cli.trained import data_of_run, load_trained
 from vae_zoo.errors import UserError
 from vae_zoo.latent.traversal import MEASURED
+from vae_zoo.marks import refuse_foreign
 from vae_zoo.models import Autoencoder
 from vae_zoo.page.page import write_page
 from vae_zoo.runs import of_checkpoint
@@ -38,6 +39,7 @@ def write(options: argparse.Namespace) -> None:
     """Write the page of the model that ``--ckpt_path`` names."""
     if options.html.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--html {options.html}: it ends in .html")
+    refuse_foreign(options.html)
     model, checkpoint = load_trained(options)
     torch.manual_seed(0)  # of the codes by which the page is compared with the model
     makes, label = decoder(model, "be explored"), label_of(options, model, checkpoint)

@@ -1,7 +1,6 @@
 """What commands with a picture share: their options, the images they read, the picture and numbers they write."""
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count, islice, repeat
@@ -9,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import save_image
 
 from vae_zoo.callbacks.pictures import caption, captioned, grid
 from vae_zoo.checkpoints import read
-from vae_zoo.cli import COMMANDS
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError, require
+from vae_zoo.marks import WRITTEN, refuse_foreign
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding, TwoSided
-from vae_zoo.reading import read_file
 from vae_zoo.writing import whole, write_json
 
 MOVING = {".gif", ".webp"}
@@ -31,7 +29,13 @@ LARGE_ENOUGH = 96  # pixels, for what moves, which a viewer does not enlarge
 
 
 def make_parser(
-    command: str, description: str, n: int = 64, things: str = "images", columns: int | None = 8, svg: bool = False
+    command: str,
+    description: str,
+    n: int = 64,
+    things: str = "images",
+    columns: int | None = 8,
+    svg: bool = False,
+    numbers: bool = True,
 ) -> argparse.ArgumentParser:
     """Return a parser with the options that commands with a picture have.
 
@@ -42,12 +46,13 @@ def make_parser(
         things: what there are `n` of.
         columns: the default of ``--columns``; None leaves the option out.
         svg: whether sketches can be drawn.
+        numbers: whether it also writes a .json beside the picture.
     """
     parser = argparse.ArgumentParser(prog=f"vae-zoo {command}", description=description, allow_abbrev=False)
     add_checkpoint(parser)
     picture, kinds = Path(f"{command}.png"), ".png, or .svg of sketches" if svg else ".png"
     parser.add_argument("--out", type=Path, default=picture, help=f"{kinds} (default %(default)s)")
-    parser.set_defaults(svg=svg)
+    parser.set_defaults(svg=svg, numbers=numbers)
     parser.add_argument("--n", type=int, default=n, help=f"number of {things} (default %(default)s)")
     if columns:
         parser.add_argument("--columns", type=int, default=columns, help="images in a row (default %(default)s)")
@@ -82,6 +87,7 @@ def begin(options: argparse.Namespace, moving: bool = False) -> tuple[Generative
         more = ", or in .svg for sketches" if options.svg else ""
         more += f", or in {' or '.join(sorted(MOVING))}, which move" if moving else ""
         raise UserError(f"--out {options.out}: it ends in .png{more}")
+    refuse_foreign(options.out, *[options.out.with_suffix(".json")] * options.numbers)
     model, checkpoint = load_trained(options)
     torch.manual_seed(options.seed)
     return model, checkpoint, label_of(options, model, checkpoint)
@@ -147,36 +153,29 @@ def write(rows: Sequence[Tensor], options: argparse.Namespace, model: Generative
             if numbers:
                 names = map(str, count())
                 pictures = [with_texts(row, [*islice(names, len(row))]) for row in pictures]
-            save_image(grid(pictures), temporary, format="png")
+            save_png(grid(pictures), temporary)
     print(f"wrote {options.out}")
 
 
 def write_captioned(rows: Sequence[tuple[str, Tensor]], out: Path) -> None:
     """Write rows of pictures with a name before each, as a PNG."""
     with whole(out) as temporary:
-        save_image(captioned(rows), temporary, format="png")
+        save_png(captioned(rows), temporary)
     print(f"wrote {out}")
 
 
-def write_numbers(out: Path, command: str, found: Mapping[str, Any]) -> None:
-    """Write what was measured to the JSON file beside a picture; what is infinite or no number is null in it.
+def save_png(picture: Tensor, path: Path) -> None:
+    """Write a picture (C, H, W) in [0, 1] as a PNG with this package's mark."""
+    mark = PngInfo()
+    mark.add_text("Software", WRITTEN)
+    to_pil_image(picture.mul(255).add(0.5).clamp(0, 255).byte().cpu()).save(path, "PNG", pnginfo=mark)
 
-    Raises:
-        UserError: if there is a file of this name that no command has written so.
-    """
+
+def write_numbers(out: Path, command: str, found: Mapping[str, Any]) -> None:
+    """Write what was measured to the JSON file beside a picture; what is infinite or no number is null in it."""
     path = out.with_suffix(".json")
-    if path.exists() and not _is_own(path):
-        raise UserError(f"{path} is there, and was not written by such a command; give another --out")
     write_json(path, {"command": command, **_as_json(found)})
     print(f"wrote {path}")
-
-
-def _is_own(path: Path) -> bool:
-    try:
-        content = json.loads(read_file(path, 2**26))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and content.get("command") in COMMANDS
 
 
 def _as_json(value: Any) -> Any:
@@ -198,7 +197,8 @@ def write_moving(frames: Sequence[Tensor], options: argparse.Namespace) -> None:
     pictures = [to_pil_image(grid(frame.split(options.columns))) for frame in (*frames, *frames[-2:0:-1])]
     with whole(options.out) as temporary:
         kind = options.out.suffix[1:].upper()
-        pictures[0].save(temporary, kind, save_all=True, append_images=pictures[1:], duration=120, loop=0)
+        mark = {"comment": WRITTEN} if kind == "GIF" else {"xmp": WRITTEN.encode()}
+        pictures[0].save(temporary, kind, save_all=True, append_images=pictures[1:], duration=120, loop=0, **mark)
     print(f"wrote {options.out}")
 
 

@@ -8,7 +8,7 @@ from vae_zoo.cli.pictures import add_images, add_temperature, begin, encoder, im
 
 def run(arguments: Sequence[str]) -> None:
     """Reconstruct, and write the picture."""
-    parser = make_parser("reconstruct", "Show images above their reconstructions.", svg=True)
+    parser = make_parser("reconstruct", "Show images above their reconstructions.", svg=True, numbers=False)
     add_temperature(parser)
     add_images(parser)
     options = parser.parse_args(arguments)

@@ -12,7 +12,9 @@ from vae_zoo.latent import relabel
 
 def run(arguments: Sequence[str]) -> None:
     """Relabel, and write the picture."""
-    parser = make_parser("relabel", "Decode pictures under every label, their codes kept.", 8, "pictures", columns=None)
+    parser = make_parser(
+        "relabel", "Decode pictures under every label, their codes kept.", 8, "pictures", columns=None, numbers=False
+    )
     add_images(parser)
     options = parser.parse_args(arguments)
     model, checkpoint, label = begin(options)

@@ -10,7 +10,7 @@ from vae_zoo.models.decoding import Described, Staged
 
 def run(arguments: Sequence[str]) -> None:
     """Sample, and write the picture."""
-    parser = make_parser("sample", "Sample from a trained model.", svg=True)
+    parser = make_parser("sample", "Sample from a trained model.", svg=True, numbers=False)
     add_temperature(parser)
     parser.add_argument("--numbers", action="store_true", help="each sample's number below it, for arithmetic")
     parser.add_argument("--stages", action="store_true", help="of a StackGAN: a row of sketches above one of pictures")

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ def found(given: str) -> Path:
     path, source = find(given)
     if source is None:
         return find_checkpoint(str(path), folders=True)
-    print(f"using {source}", file=sys.stderr)
+    print(f"using {source}")
     return path
 
 

@@ -23,7 +23,9 @@ from vae_zoo.models import Autoencoder
 
 def run(arguments: Sequence[str]) -> None:
     """Traverse, and write the picture."""
-    parser = make_parser("traverse", "Change one number of a code at a time.", 10, "numbers of the code, a row each")
+    parser = make_parser(
+        "traverse", "Change one number of a code at a time.", 10, "numbers of the code, a row each", numbers=False
+    )
     add_images(parser)
     parser.add_argument("--low", type=float, default=0.01, help="the prior's probability below the first column")
     parser.add_argument("--high", type=float, default=0.99, help="and below the last one (default %(default)s)")

@@ -14,6 +14,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import informative
+from vae_zoo.marks import WRITTEN
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
@@ -128,7 +129,8 @@ def _render(content: dict[str, Any]) -> bytes:
         name: f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
         for name, text in (("script", script), ("style", style))
     }
-    return page.get_template("page.html.j2").render(content, style=style, script=script, hashes=hashes).encode()
+    content = {**content, "style": style, "script": script, "hashes": hashes, "written": WRITTEN}
+    return page.get_template("page.html.j2").render(content).encode()
 
 
 def _checked(model: Decoding, layers: Layers, codes: Tensor | None, y: Tensor | None) -> tuple[int, float]:
