@@ -108,6 +108,8 @@ def test_an_option_is_given_to_the_models_that_take_it(experiment, tmp_path, cap
     "change, message",
     [
         ({"model.decoder.width": 48}, "model.decoder.init_args.width is 48 for slow, but 32 for base"),
+        ({"model.lr": 0.5, "data.batch_size": 3}, "give --data.batch_size and --model.lr for all of them"),
+        ({"data": {"class_path": "Sketches"}}, "give --data.class_path for all of them"),
         ({"model.lr_scheduler": {"class_path": "OneCycleLR"}}, "model.lr_scheduler is {'class_path': 'OneCycleLR'}"),
         ({"model.likelihood.sigma": 0.5}, None),  # all are given one
         ({"model.beta": 4.0}, None),  # a model's own

@@ -252,11 +252,11 @@ class Experiment:
             first = self.plans[0]
             alike, both = plan.likelihood == first.likelihood, (config, resolved[first.config, first.likelihood])
             ours, theirs = (settings.conditions(each, likelihood=alike) for each in both)
-            for name, here, was in settings.differences(ours, theirs):
-                raise UserError(
-                    f"{name} is {here!r} for {plan.config.stem}, but {was!r} for {first.config.stem}; a "
-                    f"comparison has identical conditions: give --{name} for all of them"
-                )
+            if found := list(settings.differences(ours, theirs)):
+                a, b = plan.config.stem, first.config.stem
+                said = "; ".join(f"{name} is {here!r} for {a}, but {was!r} for {b}" for name, here, was in found)
+                options = " and ".join(f"--{name}" if "." in name else f"--{name}.class_path" for name, *_ in found)
+                raise UserError(f"{said}; a comparison has identical conditions: give {options} for all of them")
 
     def _refuse_tested(self, plan: Plan) -> None:
         """Refuse a tested run that was not made as the first of all, and the first of its model, were."""
