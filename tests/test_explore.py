@@ -83,6 +83,13 @@ def test_a_place_on_a_map_stands_for_the_code_nearest_to_the_mean():
         latent.lifted(latent.Projection(flat, ("", ""), "umap", None), places, codes)
 
 
+def test_ticks_say_where_they_are():
+    curve = [Point(epoch, 11483 + epoch / 10, 1e5 + epoch) for epoch in range(5)]
+    logged = {"train/nll": [], "val/nll": [curve]}
+    svg = charts.curves_of([SimpleNamespace(setting="", label="mine", logged=logged)], "nll", "NLL, nats")
+    assert ">11483.20<" in svg and ">100002.0<" in svg
+
+
 def test_curves_of_runs_that_were_not_tested(tmp_path):
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,train/loss,val/loss,val/mse\n0,1,2,3\n")

@@ -17,6 +17,13 @@ def seeds(*values, first=0):
     return dict(enumerate(values, first))
 
 
+@pytest.mark.parametrize(
+    "key, value, said", [("explained_variance", -0.0001, "0.000"), ("kl_share", -0.04, "0.0"), ("nll", -91.23, "-91.2")]
+)
+def test_no_zero_is_negative(key, value, said):
+    assert KNOWN[key].text(value) == said
+
+
 @pytest.fixture
 def draws():
     rng = np.random.default_rng(0)

@@ -43,7 +43,8 @@ def test_what_the_seeds_do_not_allow_is_not_said(tmp_path):
 def test_one_seed_calls_none_the_best(tmp_path):
     said = said_of(compared(tmp_path, seeds=1))
     assert said[0].startswith("With one seed per model, differences may be chance")
-    assert said[1] == "Sharp comes first by its MSE, by 30 % over Slow. MSE: Sharp, Slow, Base, Flow."
+    assert said[1] == "Lowest MSE: Sharp, 30 % below Slow (one seed). MSE: Sharp, Slow, Base, Flow."
+    assert "Lowest s / epoch: Floor, 10 % below Base (one seed). s / epoch: Floor, Base, Flow, Sharp, Slow." in said
     assert not any(word in line for line in said for word in ("best,", "fastest", "<", "≈"))
 
 

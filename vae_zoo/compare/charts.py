@@ -83,6 +83,7 @@ def curves_of(groups: Sequence[HasCurves], name: str, title: str, panels: Sequen
             axis.set(xlabel="epoch" if against == "epoch" else "seconds of training")
             axis.set_title("training" if part == "train" else "validation", fontsize="medium")
             axis.yaxis.set_tick_params(labelleft=True)
+            axis.ticklabel_format(useOffset=False)  # or ticks are read as 0.1 and 0.2 that are 11483.1 and 11483.2
             if against == "epoch":
                 axis.xaxis.get_major_locator().set_params(integer=True)
         row[0].set(ylabel=f"{title}\n{setting}" if len(settings) > 1 else title)

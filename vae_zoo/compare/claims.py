@@ -68,7 +68,7 @@ def _as_good_as(claim: AsGoodAs, named: Mapping[str, Group]) -> Finding:
     ours, theirs = values
     worse = beyond(ours, theirs, claim.margin, column)
     means = [sum(each.values()) / len(each) for each in values]
-    found = f"{means[0]:{column.format}} against {means[1]:{column.format}}"
+    found = f"{column.text(means[0])} against {column.text(means[1])}"
     low, high = worse.bounds
     if high <= 0:
         return Finding(title, claim.source, f"{found}, within the margin", "yes")

@@ -24,6 +24,10 @@ class Column(NamedTuple):
         digits = self.format.removeprefix(",")
         return 10.0 ** -int(digits[1:-1]) / 2 if digits.endswith("f") else 0.0
 
+    def text(self, value: float) -> str:
+        """Return a value as it is shown, in which no zero is negative."""
+        return f"{value:z{self.format}}"
+
 
 SHARE = 0.01  # the step of a share of images, of which there are a hundred at least
 BASE = "{base}"  # stands in a title for the model that the others are compared with

@@ -79,7 +79,7 @@ class Group:
 def spread(values: Sequence[float], column: Column) -> str:
     """Return a figure's mean and standard deviation in words, the mean alone where nothing deviates."""
     deviation = stdev(values) if len(values) > 1 else 0.0
-    return f"{fmean(values):{column.format}}" + (f" ± {deviation:{column.format}}" if deviation else "")
+    return column.text(fmean(values)) + (f" ± {column.text(deviation)}" if deviation else "")
 
 
 def read_groups(folder: Path, order: Sequence[str] = (), base: str | None = None) -> tuple[list[Group], dict[str, str]]:

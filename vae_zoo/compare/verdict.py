@@ -7,7 +7,7 @@ from vae_zoo.compare.columns import KNOWN, some
 from vae_zoo.compare.figures import Group
 from vae_zoo.compare.ranking import Ranking, incomparable, rank
 
-TASKS = {
+TASKS = {  # each by a figure of which less is better
     "mse": "reconstructs best",
     "nll": "has the best density",
     "code_mmd": "has the codes nearest to the prior",
@@ -37,7 +37,7 @@ def verdict(groups: Sequence[Group]) -> Iterator[str]:
     if floors:
         floor = min(floors, key=lambda group: group.mean("mse"))
         away = [
-            f"{group.label} {100 * (group.mean('mse') / floor.mean('mse') - 1):+.1f} %"
+            f"{group.label} {100 * (group.mean('mse') / floor.mean('mse') - 1):+z.1f} %"
             for group in rank(groups, KNOWN["mse"]).groups
         ]
         if away:
@@ -59,21 +59,23 @@ def across(groups: Sequence[Group]) -> Iterator[str]:
 
 def _sentence(ranking: Ranking, task: str) -> str:
     first = ranking.groups[0]
-    order = f"{ranking.column.title}: {ranking}."
+    order, second, lead = f"{ranking.column.title}: {ranking}.", ranking.groups[1].label, _lead(ranking)
     if ranking.one_seed:
-        return f"{first.label} comes first by its {ranking.column.title}{_ahead(ranking)}. {order}"
+        figure = ranking.column.title.partition(",")[0]  # without its unit
+        return (
+            f"Lowest {figure}: {first.label}, {f'{lead} below' if lead else 'level with'} {second} (one seed). {order}"
+        )
     if ranking.best:
-        return f"{first.label} {task}{_ahead(ranking)}. {order}"
+        return f"{first.label} {task}, {f'by {lead} over' if lead else 'level with'} {second}. {order}"
     return f"Which model {task} is undecided. {order}"
 
 
-def _ahead(ranking: Ranking) -> str:
-    """By how much the first is ahead of the second."""
-    key, (best, second, *_) = ranking.column.key, ranking.groups
-    ours, theirs = best.mean(key), second.mean(key)
+def _lead(ranking: Ranking) -> str:
+    """By how much the first is below the second; nothing if it is not."""
+    ours, theirs, *_ = (group.mean(ranking.column.key) for group in ranking.groups)
     if ours == theirs:
-        return f", level with {second.label}"
-    if key in IN_PERCENT and min(ours, theirs) > 0:
+        return ""
+    if ranking.column.key in IN_PERCENT and min(ours, theirs) > 0:
         share = 100 * (1 - ours / theirs)
-        return f", by {share:{'.2g' if share < 10 else '.0f'}} % over {second.label}"
-    return f", by {theirs - ours:{ranking.column.format}} over {second.label}"
+        return f"{share:{'.2g' if share < 10 else '.0f'}} %"
+    return ranking.column.text(theirs - ours)
