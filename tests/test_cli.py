@@ -1,6 +1,7 @@
 """The command line itself: its help, its options, and what it finds."""
 
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -123,6 +124,20 @@ def test_the_process_is_as_it_was(shapes, tmp_path, monkeypatch, capsys):
     argv, path, filters, show = [*sys.argv], [*sys.path], [*warnings.filters], warnings.showwarning
     assert call("fit", "--config", CONFIG, *options(data__root=shapes, trainer__max_epochs=1)) == 0
     assert (sys.argv, sys.path, warnings.filters, warnings.showwarning) == (argv, path, filters, show)
+
+
+def test_ctrl_c_in_the_first_second_waits_for_the_imports(monkeypatch, capsys):
+    def import_module(name):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RecursionError from None  # which NumPy makes of it
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the second one ends the process
+
+    monkeypatch.setattr("vae_zoo.cli.importlib.import_module", import_module)
+    assert call("fit") == 130
+    assert capsys.readouterr().err == "\nvae-zoo fit: stopped\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow

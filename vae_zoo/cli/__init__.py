@@ -4,7 +4,9 @@ import argparse
 import importlib
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.machinery import PathFinder
@@ -82,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if wrong := next((word for word in given if "\0" in word), None):
             raise UsageError(f"{wrong!r} has a NUL in it, which no file, folder or setting has")
-        module = importlib.import_module(f"vae_zoo.cli.{command}")
+        with _undisturbed():
+            module = importlib.import_module(f"vae_zoo.cli.{command}")
         with importable_from_here() if _names_code_here(command, given) else nullcontext():
             module.run(given[1:])
     except KeyboardInterrupt as interrupt:
@@ -122,6 +125,32 @@ def importable_from_here() -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold a Ctrl-C back until modules are imported: where it meets NumPy or PyTorch halfway, they raise or abort.
+
+    The second one ends the process there and then.
+    """
+    asked = False
+
+    def remember(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # it is ignored, or in other hands, and only a main thread has signals
+        return
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _names_code_here(command: str, arguments: Sequence[str]) -> bool:
