@@ -1,5 +1,9 @@
 """sample, reconstruct and interpolate, and their labels."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -77,3 +81,12 @@ def test_a_model_without_labels_does_not_learn_of_them(trained, monkeypatch, cap
     assert "labels" not in package.load(only_run(trained[0]) / "checkpoints" / "last.ckpt").hparams
     assert call("sample", "--label", 1) == 1
     assert "--label 1: VAE takes no labels" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_named(trained, tmp_path):
+    checkpoint = only_run(trained[0]) / "checkpoints" / "best.ckpt"
+    command = f"{Path(sys.executable).with_name('vae-zoo')} sample --ckpt_path {checkpoint} --n 64 --out small.png"
+    full = ["bash", "-c", f"ulimit -f 4; {command}"]  # no file of more than 4 KB, as on a full disk
+    done = subprocess.run(full, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.endswith("File too large: 'small.png'\n"), done.stderr
+    assert not [*tmp_path.iterdir()]
