@@ -225,8 +225,9 @@ def test_the_command_finds_what_is_planted(runs, sorted_pictures, monkeypatch, c
     learnt = set(json.loads(Path("images/split.json").read_text())["train"])
     shapes = [int(path.stem) for path in (sorted_pictures / "shape").iterdir()]
     assert found["trained_on"] == len(learnt & set(shapes)) > 0
-    assert f"{found['trained_on']} of these pictures are among those that the model was trained on" in said
-    assert f"{found['above']} of 40 pictures are above" in said and "by mse" in said and "mse   AUROC 1.000" in said
+    assert f"the model was trained on {found['trained_on']} of these pictures" in said
+    assert f"{found['above']} of 40 pictures score above the threshold" in said and " by mse; of" in said
+    assert "mse   AUROC 1.000" in said
     sheet = np.asarray(Image.open("anomalies.png"))
     assert sheet.shape[0] == 3 * 36 and sheet.shape[1] > 3 * 3 * 34
     left = sheet.shape[1] - 3 * 34 - 2  # of the last column, whose first row is the seventh picture

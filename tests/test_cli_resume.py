@@ -155,7 +155,7 @@ def test_what_is_finished_is_left_alone_and_says_so(run, shapes, monkeypatch, ca
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     words = options(data__root=shapes, trainer__max_epochs=6)
     assert call("fit", "--config", "vae", *words, "--ckpt_path", "auto") == 0
-    assert "6 epochs are trained, and trainer.max_epochs is 6" in capsys.readouterr().out
+    assert "trained for 6 epochs, and trainer.max_epochs is 6" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 

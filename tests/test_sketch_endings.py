@@ -171,8 +171,8 @@ def test_rows_of_endings_share_their_noise_and_leave_the_callers_alone():
     [
         ({"points": 20}, "a beginning of 20 points has no ending: the model's sketches have 20 at most"),
         ({"points": 21}, "points 21: sketch 0 of 1 is over after 20 points"),
-        ({"lines": 3}, "lines 3: sketch 0 of 1 is over after 1 lines"),
-        ({"points": 3, "lines": 1}, "a beginning is of 3 points or of 1 lines, not of both"),
+        ({"lines": 3}, "lines 3: sketch 0 of 1 is over after 1 line"),
+        ({"points": 3, "lines": 1}, "a beginning is of 3 points or of 1 line, not of both"),
         ({"points": 0}, "points must be at least 1, got 0"),
         ({"points": 2, "n": 0}, "n must be at least 1, got 0"),
         ({"points": 2, "temperature": -1.0}, "temperature must be at least 0, got -1"),
@@ -255,7 +255,7 @@ def of_test(runs):
         ("complete", "sketch_samples", ["--sketches", -1], "-1: the run has test sketches from 0 to 19"),
         ("complete", "sketch_samples", ["--temperatures", -1], "temperature must be at least 0, got -1"),
         ("complete", "sketch_samples", ["--out", "a.gif"], "--out a.gif: it ends in .png or .svg"),
-        ("complete", "sketch_samples", ["--lines", 1, "--points", 2], "of 2 points or of 1 lines, not of both"),
+        ("complete", "sketch_samples", ["--lines", 1, "--points", 2], "of 2 points or of 1 line, not of both"),
         ("complete", "sketch_samples", ["--n", 0], "n must be at least 1, got 0"),
         (
             "arithmetic",

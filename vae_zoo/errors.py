@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
+def amount(n: int, singular: str, plural: str | None = None) -> str:
+    """Return how many of something there are, in words: 0 epochs, 1 epoch, 2 epochs."""
+    return f"{n} {singular if n == 1 else plural or f'{singular}s'}"
+
+
 def require(low: int, high: int = 2**32 - 1, optional: Any = False, **values: int | None) -> None:
     """Raise a UserError that names the first of these values that is no whole number from `low` to `high`.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_zoo.conditional import Conditional, at_least_float32
-from vae_zoo.errors import UserError, require, require_not_negative
+from vae_zoo.errors import UserError, amount, require, require_not_negative
 from vae_zoo.inputs import check_finite, check_floats
 from vae_zoo.networks import Shape
 
@@ -38,17 +38,17 @@ def beginning(x: Tensor, *, points: int | None = None, lines: int | None = None)
         UserError: if both numbers are given, or a sketch has fewer points or lines.
     """
     if points is not None and lines is not None:
-        raise UserError(f"a beginning is of {points} points or of {lines} lines, not of both")
-    asked, what = (points, "points") if lines is None else (lines, "lines")
+        raise UserError(f"a beginning is of {amount(points, 'point')} or of {amount(lines, 'line')}, not of both")
+    asked, what = (points, "point") if lines is None else (lines, "line")
     if asked is None:
         return x
-    require(1, **{what: asked})
+    require(1, **{f"{what}s": asked})
     steps, n = torch.arange(x.shape[1], device=x.device), lengths(x)[:, None]  # T, B 1
     counted = steps < n if lines is None else (x[..., 3] > 0.5) | (steps == n - 1)  # B T
     there = counted.sum(-1)
     if len(short := (there < asked).nonzero()):
         first = int(short[0])
-        raise UserError(f"{what} {asked}: sketch {first} of {len(x)} is over after {int(there[first])} {what}")
+        raise UserError(f"{what}s {asked}: sketch {first} of {len(x)} is over after {amount(int(there[first]), what)}")
     kept = 1 + (counted.cumsum(-1) < asked).sum(-1, keepdim=True)  # B 1
     x = x[:, : int(kept.max()) + 1]  # B T' 5
     return torch.where((steps[: x.shape[1]] < kept)[..., None], x, x.new_tensor(END))

@@ -16,7 +16,7 @@ from vae_zoo.cli.pictures import begin, encoder, make_parser, repeated, require_
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.module import DataModule
 from vae_zoo.data.pictures import picture_batches, picture_names
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, amount, require
 from vae_zoo.latent import Anomalies, detection, heat_map
 from vae_zoo.latent.anomalies import SCORES
 from vae_zoo.models import GenerativeModel
@@ -87,12 +87,12 @@ def run(arguments: Sequence[str]) -> None:
     _draw(captions, shown, autoencoder.reconstruct(shown, y).cpu(), options)
     write_numbers(options.out, "anomalies", found)
     print(
-        f"{above} of {len(names)} pictures are above {limit:.4g} by {options.by}; of pictures like the "
-        f"{found['reference_pictures']} reference pictures a share of at most {options.false_alarms:.4g} is, if the "
-        "model was not trained on them"
+        f"{above} of {amount(len(names), 'picture')} {'scores' if above == 1 else 'score'} above the threshold "
+        f"{limit:.4g} by {options.by}; of ordinary pictures, like the {found['reference_pictures']} of the reference, "
+        f"at most a share of {options.false_alarms:.4g} would, if the model was not trained on them"
     )
     if trained_on:
-        print(f"{trained_on} of these pictures are among those that the model was trained on: their scores are too low")
+        print(f"the model was trained on {trained_on} of these pictures: their scores are too low")
     for name, why in scorer.missing.items():
         print(f"{name:5} left out: {why}")
     for name, each in found.get("detection", {}).items():

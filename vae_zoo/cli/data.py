@@ -11,7 +11,7 @@ from vae_zoo.data.shapes import generate_shapes
 from vae_zoo.data.sharding import write_shards
 from vae_zoo.data.sources import find_source
 from vae_zoo.data.streaming import LARGEST_SIDE
-from vae_zoo.errors import require
+from vae_zoo.errors import amount, require
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -35,13 +35,14 @@ def run(arguments: Sequence[str]) -> None:
         return
     if options.kind == "sketches":
         generate_sketches(options.out, options.n, options.seed)
-        print(f"{options.n} sketches are in {options.out}; train on them with --data.path {options.out}")
+        said = amount(options.n, "sketch", "sketches")
+        print(f"wrote {said} to {options.out}; to train on this: --data.path {options.out}")
         return
     if options.kind == "shapes":
         generate_shapes(options.out, options.n, options.seed)
     else:
         download_coco(options.out, options.n, options.seed, options.url, options.jobs)
-    print(f"{options.n} pictures are in {options.out}; train on them with --data.root {options.out}")
+    print(f"wrote {amount(options.n, 'picture')} to {options.out}; to train on this: --data.root {options.out}")
 
 
 def _add_shard(shard: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from torchvision.utils import save_image
 from vae_zoo.cli.codes import read_codes
 from vae_zoo.cli.pictures import decoder, label_of, repeated, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, amount, require
 from vae_zoo.writing import whole
 
 
@@ -36,4 +36,4 @@ def run(arguments: Sequence[str]) -> None:
         for picture, file in zip(model.pictures(x), files[first : first + len(part)], strict=True):
             with whole(file) as temporary:
                 save_image(picture, temporary, format="png")
-    print(f"wrote {len(files)} pictures to {options.out}")
+    print(f"wrote {amount(len(files), 'picture')} to {options.out}")

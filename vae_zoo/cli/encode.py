@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_zoo.cli.pictures import encoder, label_of, repeated, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches
-from vae_zoo.errors import require
+from vae_zoo.errors import amount, require
 from vae_zoo.latent import encode
 from vae_zoo.marks import refuse_foreign
 
@@ -45,6 +45,6 @@ def run(arguments: Sequence[str]) -> None:
         codes = encode(autoencoder, batches(), errors=options.errors)
     folders = [PurePath(name).parent.name for name in names]
     replace(codes, name=np.array(names), label=np.array(folders)).write(options.out)
-    print(f"wrote {options.out}: {len(codes)} codes of {' x '.join(map(str, codes.z.shape[1:]))} numbers")
+    print(f"wrote {options.out}: {amount(len(codes), 'code')} of {' x '.join(map(str, codes.z.shape[1:]))} numbers")
     if codes.mse is not None:
         print(f"mean squared error {codes.mse.mean():.5f}, from {codes.mse.min():.5f} to {codes.mse.max():.5f}")

@@ -84,10 +84,10 @@ def run(arguments: Sequence[str]) -> None:
     write_numbers(options.out, "erase", said)
     ratios = {name: inside / max(outside, 1e-12) for name, (inside, outside) in effects.items()}
     print(
-        f"{drawers.layer}: what is marked is told from the rest with accuracy {drawers.accuracy:.2f}, where 0.5 "
-        f"is chance{', so these filters hardly draw it' if drawers.accuracy < 0.6 else ''}; {len(chosen)} of "
-        f"{len(drawers.weights)} filters were chosen; without them pixels in it change {ratios['chosen']:.2f} times as "
-        f"much as outside, without as many random ones {ratios['random']:.2f} times"
+        f"{drawers.layer}: the filters tell what is marked from the rest with accuracy {drawers.accuracy:.2f}, where "
+        f"0.5 is chance{', so they hardly draw it' if drawers.accuracy < 0.6 else ''}; {len(chosen)} of "
+        f"{len(drawers.weights)} were chosen; without them the marked pixels change {ratios['chosen']:.2f} times as "
+        f"much as the others, without as many random filters {ratios['random']:.2f} times"
     )
 
 
@@ -97,7 +97,7 @@ def _marked(
     """Pictures, None where they are samples; their codes; and where in them it is."""
     shape = model.hparams["shape"]
     if not (options.category or (options.images and options.masks)):
-        raise UserError("what to erase is marked: give --images with --masks, or a --category of COCO")
+        raise UserError("say what to erase: give --images with --masks, or a --category of COCO")
     if not isinstance(model, Autoencoder):
         if options.category or not all(word.isdecimal() for word in options.images):
             raise UserError(

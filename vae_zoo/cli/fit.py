@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from vae_zoo.cli.checkpoints import finished_epochs
 from vae_zoo.cli.lightning import ZooCLI, short
 from vae_zoo.cli.process import quiet
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, amount
 from vae_zoo.trust import foreign
 
 
@@ -18,7 +18,8 @@ def run(arguments: Sequence[str]) -> None:
         last = cli.run_folder.checkpoint()
         epochs, asked = finished_epochs(cli.saved), cli.trainer.max_epochs
         if cli.saved and asked is not None and 0 <= asked <= epochs:
-            cli.say("finished", f"{epochs} epochs are trained, and trainer.max_epochs is {asked}; a larger one goes on")
+            said = f"trained for {amount(epochs, 'epoch')}, and trainer.max_epochs is {asked}; a larger one goes on"
+            cli.say("finished", said)
         else:
             _fit(cli)
         cli.say("run folder", cli.run_folder.folder)

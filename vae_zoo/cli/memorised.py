@@ -8,7 +8,7 @@ from vae_zoo.callbacks.pictures import grid, pairs
 from vae_zoo.cli.pictures import begin, make_parser, repeated, save_png, with_texts, write_numbers
 from vae_zoo.cli.trained import data_of_run
 from vae_zoo.data.module import Part
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, amount, require
 from vae_zoo.latent import memorised, samples_of
 from vae_zoo.writing import whole
 
@@ -57,8 +57,9 @@ def run(arguments: Sequence[str]) -> None:
     write_numbers(options.out, "memorised", numbers)
     print(
         f"the median distance to the nearest training picture is {ratio:.3f} of that of test pictures\n"
-        f"{found.share:.1%} of the samples are nearer to a training than to any test picture; of {found.chance:.1%} "
-        "one expects that if nothing is memorised\n"
-        f"the nearest training pictures of the {len(samples)} samples are {distinct} different ones"
-        + ("; samples that are alike are as good as one" if distinct < len(samples) / 4 else "")
+        f"{found.share:.1%} of the samples are nearer to a training picture than to any test picture; "
+        f"{found.chance:.1%} would be if nothing were memorised\n"
+        f"{amount(distinct, 'training picture is', 'different training pictures are')} nearest to the "
+        + amount(len(samples), "sample")
+        + ("; so many samples are alike that they count for far fewer" if distinct < len(samples) / 4 else "")
     )

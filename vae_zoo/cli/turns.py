@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from vae_zoo.callbacks.timing import forget_peak_memory, peak_memory, synchronise
 from vae_zoo.cli.plain_loop import ROUNDS, PlainLoop, matrix_flops
+from vae_zoo.errors import amount
 
 PHASES = ("data", "forward", "backward", "optimizer", "Trainer and logging")
 STRETCH = 0.4  # seconds of steps of one kind before another kind has its turn
@@ -232,4 +233,4 @@ def _describe(device: torch.device) -> str:
     with contextlib.suppress(OSError, StopIteration):  # Linux tells the maker's name
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{name}, {amount(torch.get_num_threads(), 'thread')}"

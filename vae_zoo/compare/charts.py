@@ -15,6 +15,7 @@ from PIL import Image
 
 from vae_zoo.compare.figures import DRAWN, Group
 from vae_zoo.curves import Point
+from vae_zoo.errors import amount
 
 INK = "#010203"  # stands for the colour of the page's text
 STYLE: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
@@ -189,8 +190,9 @@ def wall(groups: Sequence[Group], share: int) -> dict[str, list[list[Tile]]]:
     for kind in sorted({kind for pictures in there.values() for kind in pictures}):
         pictures = {label: found.get(kind, {}) for label, found in there.items()}
         for epoch in _some(sorted({epoch for found in pictures.values() for epoch in found})):
+            what = f"{kind} after {amount(epoch, 'epoch')}"
             tiles = [
-                Tile(epoch, label, f"{label}: {kind} after {epoch} epochs", picture_url(found.get(epoch), share))
+                Tile(epoch, label, f"{label}: {what}", picture_url(found.get(epoch), share))
                 for label, found in pictures.items()
             ]
             if any(tile.source for tile in tiles):

@@ -9,6 +9,7 @@ from vae_zoo.compare.columns import KNOWN, Column
 from vae_zoo.compare.comparison import After, AsGoodAs, Claim, Ordering
 from vae_zoo.compare.figures import Group
 from vae_zoo.compare.ranking import Difference, Ranking, Seed, difference, incomparable, is_other_density
+from vae_zoo.errors import amount
 
 
 class Finding(NamedTuple):
@@ -55,7 +56,7 @@ def _as_good_as(claim: AsGoodAs, named: Mapping[str, Group]) -> Finding:
     """It holds if the one-sided bound of how much worse the early one is lies within the margin."""
     column = KNOWN[claim.figure]
     early, late = (_label(each.config, named) for each in (claim.early, claim.late))
-    title = f"{early} after {claim.early.epoch} epochs is as good as {late} after {claim.late.epoch}: "
+    title = f"{early} after {amount(claim.early.epoch, 'epoch')} is as good as {late} after {claim.late.epoch}: "
     title += f"validation {column.title}, at most {100 * claim.margin:g} % worse"
     values = []
     for after in (claim.early, claim.late):
@@ -100,7 +101,7 @@ def _at(after: After, figure: str, named: Mapping[str, Group]) -> dict[Seed, flo
         return f"there is no run of {after.config}"
     epochs = group.runs[0].epoch
     if epochs < after.epoch:
-        return f"it needs {after.epoch} epochs, {group.label} has had {epochs}"
+        return f"it needs {amount(after.epoch, 'epoch')}, {group.label} has had {epochs}"
     found = {
         run.tested["seed"]: point.value
         for run in group.runs

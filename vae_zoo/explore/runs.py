@@ -13,7 +13,7 @@ from vae_zoo.compare import charts
 from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, MOST, Column, further
 from vae_zoo.compare.figures import spread
 from vae_zoo.curves import Point, figures_of
-from vae_zoo.errors import UserError
+from vae_zoo.errors import UserError, amount
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Session, report
 from vae_zoo.explore.showing import QUICK, SLOW, hint, message, sentence, table, tiles, told, whole
@@ -214,7 +214,7 @@ def _wall(session: Session, runs: list[Run], kind: str | None, epoch: Any) -> st
         there = {number: path for number, path in run.pictures.get(kind or "", {}).items() if number <= at}
         if there and (source := charts.picture_url(there[max(there)])):
             what = f"{kind}, {ROWS[kind]}," if kind in ROWS else kind
-            found.append((source, f"{_name(session, run)}: {what} after {max(there)} epochs"))
+            found.append((source, f"{_name(session, run)}: {what} after {amount(max(there), 'epoch')}"))
     if not found:
         return sentence("There are no pictures yet.") if kind is None else sentence("There are none as early as that.")
     return f'<div class="zoo-wall">{tiles(found)}</div>'

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, amount, require
 from vae_zoo.priors import FittedMixture, FlowPrior
 
 HELD_OUT = 0.1  # share of the codes that say when a flow has been trained enough
@@ -35,7 +35,8 @@ def fit_mixture(codes: Tensor, *, components: int = 10, seed: int = 0) -> Fitted
         most = n // (latent * PER_NUMBER)
         less = f"give at most {most} components" if most else "there are too few pictures for it"
         raise UserError(
-            f"a mixture of {components} normals over {latent} numbers needs {fewest} codes or more, got {n}; {less}"
+            f"a mixture of {amount(components, 'normal')} over {amount(latent, 'number')} needs {fewest} codes or "
+            f"more, got {n}; {less}"
         )
     fitted = GaussianMixture(components, random_state=seed).fit(codes.double().cpu().numpy())
     prior = FittedMixture(latent, components=components)

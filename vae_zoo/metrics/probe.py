@@ -35,9 +35,9 @@ def probe(
         seed: of the draws.
 
     Returns:
-        `accuracy` on the test set with all labels, whether that fit `converged`, `chance` of the commonest training
-        label, and by number of labels the `error`, 1 - accuracy, its mean and standard deviation over draws; None where
-        the training set has fewer.
+        `accuracy` on the test set with all labels, whether that fit `converged`, `chance`, the accuracy of always
+        giving the commonest training label, which is that label's share of the test set, and by number of labels the
+        `error`, 1 - accuracy, its mean and standard deviation over draws; None where the training set has fewer.
 
     Raises:
         UserError: if there are not two classes, or a number is out of range.

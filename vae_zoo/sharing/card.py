@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from vae_zoo import __version__, settings
-from vae_zoo.errors import UserError, printable
+from vae_zoo.errors import UserError, amount, printable
 from vae_zoo.exported import CARD, CONFIG, WEIGHTS
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding
@@ -106,7 +106,8 @@ def _untested(run: Run | None, epochs: int | None) -> str | None:
     if run.results is None:
         return f"its run has none: {run.untested}"
     if epochs != run.results["epochs"]:
-        return f"the run was tested after {run.results['epochs']} epochs, and this is its state after {epochs}"
+        tested = amount(run.results["epochs"], "epoch")
+        return f"the run was tested after {tested}, and this is its state after {epochs}"
     return None
 
 

@@ -176,7 +176,7 @@ class Search:
         ended: dict[int, str] = {t.number: t.state.name.lower() for t in study.trials if t.state.is_finished()}
         interrupted = [t for t in study.trials if t.state == TrialState.RUNNING]  # when the search was killed
         if study.trials:
-            self.console.print(f"{len(ended)} of {self.trials} trials have ended")
+            self.console.print(f"trials that ended before: {len(ended)}, asked for: {self.trials}")
         with Board(self.console, self.epochs) as board:
             while running or interrupted or len(study.trials) < self.trials:
                 while pool.has_room and (interrupted or len(study.trials) < self.trials):
