@@ -103,6 +103,18 @@ def test_names_command_no_terminal(tmp_path, capsys):
     assert "\x1b" not in said and r"\x1b[31mVAE" in said
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.md", "results.csv", "comparison.yaml"])
+def test_a_report_replaces_no_file_of_the_users(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made_run(tmp_path, "base")
+    assert call("report", ".") == call("report", ".") == 0  # its own it does
+    (tmp_path / name).write_text("mine: 1\n")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert call("report", ".") == 1
+    assert f"{name} is" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 @pytest.mark.parametrize("content", ["configs: 5", "configs: [1]", "base: [a]", "configs: {a: b}"])
 def test_a_damaged_comparison_is_one_sentence(content, tmp_path):
     made_run(tmp_path, "base")
