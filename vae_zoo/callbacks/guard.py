@@ -18,7 +18,7 @@ from vae_zoo.models.base import GenerativeModel, inference
 class Guard(Callback):
     """Skip each step whose loss or gradient is not finite, say which, and stop a training that cannot go on.
 
-    A skipped step leaves weights and the optimizer's state as they were. The first is told in a warning: the model, the
+    A skipped step leaves weights and the optimizer's state as they were. A warning reports the first: the model, the
     step as metrics.csv counts it, the learning rate, and the figures of the batch that are not finite, or else the
     first parameter whose gradient is not; of later ones the 2nd, 4th, 8th ... time. "Not finite" is said of the
     gradient's length, too: Adam squares each component, and one whose square is infinite never moves again.

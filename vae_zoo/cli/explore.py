@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
         options.ckpt_path = str(checkpoints[0])
         return write(options)
     refuse_page_options(options, parser)
-    if find_spec("gradio") is None:  # which is told before the models are read
+    if find_spec("gradio") is None:  # which is reported before the models are read
         raise ModuleNotFoundError("explore needs gradio: pip install 'vae_zoo[explore]'")
     from vae_zoo.explore.server import serve
 

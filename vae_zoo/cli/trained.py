@@ -76,7 +76,7 @@ def run_of(checkpoint: Path, otherwise: str) -> Run:
     """
     run = of_checkpoint(checkpoint)
     if not (run and run.exists):
-        read(checkpoint)  # what is no checkpoint is told first
+        read(checkpoint)  # what is no checkpoint is reported first
         raise UserError(f"{checkpoint} is not in a run folder with a config.yaml; {otherwise}")
     return run
 

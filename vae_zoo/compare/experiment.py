@@ -11,7 +11,7 @@ from vae_zoo import settings
 from vae_zoo.compare.comparison import Comparison, parse_claims
 from vae_zoo.compare.figures import refuse_differences
 from vae_zoo.compare.forecast import Seen, left
-from vae_zoo.errors import UserError, require
+from vae_zoo.errors import UserError, amount, require
 from vae_zoo.executors import Executor, Job, Local
 from vae_zoo.executors.pool import STAGES, Board, Pool, Row, last_words, refuse_others
 from vae_zoo.runs import Run, find_runs
@@ -276,7 +276,7 @@ def _summary(plan: Plan) -> str:
     mse = results["figures"].get("mse")
     said = "" if mse is None else f"test MSE {mse:.4f}, "
     seconds = results["timing"]["seconds_per_epoch"]
-    return f"{said}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{results['epochs']} epochs"
+    return f"{said}{'' if seconds is None else f'{seconds:.1f} s per epoch, '}{amount(results['epochs'], 'epoch')}"
 
 
 def _speed(seen: Seen | None, epochs: int) -> str:

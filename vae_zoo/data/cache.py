@@ -78,7 +78,7 @@ class _Decoder(Dataset):
             return "missing"
         except UnidentifiedImageError:
             return "not a picture"
-        except Exception as error:  # a damaged file can make a decoder raise anything; the reason is told to the user
+        except Exception as error:  # a damaged file can make a decoder raise anything; the user gets the reason
             return f"{type(error).__name__}: {error}".split("\n")[0][:200]
 
 
@@ -89,7 +89,7 @@ def open_cache(
 
     The file's name is a fingerprint of all that determines its content: names, sizes and times of the pictures, the
     shape and the version of the decoder. It is written under another name and renamed when it is whole. Of several
-    processes that want it at once one builds it, and the others wait. One that is damaged is told, and made anew.
+    processes that want it at once one builds it, and the others wait. One that is damaged is reported, and made anew.
 
     Args:
         pictures: where and by which names to find them.

@@ -55,7 +55,7 @@ class ChunkOrder(ResumableOrder):
                 self.chunks.ahead(chunk) for following in windows[number + 1 : number + 2] for chunk, _ in following
             ]
             for each in opened[: len(pieces)]:
-                each.result()  # what is damaged is told here, rather than in a worker
+                each.result()  # what is damaged is reported here, rather than in a worker
             rows = np.concatenate([np.arange(rows.start, rows.stop) for _, rows in pieces])
             np.random.default_rng((self.seed, self.epoch, self.rank, number)).shuffle(rows)
             yield from rows[start:].tolist()

@@ -29,7 +29,7 @@ HOW = (
     "place. Lines hold 50, 90 and 99 % of the prior, where it is known. A map shows two directions of the code: dots "
     "that are near each other may lie far apart in the others."
 )
-LABELLED = "It is told the label, so its codes need not part by it."
+LABELLED = "It is given the label, so its codes need not separate by it."
 # The nearest point of a map within so many pixels is the one that is meant.
 SCRIPT = """
 const NEAR = 9;

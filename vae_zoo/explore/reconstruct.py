@@ -34,7 +34,7 @@ def build(session: Session, page: Page) -> None:
         for explored in models:
             try:
                 made[explored] = _reconstructed(explored, picture, label)
-            except Exception as error:  # which is told in the model's place
+            except Exception as error:  # which is reported in the model's place
                 made[explored] = error
         top = max((heat_top(*pair) for pair in made.values() if not isinstance(pair, Exception)), default=0.0)
 

@@ -47,7 +47,7 @@ def write_onnx(graph: Graph, traced: ExportedProgram, folder: Path) -> tuple[Pat
         ModuleNotFoundError: if one of the packages of vae_zoo[onnx] is not installed.
     """
     import onnx
-    import onnxruntime  # noqa: F401  before the work: what is missing is told at once
+    import onnxruntime  # noqa: F401  before the work: what is missing is reported at once
     import onnxscript  # noqa: F401
 
     path = folder / f"{graph.name}.onnx"
