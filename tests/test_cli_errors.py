@@ -139,6 +139,22 @@ OTHER = ["--model.balance", "Equilibrium"]  # of gamma and lambda_k, where a Mar
         (["--config", "flat.yaml", *OTHER, "--model.latnt", 1], "there is no key 'model.latnt'"),
         (["--model.generator_optimizer", "null", "--model.latnt", 1], "there is no key 'model.latnt'"),
         (["--print_config", "--model.balance", "Equilibrum"], "there is no 'Equilibrum'; did you mean 'Equilibrium'?"),
+        (["--model.help", "VEA"], "model: there is no 'VEA'; did you mean 'VAE'?"),
+        (
+            ["--model.encoder.help", "ConvEncoda"],
+            "model.encoder: there is no 'ConvEncoda'; did you mean 'ConvEncoder'?",
+        ),
+        (["--evaluation.metrics+", "KIDD"], "evaluation.metrics: there is no 'KIDD'; did you mean 'KID'?"),
+        (["--evaluation.metrics", "[KID, KIDD]"], "evaluation.metrics: there is no 'KIDD'; did you mean 'KID'?"),
+        (
+            ["--evaluation.metrics", "[{class_path: NLL, init_args: {sample: 3}}]"],
+            "did you mean 'evaluation.metrics.samples'?",
+        ),
+        (
+            ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitr", "x"],
+            "there is no key 'trainer.callbacks.monitr'; did you mean 'trainer.callbacks.monitor'?",
+        ),
+        (["--data.augment", "RandomHorizontalFlop"], "did you mean 'RandomHorizontalFlip'?"),
     ],
 )
 def test_a_key_is_held_against_the_class_that_is_chosen_by_then(words, message, tmp_path, monkeypatch, capsys):

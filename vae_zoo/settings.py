@@ -195,12 +195,12 @@ def given(arguments: Sequence[str]) -> Iterator[tuple[str, Config]]:
             nested: Any = value
             try:
                 loaded = load(value, name)
-                nested = loaded if loaded is None or isinstance(loaded, dict) else value
+                nested = loaded if loaded is None or isinstance(loaded, dict | list) else value
             except UserError:
                 raise
             except NO_YAML:  # a text, as far as is known
                 pass
-            for key in reversed(name[2:].split(".")):
+            for key in reversed(name[2:].removesuffix("+").split(".")):  # a + puts it at a list's end
                 nested = {key: nested}
             yield name, nested
 
@@ -227,20 +227,22 @@ def _problems(path: str, value: Any, base: type, default: type, configs: list[Co
     parameters = {parameter.name: parameter for parameter in parameters_of(class_)}
     given = value.get("init_args") or value
     for key, below in given.items() if isinstance(given, dict) else ():
-        if key not in {*parameters, "class_path", "init_args"}:
+        if key == "help":  # of the class that it names
+            yield from _problems(path, below, base, default, [])
+        elif key not in {*parameters, "class_path", "init_args"}:
             yield _unknown(f"{path}.{key}", {f"{path}.{name}" for name in {*parameters, "init_args"}})
         elif key in parameters and (made := _made_by(parameters[key].annotation)):
-            standard = parameters[key].default
-            yield from _problems(
-                f"{path}.{key}", below, made, standard if isinstance(standard, type) else made, configs
-            )
+            standard = parameters[key].default if isinstance(parameters[key].default, type) else made
+            for each in below if isinstance(below, list) else [below]:
+                yield from _problems(f"{path}.{key}", each, made, standard, configs)
 
 
 def _at(path: str, value: Any) -> Any:
-    """What stands at a key, with or without ``init_args`` on the way; None if nothing does."""
+    """What stands at a key, with or without ``init_args`` on the way, of a list the last; None if nothing does."""
     for key in path.split("."):
         given = value.get("init_args") or value if isinstance(value, dict) else None
         value = given.get(key) if isinstance(given, dict) else None
+        value = value[-1] if isinstance(value, list) and value else value
     return value
 
 
@@ -259,10 +261,10 @@ def _not_importable(path: str, base: type) -> str | None:
 
 
 def _made_by(annotation: Any) -> type | None:
-    """The class of what a parameter that is a factory makes; None for any other parameter."""
+    """The class of what a parameter that is a factory makes, or has a list of; None for any other parameter."""
     for kind in (annotation, *get_args(annotation)):  # a factory, or a factory or None
-        made = get_args(kind)[-1] if get_origin(kind) is Callable else Any
-        if made is not Any and isinstance(made, type):
+        made = get_args(kind)[-1] if get_origin(kind) in (Callable, list) else Any
+        if made is not Any and isinstance(made, type) and made.__module__ != "builtins":
             return made
     return None
 
