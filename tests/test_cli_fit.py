@@ -199,6 +199,19 @@ def test_the_terminal_shows_no_number_that_says_nothing(shapes, tmp_path, monkey
     assert "v_num" not in said and "FLOPs" not in said
 
 
+def test_what_was_not_measured_is_not_said_to_be_written(run, monkeypatch, capsys):
+    monkeypatch.chdir(run.parents[2])
+    before = (run / "results.json").read_text()
+    assert call("test", "--trainer.limit_test_batches", 1) == 0
+    said = capsys.readouterr()
+    assert "16 of 20 test images were measured, so results.json was not written" in said.err
+    assert "results.json" not in said.out and (run / "results.json").read_text() == before
+    assert call("test", "--trainer.limit_test_batches", 0) == 1
+    assert "there are no images to test on, see trainer.limit_test_batches" in capsys.readouterr().err
+    assert call("validate", "--data.n_val", 0) == 1
+    assert "there are no images to validate on, see data.n_val" in capsys.readouterr().err
+
+
 def test_decoding_the_pictures_does_not_change_the_run(shapes, tmp_path, monkeypatch):
     """The run that makes the cache begins with the weights of one that finds it."""
     monkeypatch.chdir(tmp_path)

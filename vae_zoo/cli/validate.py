@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from vae_zoo.cli.lightning import ZooCLI
 from vae_zoo.cli.process import quiet
+from vae_zoo.errors import UserError
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -11,4 +12,6 @@ def run(arguments: Sequence[str]) -> None:
     with quiet():
         cli = ZooCLI("validate", arguments)
         with cli.running():
-            cli.trainer.validate(cli.model, datamodule=cli.datamodule, **cli.arguments)
+            found = cli.trainer.validate(cli.model, datamodule=cli.datamodule, **cli.arguments)
+        if not any(found):
+            raise UserError("there are no images to validate on, see data.n_val and trainer.limit_val_batches")
