@@ -241,6 +241,23 @@ def test_what_the_trainer_refuses_of_a_model_trained_by_turns(shapes, tmp_path, 
     assert re.search("gradient_clip_val: [A-Z]+ steps its optimizers itself; leave it out", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        (["sample", "--lable", "3"], 2, "there is no option --lable; did you mean '--label'?"),
+        (["encode", "nowhere", "--errrs=1"], 2, "there is no option --errrs; did you mean '--errors'?"),
+        (["data", "shapes", "--out", "x", "--ssed", "3"], 2, "there is no option --ssed; did you mean '--seed'?"),
+        (["sample", "--n", "many"], 2, "argument --n: invalid int value: 'many'"),
+        (["encode", "nowhere", "--out", "codes.txt"], 1, "codes.txt: codes are written to an .npz, or to a .parquet"),
+        (["anomalies", "nowhere", "--false_alarms", "0"], 1, "false_alarms must be above 0 and below 1, got 0.0"),
+    ],
+)
+def test_what_cannot_be_is_told_before_the_work(arguments, status, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(*arguments) == status
+    assert capsys.readouterr().err == f"vae-zoo {arguments[0]}: {message}\n"
+
+
 @pytest.mark.slow
 def test_reconstruct_names_a_picture_that_cannot_be_read(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -224,15 +224,16 @@ def test_decoding_the_pictures_does_not_change_the_run(shapes, tmp_path, monkeyp
 
 def test_validation_on_the_test_images(shapes, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = options(data__root=shapes, run_dir="mine", data__val_on_test="true")
+    words = options(data__root=shapes, run_dir="my own", data__val_on_test="true")
     del words[words.index("--data.n_val") : words.index("--data.n_val") + 2]
     assert call("fit", "--config", REPOSITORY / "configs" / "ae.yaml", *words) == 0
-    assert not Path("mine/checkpoints/best.ckpt").exists()  # it would be chosen by the test images
-    assert json.loads(Path("mine/split.json").read_text())["val"] == []
-    assert call("test", "--run_dir", "mine") == 0
-    with open("mine/metrics.csv", newline="") as file:
+    assert "vae-zoo test --ckpt_path 'my own/checkpoints/last.ckpt'\n" in capsys.readouterr().out  # to be pasted
+    assert not Path("my own/checkpoints/best.ckpt").exists()  # it would be chosen by the test images
+    assert json.loads(Path("my own/split.json").read_text())["val"] == []
+    assert call("test", "--run_dir", "my own") == 0
+    with open("my own/metrics.csv", newline="") as file:
         last = [float(row["val/mse"]) for row in csv.DictReader(file) if row["val/mse"]][-1]
-    assert json.loads(Path("mine/results.json").read_text())["mse"] == pytest.approx(last, rel=1e-5)
+    assert json.loads(Path("my own/results.json").read_text())["mse"] == pytest.approx(last, rel=1e-5)
     words = options(data__root=shapes, data__val_on_test="true")
     assert call("fit", "--config", CONFIG, *words) == 1
     assert "data.val_on_test validates on the test images, so leave out data.n_val, got 12" in capsys.readouterr().err

@@ -119,8 +119,8 @@ def test_the_command(shapes, tmp_path, monkeypatch, capsys):
         (["set/copy.jpg"], "duplicates need two pictures or more"),
         (["nowhere"], "nowhere does not exist"),
         (["set", "--out", "a.png"], "--out a.png: it ends in .json"),
-        (["set", "--bits", 200], "bits must be at most 128, got 200"),
-        (["set", "--agreement", -1], "least must be between 0 and 1"),
+        (["nowhere", "--bits", 200], "bits must be at most 128, got 200"),
+        (["nowhere", "--agreement", -1], "agreement must be between 0 and 1"),
     ):
         assert call("duplicates", *words) == 1
         said = capsys.readouterr().err

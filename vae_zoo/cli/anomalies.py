@@ -18,7 +18,7 @@ from vae_zoo.data.module import DataModule
 from vae_zoo.data.pictures import picture_batches, picture_names
 from vae_zoo.errors import UserError, amount, require
 from vae_zoo.latent import Anomalies, detection, heat_map
-from vae_zoo.latent.anomalies import SCORES
+from vae_zoo.latent.anomalies import SCORES, require_rate
 from vae_zoo.models import GenerativeModel
 from vae_zoo.writing import whole
 
@@ -123,6 +123,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     require(1, batch_size=options.batch_size, samples=options.samples)
+    require_rate(options.false_alarms)
     return options
 
 

@@ -1,6 +1,5 @@
 """``vae-zoo benchmark``: what a training costs on this machine, where a step's time goes, and what would change it."""
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ProgressBar
 
 from vae_zoo.cli.lightning import ZooCLI, listed
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.process import quiet
 from vae_zoo.cli.turns import Measured, Turns
 from vae_zoo.errors import UserError, require_positive
@@ -27,7 +27,7 @@ class BenchmarkCLI(ZooCLI):
 
 def run(arguments: Sequence[str]) -> None:
     """Measure, and print what was found."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo benchmark",
         usage="vae-zoo benchmark [--seconds S] [--no-try] [--config YAML] [--OPTION VALUE ...]",
         description="Train for some seconds and print steps per second, where their time goes, the memory, the "

@@ -1,10 +1,10 @@
 """``vae-zoo compare``: train models under identical conditions."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from vae_zoo.cli import trainings
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.report import report
 from vae_zoo.cli.shipped import find_config
 from vae_zoo.compare.experiment import Experiment
@@ -43,7 +43,7 @@ def _read_data(experiment: Experiment) -> None:
 
 def parse(arguments: Sequence[str]) -> Experiment:
     """Turn the words after ``vae-zoo compare`` into a comparison that is ready to run."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo compare",
         description="Train models under identical conditions, each in a process of its own, and report. What is "
         "finished in the folder is left alone, and what was cut off goes on.",

@@ -1,11 +1,11 @@
 """``vae-zoo complete``: the first strokes of a drawing, and several endings at several temperatures."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from vae_zoo import rendering
 from vae_zoo.callbacks.pictures import captioned
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.pictures import save_png, write_numbers
 from vae_zoo.cli.sketches import chosen
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
@@ -20,7 +20,7 @@ SIDE = 96  # pixels of a sketch
 
 def run(arguments: Sequence[str]) -> None:
     """Draw the endings, write the picture and the numbers."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo complete", description="Draw endings to the first strokes of test sketches.", allow_abbrev=False
     )
     add_checkpoint(parser)

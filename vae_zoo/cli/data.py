@@ -3,8 +3,10 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from vae_zoo.cli import UsageError
+from vae_zoo.cli.parser import Parser
 from vae_zoo.data.download import COCO, download_coco
 from vae_zoo.data.generated_sketches import generate_sketches
 from vae_zoo.data.shapes import generate_shapes
@@ -16,7 +18,7 @@ from vae_zoo.errors import amount, require
 
 def run(arguments: Sequence[str]) -> None:
     """Run ``vae-zoo data shapes``, ``sketches``, ``coco`` or ``shard``."""
-    parser = argparse.ArgumentParser(prog="vae-zoo data", description="Make a data set.", allow_abbrev=False)
+    parser = Parser(prog="vae-zoo data", description="Make a data set.", allow_abbrev=False)
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     shapes = kinds.add_parser("shapes", help="draw the embedded pictures: coloured shapes in COCO format")
     coco = kinds.add_parser("coco", help="download a part of COCO train2017: the annotations, and N pictures")
@@ -36,13 +38,14 @@ def run(arguments: Sequence[str]) -> None:
     if options.kind == "sketches":
         generate_sketches(options.out, options.n, options.seed)
         said = amount(options.n, "sketch", "sketches")
-        print(f"wrote {said} to {options.out}; to train on this: --data.path {options.out}")
+        print(f"wrote {said} to {options.out}; to train on this: --data.path {quote(str(options.out))}")
         return
     if options.kind == "shapes":
         generate_shapes(options.out, options.n, options.seed)
     else:
         download_coco(options.out, options.n, options.seed, options.url, options.jobs)
-    print(f"wrote {amount(options.n, 'picture')} to {options.out}; to train on this: --data.root {options.out}")
+    said = amount(options.n, "picture")
+    print(f"wrote {said} to {options.out}; to train on this: --data.root {quote(str(options.out))}")
 
 
 def _add_shard(shard: argparse.ArgumentParser) -> None:
@@ -88,4 +91,4 @@ def _shard(options: argparse.Namespace) -> None:
     told = ", ".join(f"{n} {part}" for part, n in counts.items())
     size = " --data.image_size N" if options.files else ""
     print(f"{told} pictures are in {options.out}")
-    print(f"train on them with --data StreamingImages --data.root {options.out}{size}")
+    print(f"train on them with --data StreamingImages --data.root {quote(options.out)}{size}")

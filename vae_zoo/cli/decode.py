@@ -1,12 +1,12 @@
 """``vae-zoo decode``: a picture for each code of a file."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from torchvision.utils import save_image
 
 from vae_zoo.cli.codes import read_codes
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.pictures import decoder, label_of, repeated, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.errors import UserError, amount, require
@@ -15,7 +15,7 @@ from vae_zoo.writing import whole
 
 def run(arguments: Sequence[str]) -> None:
     """Decode, and write the pictures."""
-    parser = argparse.ArgumentParser(prog="vae-zoo decode", description="Decode codes.", allow_abbrev=False)
+    parser = Parser(prog="vae-zoo decode", description="Decode codes.", allow_abbrev=False)
     parser.add_argument("codes", type=Path, help="an .npz with an array z (N, D), such as vae-zoo encode writes")
     add_checkpoint(parser)
     parser.add_argument("--out", type=Path, default=Path("decoded"), help="folder to fill (default %(default)s)")

@@ -1,6 +1,5 @@
 """``vae-zoo duplicates``: near-doubles among pictures, in groups; nothing is deleted."""
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +8,11 @@ import numpy as np
 import torch
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.pictures import with_texts, write_captioned, write_numbers
 from vae_zoo.data.pictures import picture_batches
-from vae_zoo.errors import UserError, require
-from vae_zoo.latent.duplicates import AGREEMENT, BITS, SHAPE, find_duplicates
+from vae_zoo.errors import UserError, require, require_share
+from vae_zoo.latent.duplicates import AGREEMENT, BITS, CODE, SHAPE, find_duplicates
 from vae_zoo.marks import refuse_foreign
 
 SHOWN, WIDEST = 12, 12  # groups in the PNG, and pictures of each
@@ -20,7 +20,7 @@ SHOWN, WIDEST = 12, 12  # groups in the PNG, and pictures of each
 
 def run(arguments: Sequence[str]) -> None:
     """Search, and write the groups and a picture of the first ones."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo duplicates",
         description="Find near-doubles among pictures, by hashes of 128 bits. Nothing is deleted.",
         allow_abbrev=False,
@@ -37,6 +37,8 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the autoencoder that hashes (default %(default)s)")
     options = parser.parse_args(arguments)
     require(0, seed=options.seed)
+    require(0, CODE, bits=options.bits)  # before pictures are read, which may be millions
+    require_share(agreement=options.agreement)
     if options.out.suffix.lower() != ".json":
         raise UserError(f"--out {options.out}: it ends in .json; a picture of the first groups is written beside it")
     refuse_foreign(options.out, sheet := options.out.with_suffix(".png"))

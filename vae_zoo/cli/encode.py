@@ -1,6 +1,5 @@
 """``vae-zoo encode``: the codes of any pictures, to an ``.npz`` or a Parquet file."""
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -9,17 +8,19 @@ import numpy as np
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.pictures import encoder, label_of, repeated, require_label
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches
 from vae_zoo.errors import amount, require
 from vae_zoo.latent import encode
+from vae_zoo.latent.codes import require_ending
 from vae_zoo.marks import refuse_foreign
 
 
 def run(arguments: Sequence[str]) -> None:
     """Encode, and write the file."""
-    parser = argparse.ArgumentParser(prog="vae-zoo encode", description="Encode pictures.", allow_abbrev=False)
+    parser = Parser(prog="vae-zoo encode", description="Encode pictures.", allow_abbrev=False)
     parser.add_argument("paths", type=Path, nargs="+", help="picture files, folders or zips")
     add_checkpoint(parser)
     parser.add_argument("--out", type=Path, default=Path("codes.npz"), help=".npz or .parquet (default %(default)s)")
@@ -28,6 +29,7 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument("--batch_size", type=int, default=256, help="pictures at a time (default %(default)s)")
     options = parser.parse_args(arguments)
     require(1, batch_size=options.batch_size)
+    require_ending(options.out)
     refuse_foreign(options.out)
     model, checkpoint = load_trained(options)
     autoencoder, label = encoder(model, "encode"), label_of(options, model, checkpoint)

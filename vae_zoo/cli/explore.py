@@ -10,6 +10,7 @@ import vae_zoo
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
 from vae_zoo.cli.page import add_page, refuse_page_options, write
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.process import give_back_freed_memory
 from vae_zoo.cli.trained import ALLOW_NONFINITE, TRUST, data_of_run
 from vae_zoo.data.module import DataModule
@@ -25,7 +26,7 @@ LARGEST_PORT = 65535
 
 def run(arguments: Sequence[str]) -> None:
     """Read the models and their data, and serve the page, or write it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo explore", description="Open a local page to move about in trained models.", allow_abbrev=False
     )
     parser.add_argument(

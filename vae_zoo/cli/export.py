@@ -8,6 +8,7 @@ from typing import get_args
 
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import finished_epochs, trained_labels
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.errors import UserError
 from vae_zoo.models import GenerativeModel
@@ -21,7 +22,7 @@ PICTURES = 256  # of the test set, on which programs are compared with the model
 
 def run(arguments: Sequence[str]) -> None:
     """Export, and say how far each program is from the model."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo export", description="Write a trained model to a folder that one hands on.", allow_abbrev=False
     )
     add_checkpoint(parser)

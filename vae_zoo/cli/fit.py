@@ -1,5 +1,6 @@
 """``vae-zoo fit``: train a model."""
 
+import shlex
 from collections.abc import Sequence
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -26,10 +27,11 @@ def run(arguments: Sequence[str]) -> None:
         cli.say("images", cli.run_folder.picture("", 0).parent)
         root = cli.run_folder.folder if cli.run_dir else cli.run_folder.folder.parents[1]
         if any(isinstance(logger, TensorBoardLogger) for logger in cli.trainer.loggers):
-            cli.say("TensorBoard", f"tensorboard --logdir {short(root)}")
+            cli.say("TensorBoard", shlex.join(["tensorboard", "--logdir", short(root)]))
         if last.exists():
             own = sorted(foreign([cli.config.as_dict().get(section) for section in ("model", "data", "evaluation")]))
-            cli.say("test it", " ".join(["vae-zoo test --ckpt_path", short(last), *(["--trust", *own] if own else [])]))
+            trust = ["--trust", *own] if own else []
+            cli.say("test it", shlex.join(["vae-zoo", "test", "--ckpt_path", short(last), *trust]))
 
 
 def _fit(cli: ZooCLI) -> None:
@@ -58,5 +60,5 @@ def _how_to_go_on(cli: ZooCLI) -> str:
     run = cli.run_folder
     if not run.checkpoint().exists():
         return "stopped before the end of the first epoch, so there is nothing to resume"
-    config, last = short(run.config_file), short(run.checkpoint())
-    return f"stopped; go on from the last epoch with\n  vae-zoo fit --config {config} --ckpt_path {last}"
+    words = ["vae-zoo", "fit", "--config", short(run.config_file), "--ckpt_path", short(run.checkpoint())]
+    return f"stopped; go on from the last epoch with\n  {shlex.join(words)}"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.pictures import encoder, write_numbers
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_each
 from vae_zoo.data.module import DataModule, Part
@@ -39,7 +40,7 @@ class Panel:
 
 def run(arguments: Sequence[str]) -> None:
     """Encode, draw the maps, and write the picture and the numbers."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo map", description="Show where models put pictures, coloured by label.", allow_abbrev=False
     )
     add_checkpoint(parser, several=True)

@@ -1,6 +1,5 @@
 """``vae-zoo neighbours``: the nearest to a picture by code, and in pixels, side by side."""
 
-import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_zoo.cli.codes import read_codes
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.pictures import with_texts, write_captioned, write_numbers
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.data.pictures import picture_batches, read_pictures
@@ -24,7 +24,7 @@ Found = dict[str, tuple[Tensor, Tensor]]  # "code" and "pixels": distances (Q, n
 @torch.no_grad()
 def run(arguments: Sequence[str]) -> None:
     """Search, and write the picture and the numbers."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo neighbours",
         description="Show the nearest to pictures by code, and in pixels. A picture is no neighbour of itself.",
         allow_abbrev=False,

@@ -15,6 +15,7 @@ from torchvision.transforms.functional import to_pil_image
 from vae_zoo.callbacks.pictures import caption, captioned, grid
 from vae_zoo.checkpoints import read
 from vae_zoo.cli.checkpoints import trained_labels
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.data.pictures import read_pictures
 from vae_zoo.errors import UserError, require
@@ -48,7 +49,7 @@ def make_parser(
         svg: whether sketches can be drawn.
         numbers: whether it also writes a .json beside the picture.
     """
-    parser = argparse.ArgumentParser(prog=f"vae-zoo {command}", description=description, allow_abbrev=False)
+    parser = Parser(prog=f"vae-zoo {command}", description=description, allow_abbrev=False)
     add_checkpoint(parser)
     picture, kinds = Path(f"{command}.png"), ".png, or .svg of sketches" if svg else ".png"
     parser.add_argument("--out", type=Path, default=picture, help=f"{kinds} (default %(default)s)")

@@ -1,6 +1,5 @@
 """``vae-zoo probe``: a linear classifier on a trained model's features."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.trained import add_checkpoint, data_of_run, load_trained
 from vae_zoo.data.module import DataModule, Part
 from vae_zoo.errors import UserError, require
@@ -18,7 +18,7 @@ from vae_zoo.runs import of_checkpoint
 
 def run(arguments: Sequence[str]) -> None:
     """Run ``vae-zoo probe``, which writes probe.json to the run's folder."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo probe",
         description="Fit a linear classifier on frozen features: an encoder's means, or a discriminator's maps.",
         allow_abbrev=False,

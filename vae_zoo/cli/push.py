@@ -1,11 +1,11 @@
 """``vae-zoo push``: a trained model to the Hugging Face Hub."""
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from vae_zoo.cli.export import write
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.trained import add_checkpoint, load_trained
 from vae_zoo.errors import UserError
 from vae_zoo.sharing import push
@@ -13,7 +13,7 @@ from vae_zoo.sharing import push
 
 def run(arguments: Sequence[str]) -> None:
     """Export, push, and say how to load what was pushed."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo push",
         description="Push a trained model to the Hugging Face Hub, where you are logged in with `hf auth login`.",
         allow_abbrev=False,

@@ -1,11 +1,11 @@
 """``vae-zoo report``: compare the runs in a folder."""
 
-import argparse
 import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from vae_zoo.cli.parser import Parser
 from vae_zoo.compare.columns import MOST
 from vae_zoo.compare.report import write_report
 from vae_zoo.errors import printable
@@ -13,7 +13,7 @@ from vae_zoo.errors import printable
 
 def run(arguments: Sequence[str]) -> None:
     """Write the report."""
-    parser = argparse.ArgumentParser(prog="vae-zoo report", description="Compare runs.", allow_abbrev=False)
+    parser = Parser(prog="vae-zoo report", description="Compare runs.", allow_abbrev=False)
     parser.add_argument("folder", type=Path, help="folder with runs in it, such as a comparison's, or runs")
     parser.add_argument(
         "--base", metavar="NAME", help="model that the others are compared with (default: the comparison's)"

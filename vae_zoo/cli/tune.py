@@ -1,11 +1,12 @@
 """``vae-zoo tune``: search for the best hyper-parameters."""
 
-import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from vae_zoo.cli import trainings
+from vae_zoo.cli.parser import Parser
 from vae_zoo.cli.shipped import find_config
 from vae_zoo.compare.columns import KNOWN
 from vae_zoo.errors import UserError, printable
@@ -25,14 +26,14 @@ def run(arguments: Sequence[str]) -> None:
     best = search.run()
     values = ", ".join(f"{name} {value}" for name, value in best.params.items())
     print(printable(f"best          trial {best.number}, {search.figure} {best.value:.6g}: {values}"))
-    print(f"train it      vae-zoo fit --config {os.path.relpath(search.out / 'best.yaml')}")
+    print(f"train it      vae-zoo fit --config {shlex.quote(os.path.relpath(search.out / 'best.yaml'))}")
     print(f"trials        {os.path.relpath(search.out / 'trials.csv')}")
-    print(f"TensorBoard   tensorboard --logdir {os.path.relpath(search.out)}")
+    print(f"TensorBoard   tensorboard --logdir {shlex.quote(os.path.relpath(search.out))}")
 
 
 def parse(arguments: Sequence[str]) -> Search:
     """Turn the words after ``vae-zoo tune`` into a search that is ready to run."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vae-zoo tune",
         description="Search for the values of options, which the key `search` of the yaml lists, with which a model is "
         "best by a figure of the validation, and write best.yaml. What is finished in the folder is left alone, and "

@@ -180,9 +180,7 @@ def threshold(reference: np.ndarray, false_alarms: float = 0.05) -> float:
     Raises:
         UserError: if n scores cannot tell so small a share, which takes 1 / a - 1 of them, or one is NaN.
     """
-    require_share(false_alarms=false_alarms)
-    if not 0 < false_alarms < 1:
-        raise UserError(f"false_alarms must be above 0 and below 1, got {false_alarms}")
+    require_rate(false_alarms)
     n, share = len(reference), Fraction(str(float(false_alarms)))  # as it was written: 1 - 0.05 of 20 is 19, no less
     if np.isnan(reference).any():
         raise UserError("the reference scores have a NaN among them")
@@ -193,6 +191,13 @@ def threshold(reference: np.ndarray, false_alarms: float = 0.05) -> float:
             f"more, got {n}"
         )
     return float(np.sort(reference)[rank - 1])
+
+
+def require_rate(false_alarms: float) -> None:
+    """Raise a UserError if no threshold can have this share of false alarms."""
+    require_share(false_alarms=false_alarms)
+    if not 0 < false_alarms < 1:
+        raise UserError(f"false_alarms must be above 0 and below 1, got {false_alarms}")
 
 
 def detection(scores: np.ndarray, abnormal: np.ndarray) -> dict[str, float]:

@@ -46,8 +46,7 @@ class Codes:
             UserError: if the name ends in something else.
             ModuleNotFoundError: if it is Parquet, and pyarrow is not installed.
         """
-        if path.suffix not in (".npz", ".parquet"):
-            raise UserError(f"{path}: codes are written to an .npz, or to a .parquet")
+        require_ending(path)
         columns = {field: value for field in FIELDS if (value := getattr(self, field)) is not None}
         if path.suffix == ".npz":
             with whole(path) as temporary, open(temporary, "wb") as file:
@@ -58,6 +57,12 @@ class Codes:
         flat = {name: value if value.ndim == 1 else [*value.reshape(len(value), -1)] for name, value in columns.items()}
         with whole(path) as temporary:
             parquet.write_table(table(flat).replace_schema_metadata({"weights": self.weights}), temporary)
+
+
+def require_ending(path: Path) -> None:
+    """Raise a UserError if codes are not written to files of such a name."""
+    if path.suffix not in (".npz", ".parquet"):
+        raise UserError(f"{path}: codes are written to an .npz, or to a .parquet")
 
 
 def weights_of(model: GenerativeModel) -> str:
