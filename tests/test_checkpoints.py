@@ -68,6 +68,17 @@ def test_a_resumed_run_is_the_uninterrupted_one_to_the_bit(cls, tmp_path):
     assert same(whole, resumed)
 
 
+def test_a_checkpoint_that_may_not_be_read_says_that(tmp_path, monkeypatch):
+    (tmp_path / "x.ckpt").touch()
+
+    def load(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(PermissionError, match="Permission denied: .*x.ckpt"):
+        vae_zoo.load(tmp_path / "x.ckpt")
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 nor a whole zip"])
 def test_a_file_that_is_no_checkpoint(tmp_path, content):
     (tmp_path / "x.ckpt").write_bytes(content)

@@ -1,5 +1,6 @@
 """Damaged pictures, wrong annotation files and settings that do not fit: each is told in one sentence."""
 
+import os
 import shutil
 
 import numpy as np
@@ -113,6 +114,15 @@ def test_an_empty_folder_and_a_file_that_is_no_zip(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="neither a folder nor a readable zip"):
         module(tmp_path / "x.zip")
+
+
+def test_a_folder_that_may_not_be_read_says_that(tmp_path, monkeypatch):
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match=f"Permission denied: '{tmp_path}'"):
+        module(tmp_path)
 
 
 def test_a_cache_that_cannot_be_written(shapes, tmp_path):

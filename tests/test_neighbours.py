@@ -169,7 +169,7 @@ def test_codes_of_other_pictures_or_weights_are_refused(runs, folders, capsys):
         ("nameless.npz", "nameless.npz has the codes of other pictures"),
         ("more.npz", "more.npz has 20 codes, and --among has 10 pictures"),
         ("damaged.npz", "damaged.npz has no codes that can be read"),
-        ("nowhere.npz", "nowhere.npz has no codes that can be read"),
+        ("nowhere.npz", "No such file or directory: 'nowhere.npz'"),
     ):
         capsys.readouterr()
         assert call(*given, "--codes", name) == 1

@@ -111,6 +111,12 @@ def test_they_are_in_tensorboard_and_in_the_run_folder_whatever_logger_there_is(
     assert not (tmp_path / "logs" / "images").exists()
 
 
+@pytest.mark.slow
+def test_a_training_that_diverged_is_blamed_and_no_images(tmp_path):
+    with pytest.raises(UserError, match="makes after epoch 1 cannot be drawn.*diverged.*try a smaller learning rate"):
+        fit(tmp_path, SampleImages(epochs=[]), model=small(JOINT, lr=1e30), epochs=1)
+
+
 def test_the_former_name_of_the_number_of_samples_is_understood():
     assert SampleImages(samples=7).generated == 7 and SampleImages().generated == 32
     for wrong in ({"generated": 0}, {"columns": 0}, {"reconstructions": 0}):

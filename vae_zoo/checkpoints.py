@@ -66,6 +66,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises:
         UserError: if it is missing, is none of this package, or was changed after it was saved.
+        PermissionError: if it may not be read.
     """
     folder = Path(path).is_dir()
     if not (folder or Path(path).is_file()):
@@ -80,6 +81,8 @@ def read(path: str | Path) -> dict[str, Any]:
         _check_form(saved, size)
         if not folder:
             intact = saved[CHECKSUM] == checksum(saved) if CHECKSUM in saved else None
+    except PermissionError:  # which names the file
+        raise
     except Exception as error:  # a file that is no checkpoint can fail in any way
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         what = "an exported vae_zoo model" if folder else "a checkpoint of a vae_zoo model"
@@ -98,6 +101,8 @@ def _unpickled(path: str | Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the kind of pickle is nobody's concern
             return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:  # whose words advise to execute what the file says
         raise ValueError("it is cut off, or more than tensors and plain values that PyTorch saved") from error
 

@@ -14,11 +14,21 @@ def read_file(path: str | Path, largest: int = LARGEST) -> bytes:
         OSError: if it is not there, or cannot be read.
         ValueError: if it is a pipe or a device, which may have no end, or has more than `largest` bytes.
     """
+    require_size(require_ordinary(path).st_size, largest)
+    return Path(path).read_bytes()
+
+
+def require_ordinary(path: str | Path) -> os.stat_result:
+    """Return the size and times of an ordinary file.
+
+    Raises:
+        OSError: if it is not there.
+        ValueError: if it is a folder, a pipe or a device.
+    """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is not an ordinary file")
-    require_size(found.st_size, largest)
-    return Path(path).read_bytes()
+    return found
 
 
 def require_size(size: int, largest: int) -> None:

@@ -61,16 +61,24 @@ class EpochPictures(Callback, ABC):
         if run is None:
             return
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
-            torch.manual_seed(self.seed)
-            for kind, picture in self.render(trainer, model_of(pl_module)):
-                path = run.picture(kind, epoch, ".svg" if isinstance(picture, str) else ".png")
-                with whole(path) as temporary:
-                    if isinstance(picture, str):
-                        temporary.write_text(picture)
-                        continue
-                    save_image(picture, temporary, format="png")
-                log_picture(trainer, f"images/{kind}", picture)
+        try:
+            with torch.random.fork_rng(devices):  # an iterator over a data loader draws a random number, too
+                torch.manual_seed(self.seed)
+                for kind, picture in self.render(trainer, model_of(pl_module)):
+                    path = run.picture(kind, epoch, ".svg" if isinstance(picture, str) else ".png")
+                    with whole(path) as temporary:
+                        if isinstance(picture, str):
+                            temporary.write_text(picture)
+                            continue
+                        save_image(picture, temporary, format="png")
+                    log_picture(trainer, f"images/{kind}", picture)
+        except UserError as error:
+            if epoch == 0:  # whose weights no step has moved
+                raise
+            raise UserError(
+                f"what {type(pl_module).__name__} makes after epoch {epoch} cannot be drawn, so the training has most "
+                f"likely diverged ({error}); try a smaller learning rate"
+            ) from error
 
 
 class SampleImages(EpochPictures):

@@ -298,6 +298,8 @@ def _read(path: Path, model: GenerativeModel) -> AttributeVector:
     try:
         arrays = [read_npz(path, name) for name in ("vector", "name", "weights")]
         vector, name, weights = torch.tensor(arrays[0]), str(arrays[1]), str(arrays[2])
+    except (FileNotFoundError, PermissionError):  # which name the file
+        raise
     except Exception as error:  # a damaged file can fail in any way
         raise UserError(f"{path} has no vector that can be read: {error}") from error
     try:

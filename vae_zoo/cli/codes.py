@@ -20,7 +20,8 @@ def read_codes(path: Path, model: GenerativeModel) -> tuple[Tensor, list[str]]:
         model: whose codes they are to be.
 
     Raises:
-        UserError: if they cannot be read, or the file says that other weights than the model's made them.
+        OSError: if the file is not there, or may not be read.
+        UserError: if it holds no codes, or the file says that other weights than the model's made them.
     """
     try:
         z = torch.tensor(read_npz(path, "z"))
@@ -28,6 +29,8 @@ def read_codes(path: Path, model: GenerativeModel) -> tuple[Tensor, list[str]]:
             held = {name.removesuffix(".npy") for name in members.namelist()}
         names = read_npz(path, "name").tolist() if "name" in held else []
         weights = read_npz(path, "weights").tolist() if "weights" in held else ""
+    except (FileNotFoundError, PermissionError):  # which name the file
+        raise
     except Exception as error:  # a damaged file can fail in any way
         raise UserError(f"{path} has no codes that can be read: {error}") from error
     if not z.is_floating_point():

@@ -8,7 +8,7 @@ from typing import IO
 import numpy as np
 
 from vae_zoo.data.files import read_member
-from vae_zoo.reading import read_file
+from vae_zoo.reading import read_file, require_ordinary
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -26,8 +26,7 @@ def read_npz(path: Path, name: str) -> np.ndarray:
     Raises:
         Exception: of any kind, if it is damaged, something else, or has no such array.
     """
-    if not path.is_file():
-        raise ValueError("it is not an ordinary file")
+    require_ordinary(path)
     with zipfile.ZipFile(path) as members:
         return numbers(read_member(members, f"{name}.npy"))
 

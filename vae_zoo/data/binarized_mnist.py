@@ -76,6 +76,8 @@ def _read_npz(path: Path, name: str) -> np.ndarray:
     """The unpacked bits, (N, 784) uint8."""
     try:
         packed = read_npz(path, name)
+    except PermissionError:  # which names the file
+        raise
     except Exception:  # a file of another kind can make NumPy raise anything
         raise UserError(f"{path} is not a .npz of a binarised MNIST with an array {name!r}") from None
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] * 8 != SIDE**2 or not len(packed):

@@ -37,6 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 from vae_zoo.data.files import Files
 from vae_zoo.data.pictures import Shape, decode
 from vae_zoo.errors import UserError
+from vae_zoo.reading import require_ordinary
 from vae_zoo.writing import whole
 
 VERSION = 3  # of the file and of what decode() makes: raise it with any change, and old caches are left alone
@@ -168,8 +169,7 @@ def _open(path: Path, shape: Shape) -> Cache:
     """Open a cache of pixels in this shape. Raises OSError or ValueError if it is damaged."""
     header = _header(shape)
     end = len(header) + math.prod(shape)
-    if not path.is_file():
-        raise ValueError("it is not an ordinary file")
+    require_ordinary(path)
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
         if file.read(len(header)) != header:

@@ -102,6 +102,8 @@ class PictureIndex:
         source = self.source or self.files
         names = source.pictures()
         if not names:
+            if source.root.is_dir():
+                os.scandir(source.root).close()  # if that may not be read, its error is the one that helps
             raise UserError(f"data.root: {source} has neither a COCO annotation file nor a picture in it")
         labels = [name.partition("/")[0] if "/" in name else NO_LABEL for name in names]
         found = set(labels) - {NO_LABEL}

@@ -109,6 +109,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"data.root: there is no file {path}; it is a .npz of MNIST, or a folder of its files")
     try:
         return {name: read_npz(path, name) for name in ARRAYS}
+    except PermissionError:  # which names the file
+        raise
     except Exception:  # a file of another kind can make NumPy raise anything
         raise UserError(f"data.root: {path} is not a .npz of MNIST with arrays {', '.join(ARRAYS)}") from None
 
