@@ -90,6 +90,9 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
     torch.save({"weights": torch.ones(1)}, tmp_path / "x.ckpt")
     with pytest.raises(UserError, match="x.ckpt is not a checkpoint of a vae_zoo model"):
         vae_zoo.load(tmp_path / "x.ckpt")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match=f"is a part of an exported model; give its folder, {tmp_path}"):
+        vae_zoo.load(tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="there is no such checkpoint file"):
         vae_zoo.load(tmp_path / "nowhere.ckpt")
 

@@ -79,7 +79,7 @@ def test_a_yaml_is_found_by_its_name_or_its_path(tmp_path, monkeypatch):
         assert find_config(name).read_bytes() == path.with_suffix(".yaml").read_bytes()
     (tmp_path / "vae.yaml").write_text("mine: 1")
     assert find_config("vae.yaml").read_text() == "mine: 1" != find_config("vae").read_text()
-    with pytest.raises(UserError, match="there is no configuration file vea; those that come with vae_zoo are aae, "):
+    with pytest.raises(UserError, match="there is no configuration file vea, nor one .*; did you mean 'vae'?"):
         find_config("vea")
 
 

@@ -85,6 +85,7 @@ def broken(folder, content):
         (lambda f: None, {"image_dir": "elsewhere"}, "data.image_dir.*elsewhere does not exist"),
         (lambda f: None, {"n_train": 100}, r"n_train = 100 .* of 80 in .*; ask for fewer, such as --data.n_train"),
         (lambda f: None, {"categories": ["zebra"]}, r"\['zebra'\] not in .*, which has circle, pentagon"),
+        (lambda f: None, {"min_size": 10**5}, "data.min_size and data.categories leave none of the 80 images of annot"),
         (lambda f: edit(f, lambda c: c["images"][0].update(id=[1])), {}, "not in COCO format.*id"),
         (lambda f: edit(f, lambda c: c["images"][0].update(file_name=7)), {}, "not in COCO format.*file_name 7"),
         (lambda f: None, {"n_train": 0}, "n_train must be at least 1, got 0"),
@@ -114,6 +115,15 @@ def test_an_empty_folder_and_a_file_that_is_no_zip(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="neither a folder nor a readable zip"):
         module(tmp_path / "x.zip")
+
+
+def test_what_a_plain_folder_does_not_have(shapes):
+    for changes, message in (
+        ({"min_size": 8}, "data.min_size goes by an annotation file, which .*images lacks; leave it out"),
+        ({"categories": ["cat"]}, r"data.categories: \['cat'\] not in .*images, which has none"),
+    ):
+        with pytest.raises(UserError, match=message):
+            module(shapes / "images", **changes)
 
 
 def test_a_folder_that_may_not_be_read_says_that(tmp_path, monkeypatch):

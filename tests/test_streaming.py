@@ -314,3 +314,8 @@ def test_a_checkpoint_goes_on_with_the_same_shards_alone(shapes, tmp_path):
     changed = StreamingImages(str(tmp_path / "changed"))
     changed.setup()
     assert changed.split_listed == one.split_listed and changed.split_sha256 != one.split_sha256
+
+
+def test_a_plain_folder_has_no_shards(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} has no shards.json, so there are no shards; vae-zoo data shard"):
+        StreamingImages(str(tmp_path)).setup()

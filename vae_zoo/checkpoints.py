@@ -71,6 +71,8 @@ def read(path: str | Path) -> dict[str, Any]:
     folder = Path(path).is_dir()
     if not (folder or Path(path).is_file()):
         raise UserError(f"{path}: there is no such checkpoint file")
+    if Path(path).name == exported.WEIGHTS:
+        raise UserError(f"{path} is a part of an exported model; give its folder, {Path(path).parent}")
     intact: bool | None
     try:
         if folder:

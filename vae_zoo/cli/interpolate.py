@@ -46,7 +46,9 @@ def run(arguments: Sequence[str]) -> None:
     if options.chain:
         ways = path(makes, codes, options.columns, options.how, one)[None]  # 1 S D
     else:
-        n = len(codes) // 2
+        n, alone = divmod(len(codes), 2)
+        if n and alone and options.images:
+            raise UserError(f"--images are {len(codes)}, of which one has no partner; leave one out, or say --chain")
         require(1, **{"the number of pairs of images": n})
         ways = between(makes, codes[:n], codes[n : 2 * n], options.columns, options.how, one).transpose(0, 1)  # n S D
     y = repeated(label, len(ways) * ways.shape[1])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import vae_zoo
 from vae_zoo.cli import UsageError
+from vae_zoo.settings import nearest
 
 CONFIGS = Path(vae_zoo.__file__).parent / "configs"
 
@@ -32,7 +33,9 @@ def find_config(given: str | Path) -> Path:
         return path
     if own.is_file():
         return own
-    raise UsageError(f"there is no configuration file {given}; those that come with vae_zoo are {', '.join(shipped())}")
+    raise UsageError(
+        f"there is no configuration file {given}, nor one that comes with vae_zoo{nearest(str(given), shipped())}"
+    )
 
 
 def find_configs(arguments: Sequence[str]) -> Iterator[str]:

@@ -66,6 +66,9 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str], further: Se
         more = {key: given.pop(key) for key in further if key in given}
         known = {*own, *SECTIONS, ENGINE}
         for key, value in given.items():
+            if key not in known and "seed_everything" in given:
+                its = "--configs" if "configs" in own else "--train"
+                raise UsageError(f"{options.config} is the yaml of a training; give it as {its}")
             if key not in known:
                 raise UsageError(f"{options.config}: there is no key {key!r}{nearest(key, {*known, *further})}")
             if value is None:

@@ -105,6 +105,8 @@ class PictureIndex:
             if source.root.is_dir():
                 os.scandir(source.root).close()  # if that may not be read, its error is the one that helps
             raise UserError(f"data.root: {source} has neither a COCO annotation file nor a picture in it")
+        if self.min_size:
+            raise UserError(f"data.min_size goes by an annotation file, which {source} lacks; leave it out")
         labels = [name.partition("/")[0] if "/" in name else NO_LABEL for name in names]
         found = set(labels) - {NO_LABEL}
         self.check_categories(sorted(found), str(source))
@@ -133,6 +135,9 @@ class PictureIndex:
             if large and (areas or not self.categories):
                 label = max(areas, key=areas.__getitem__, default=NO_LABEL)
                 rows.append((image["id"], image["file_name"], label))
+        if images and not rows:
+            n = len(images)
+            raise UserError(f"data.min_size and data.categories leave none of the {n} images of {annotations}")
         used = [name for name in dict.fromkeys(names.values()) if name in wanted]
         return _one_of_each(source, rows, annotations), used
 
@@ -140,7 +145,8 @@ class PictureIndex:
         """Raise a UserError if a category that is asked for is not among the names."""
         unknown = self.categories - set(names)
         if unknown:
-            raise UserError(f"data.categories: {sorted(unknown)} not in {where}, which has {', '.join(sorted(names))}")
+            there = ", ".join(sorted(names)) or "none"
+            raise UserError(f"data.categories: {sorted(unknown)} not in {where}, which has {there}")
 
     def _named_source(self, image_dir: str) -> Files:
         if self.root.is_file() and not Path(image_dir).is_absolute():

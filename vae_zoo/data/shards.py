@@ -79,6 +79,11 @@ def read_shards(path: Path, where: str) -> Shards:
         return Shards(shape, labels, chunks, samples)
     except UserError:
         raise
+    except FileNotFoundError:
+        raise UserError(
+            f"{where} has no {INDEX}, so there are no shards; vae-zoo data shard writes them, and COCODataModule takes "
+            "a folder of pictures as it is"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{where} is damaged: its {INDEX} cannot be read ({error!r}); shard it again") from None
 
