@@ -233,6 +233,7 @@ QUICK = {
         (["decode", "whole.npz"], "z must be floats (N, D), got torch.int64"),
         (["traverse", "--low", 2], "low must be between 0 and 1"),
         (["interpolate", "--images", "good.png"], "the number of pairs of images must be at least 1"),
+        (["interpolate", "--images", *["good.png"] * 3], "--images are 3, of which one has no partner"),
         (["interpolate", "--images", "good.png", "--chain"], "a chain needs two codes or more, got 1"),
     ],
 )
