@@ -166,6 +166,15 @@ def test_a_yaml_whose_name_leaves_the_folder_is_refused(experiment, tmp_path):
         experiment(configs=[tmp_path / "...yaml"], likelihoods=[])
 
 
+def test_a_folder_of_something_else_is_not_filled(experiment, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "nohup.out").touch()  # a file is no matter
+    experiment()
+    (tmp_path / "out" / "pictures").mkdir()
+    with pytest.raises(UserError, match="out: .*out has pictures in it, which is of something else"):
+        experiment()
+
+
 def test_out_may_be_no_file(experiment, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(UserError, match="out: .*out is a file, not a folder"):

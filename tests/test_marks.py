@@ -1,6 +1,7 @@
 """No command replaces a file that this package did not write, and each replaces its own."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,16 +45,33 @@ def place(runs, monkeypatch):
     return runs
 
 
+def write_mine(path):
+    """A file of the same kind as another program writes it, with words that this package uses, too."""
+    ones = np.ones(3, np.uint8)
+    if path.suffix in (".png", ".gif", ".webp"):
+        Image.fromarray(np.ones((5, 5), np.uint8)).save(path)
+    elif path.suffix == ".npz":
+        np.savez(path, z=ones, weights=ones)
+    elif path.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").table({"z": ones, "weights": ones}), path)
+    elif path.suffix == ".json":
+        path.write_text('{\n  "command": "npm run build"\n}\n')
+    else:
+        path.write_text("<html>vae-zoo</html>")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_command_replaces_its_own_file_and_no_other(name, place, capsys):
     command = OUTPUTS[name]
-    (place / name).write_bytes(b"mine")
-    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
-    assert call(*command) == 1
-    assert f"{name} is there, and vae-zoo did not write it" in capsys.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
-    (place / name).unlink()
+    for write in (write_mine, Path.mkdir, lambda path: path.symlink_to("pictures")):
+        write(place / name)
+        before = {path: path.lstat().st_mtime_ns for path in place.rglob("*")}
+        assert call(*command) == 1
+        assert f"{name} is there, without the mark of a file that vae-zoo wrote" in capsys.readouterr().err
+        assert {path: path.lstat().st_mtime_ns for path in place.rglob("*")} == before
+        (place / name).rmdir() if write == Path.mkdir else (place / name).unlink()
     assert call(*command) == 0 == call(*command), capsys.readouterr().err
     assert is_own(place / name)
 

@@ -216,8 +216,11 @@ def test_of_two_trainings_begun_in_one_folder_one_is_refused(more, shapes, tmp_p
 
 def test_a_folder_in_which_another_process_trains_is_left_alone(tmp_path, shapes, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    held = Run(tmp_path / "one").hold()
-    before = files(tmp_path)
-    refused(capsys, "one; wait for it", "fit", "--config", "vae", *options(data__root=shapes), "--run_dir", "one")
-    assert files(tmp_path) == before
-    held.release()
+    with Run(tmp_path / "one").held():
+        before = files(tmp_path)
+        refused(capsys, "one; wait for it", "fit", "--config", "vae", *options(data__root=shapes), "--run_dir", "one")
+        assert files(tmp_path) == before
+    fit = ["fit", "--config", "vae", *options(data__root=shapes, trainer__max_epochs=1), "--run_dir", "one"]
+    refused(capsys, "invalid strategy name", *fit, "--trainer.strategy", "foo")  # nor does this process hold it then
+    assert call(*fit) == call(*fit, "--ckpt_path", "auto") == 0
+    assert call(*fit, "--ckpt_path", "auto", "--trainer.max_epochs", 2) == 0

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -220,19 +220,26 @@ class Run:
         if not self.exists and (foreign := next((path for path, own in self._entries() if not own), None)):
             raise UserError(f"run_dir {self.folder} has {foreign.name} in it, and no run; give another folder")
 
-    def hold(self) -> FileLock:
-        """Make the folder, and return a lock on training in it, which is held until it is released or collected.
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and let no other process train in it meanwhile.
 
         Raises:
-            UserError: if another process has it.
+            UserError: if another one does.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.fit_lock_file)
         try:
             lock.acquire(timeout=5)  # the workers of a process that was killed live on for a moment
         except Timeout:
-            raise UserError(f"another process trains in {self.folder}; wait for it, or give another folder") from None
-        return lock
+            raise UserError(
+                f"another process trains in {self.folder}; wait for it, or give another folder; if none does, remove "
+                f"{self.fit_lock_file.name} there"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def refuse_links(self) -> None:
         """Refuse links in the run folder through which something would be written elsewhere.

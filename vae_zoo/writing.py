@@ -27,7 +27,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.filename in (None, str(temporary)):  # a full disk names none
+        if error.errno and error.filename in (None, str(temporary)):  # a full disk names none
             error.filename = str(path)
         raise
     finally:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -9,6 +10,7 @@ from vae_zoo.cli.checkpoints import finished_epochs
 from vae_zoo.cli.lightning import ZooCLI, short
 from vae_zoo.cli.process import quiet
 from vae_zoo.errors import UserError, amount
+from vae_zoo.newest import first_process
 from vae_zoo.trust import foreign
 
 
@@ -35,14 +37,17 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _fit(cli: ZooCLI) -> None:
-    with cli.running():
-        _refuse(cli)
-        try:
-            cli.trainer.fit(cli.model, datamodule=cli.datamodule, **cli.arguments)
-        except SystemExit:
-            if cli.trainer.interrupted:  # by Ctrl-C
-                raise KeyboardInterrupt(*[_how_to_go_on(cli)] * cli.trainer.is_global_zero) from None
-            raise
+    with cli.run_folder.held() if first_process() else nullcontext():
+        if not cli.saved:  # since the first look another process may have trained here, and ended
+            cli.run_folder.refuse_trained(anew=True)
+        with cli.running():
+            _refuse(cli)
+            try:
+                cli.trainer.fit(cli.model, datamodule=cli.datamodule, **cli.arguments)
+            except SystemExit:
+                if cli.trainer.interrupted:  # by Ctrl-C
+                    raise KeyboardInterrupt(*[_how_to_go_on(cli)] * cli.trainer.is_global_zero) from None
+                raise
 
 
 def _refuse(cli: ZooCLI) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.cli import LightningCLI, _InstantiatorFn
@@ -85,12 +84,10 @@ class ZooCLI(LightningCLI):
         saved: the checkpoint that is resumed or evaluated; empty if there is none.
         goes_on: whether a training goes on in its own folder.
         arguments: of the Trainer's method, but for model and data.
-        lock: on training in the run's folder; None for other commands and processes.
     """
 
     model: GenerativeModel
     datamodule: DataModule
-    lock: FileLock | None = None
 
     def __init__(self, command: str, arguments: Sequence[str]) -> None:
         self.command = command
@@ -179,10 +176,6 @@ class ZooCLI(LightningCLI):
         self.is_new = not self.resumed and not (self.run_dir and self.run_dir.exists())
         self.run_folder = Run(self.run_dir.resolve()) if self.run_dir else self.resumed or new_run(self._name)
         self.run_folder.refuse_links()
-        if self.command == "fit" and first_process():
-            self.lock = self.run_folder.hold()
-            if not self.saved:  # since the first look another process may have trained here, and ended
-                self.run_folder.refuse_trained(anew=True)
         kwargs |= {"default_root_dir": self.run_folder.folder, "logger": self._loggers(config.logger)}
         callbacks = [*listed(config.callbacks), RunFolder(self.run_folder.folder), Advice(), Noise()]
         if not any(isinstance(callback, Guard) for callback in callbacks):
@@ -240,9 +233,6 @@ class ZooCLI(LightningCLI):
             if refused := limits.refusal(error):
                 raise refused from error
             raise
-        finally:
-            if self.lock:
-                self.lock.release()
 
     def say(self, what: str, text: object) -> None:
         """Print a line in one process; a path as one would type it here."""

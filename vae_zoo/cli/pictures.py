@@ -175,7 +175,7 @@ def save_png(picture: Tensor, path: Path) -> None:
 def write_numbers(out: Path, command: str, found: Mapping[str, Any]) -> None:
     """Write what was measured to the JSON file beside a picture; what is infinite or no number is null in it."""
     path = out.with_suffix(".json")
-    write_json(path, {"command": command, **_as_json(found)})
+    write_json(path, {"command": command, "written": WRITTEN, **_as_json(found)})
     print(f"wrote {path}")
 
 

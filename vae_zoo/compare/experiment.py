@@ -74,7 +74,7 @@ class Experiment:
         claims: Any = None,
     ) -> None:
         require(1, epochs=epochs)
-        refuse_others(out)
+        refuse_others(out, "comparison.yaml", "*/seed_*", "*/*/seed_*")
         require(0, seeds=min(seeds))
         self.epochs, self.out, self.overrides = epochs, out, list(overrides)
         self.executor = executor or Local()
@@ -255,7 +255,7 @@ class Experiment:
             if found := list(settings.differences(ours, theirs)):
                 a, b = plan.config.stem, first.config.stem
                 said = "; ".join(f"{name} is {here!r} for {a}, but {was!r} for {b}" for name, here, was in found)
-                options = " and ".join(f"--{name}" if "." in name else f"--{name}.class_path" for name, *_ in found)
+                options = " and ".join(f"--{name}.class_path" if name == "data" else f"--{name}" for name, *_ in found)
                 raise UserError(f"{said}; a comparison has identical conditions: give {options} for all of them")
 
     def _refuse_tested(self, plan: Plan) -> None:

@@ -18,25 +18,28 @@ from rich.table import Table
 from vae_zoo.errors import UserError
 from vae_zoo.executors.base import LOST, Executor, Handle, Job
 from vae_zoo.executors.worker import refuse_links
-from vae_zoo.runs import Run, find_runs
+from vae_zoo.runs import Run
 
-LOCK = ".lock"  # in the folder of each comparison and search
 POLL = 0.2  # seconds between two looks at the jobs
 REPORT = 60.0  # seconds between two lines on the progress, where there is no terminal to draw a table in
 STAGES = {"fit": "training", "test": "testing"}  # what a command is called in the table
 SHOWN_FIRST = ("testing", "training", "waiting", "failed")
 
 
-def refuse_others(folder: Path) -> None:
+def refuse_others(folder: Path, *own: str) -> None:
     """Refuse a folder of something else to work in.
 
+    Args:
+        folder: of a comparison or a search.
+        own: patterns of what has been left there if one was at work.
+
     Raises:
-        UserError: if it is a file, or has something in it, but no runs, and was not worked in.
+        UserError: if it is a file, or has folders in it and nothing of its own.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"out: {folder} is a file, not a folder")
-    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if there and LOCK not in there and not find_runs(folder):
+    there = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
+    if there and not any(path for pattern in own for path in folder.glob(pattern)):
         raise UserError(f"out: {folder} has {there[0]} in it, which is of something else; choose another --out")
 
 
@@ -68,7 +71,7 @@ class Pool:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / LOCK)
+        self._lock = FileLock(self.folder / ".lock")
         try:
             self._lock.acquire(timeout=5)
         except Timeout:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from vae_zoo.errors import UserError, require, require_not_negative
-from vae_zoo.latent.codes import weights_of
+from vae_zoo.latent.codes import weights_of, write_npz
 from vae_zoo.models import GenerativeModel
-from vae_zoo.writing import whole
 
 FEWEST = 3  # pictures of a group: the codes of single ones gave unsteady results (Radford et al. 2015, section 6.3.2)
 
@@ -78,8 +77,7 @@ class AttributeVector:
         if path.suffix != ".npz":
             raise UserError(f"{path}: a vector is written to an .npz")
         weights = np.array(weights_of(model))
-        with whole(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, vector=self.vector.cpu().numpy(), name=np.array(self.name), weights=weights)
+        write_npz(path, vector=self.vector.cpu().numpy(), name=np.array(self.name), weights=weights)
 
 
 def analogy(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The codes of many items, and the file that holds them."""
 
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from vae_zoo.checkpoints import checksum
 from vae_zoo.errors import UserError
+from vae_zoo.marks import WRITTEN
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.base import inference
 from vae_zoo.writing import whole
@@ -49,20 +51,29 @@ class Codes:
         require_ending(path)
         columns = {field: value for field in FIELDS if (value := getattr(self, field)) is not None}
         if path.suffix == ".npz":
-            with whole(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **columns, weights=np.array(self.weights))
+            write_npz(path, **columns, weights=np.array(self.weights))
             return
         from pyarrow import parquet, table  # an extra, vae_zoo[parquet]
 
         flat = {name: value if value.ndim == 1 else [*value.reshape(len(value), -1)] for name, value in columns.items()}
+        metadata = {"weights": self.weights, "written": WRITTEN}
         with whole(path) as temporary:
-            parquet.write_table(table(flat).replace_schema_metadata({"weights": self.weights}), temporary)
+            parquet.write_table(table(flat).replace_schema_metadata(metadata), temporary)
 
 
 def require_ending(path: Path) -> None:
     """Raise a UserError if codes are not written to files of such a name."""
     if path.suffix not in (".npz", ".parquet"):
         raise UserError(f"{path}: codes are written to an .npz, or to a .parquet")
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays to an ``.npz`` with this package's mark, the comment of the archive."""
+    with whole(path) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = WRITTEN.encode()
 
 
 def weights_of(model: GenerativeModel) -> str:

@@ -77,7 +77,7 @@ class Search:
     ) -> None:
         require(1, trials=trials, epochs=epochs, first_rung=first_rung, reduction=reduction)
         require(0, seed=seed)
-        refuse_others(out)
+        refuse_others(out, STUDY, "trial_*")
         self.config, self.space, self.figure, self.better = config, list(space), figure, better
         self.trials, self.epochs, self.out, self.executor, self.seed = trials, epochs, out, executor, seed
         self.first_rung, self.reduction, self.storage, self.resolve = first_rung, reduction, storage, resolve
@@ -111,6 +111,8 @@ class Search:
                 has the figure.
             KeyboardInterrupt: that says how to go on, if Ctrl-C was pressed.
         """
+        if not (self.storage or (self.out / STUDY).exists()):  # before anything is written there
+            self._refuse_foreign()
         try:
             with Pool(self.executor, self.out, "tune") as pool:
                 study = self._study()
@@ -119,17 +121,18 @@ class Search:
             raise KeyboardInterrupt("stopped; the same command goes on from the last epoch of each trial") from None
         return self._best(study)
 
+    def _refuse_foreign(self) -> None:
+        """Refuse to begin a search where one would write."""
+        files = (self.out / "best.yaml", self.out / "trials.csv", self.folder(0))
+        if found := next((path for path in files if path.exists() or path.is_symlink()), None):
+            raise UserError(f"out: {found} is there, and is none of this search's; choose another --out")
+
     def _study(self) -> "Study":
         """The study in its storage, which must be of this search."""
         import optuna
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        files = (self.out / "best.yaml", self.out / "trials.csv", self.folder(0))
-        there = next((path for path in files if path.exists() or path.is_symlink()), None)
-        foreign = UserError(f"out: {there} is there, and is none of this search's; choose another --out")
-        if there and not (self.storage or (self.out / STUDY).exists()):  # before a study is begun there
-            raise foreign
         pruner = (
             optuna.pruners.SuccessiveHalvingPruner(self.first_rung, self.reduction, 0)
             if self.reduction > 1
@@ -152,8 +155,8 @@ class Search:
                 address = "the address, which may hold a password and is not repeated,"
                 said = said if isinstance(error, ImportError) else type(error).__name__
             raise UserError(f"storage: {address} cannot be used: {said}") from error
-        if there and not study.trials:
-            raise foreign
+        if not study.trials:
+            self._refuse_foreign()
         # Those at one end of the space: where the space is the same, the rest is, too.
         conditions = settings.conditions(self.settings, whole=True)
         asked = {
