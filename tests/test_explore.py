@@ -146,7 +146,8 @@ def test_a_folder_shows_the_newest_run_of_each_model(runs, tmp_path):
 
 
 def test_the_newest_run_is_the_default(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     assert call("explore") == 1
     assert "there is no trained model in runs; train one with vae-zoo fit, or name a RUN" in capsys.readouterr().err
     shutil.copytree(runs / "images", tmp_path / "new" / "runs" / "vae" / "version_0")

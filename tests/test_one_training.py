@@ -181,7 +181,7 @@ def test_time_is_that_of_the_machine_of_the_training(tmp_path):
     assert machines(groups) == ["fast (2 threads)", "slow (1 threads)"]
 
 
-@pytest.mark.parametrize("ours, said", [(0.0001, "by 99 % over"), (0.0, "by 0.01000 over"), (0.00994, "by 0.6 % over")])
+@pytest.mark.parametrize("ours, said", [(0.0001, "99 % below"), (0.0, "0.01000 below"), (0.00994, "0.6 % below")])
 def test_a_distance_is_said_in_numbers_that_are_read(ours, said, tmp_path):
     made_run(tmp_path, "base", mse=0.01)
     made_run(tmp_path, "slow", figures={"mse": ours})

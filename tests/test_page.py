@@ -492,7 +492,7 @@ def test_the_command(runs, browser, monkeypatch, capsys):
         (["nowhere"], "nowhere: there is no such run folder, folder of runs or checkpoint"),
         (["images", "samples"], "--html is of one model, and these are 2; name one RUN"),
         (["images", "--html", "it.png"], "--html it.png: it ends in .html"),
-        (["images", "--html", "mine.html"], "mine.html is there, and is no page of vae-zoo explore; give another name"),
+        (["images", "--html", "mine.html"], "mine.html is there, without the mark of a file that vae-zoo wrote"),
     ],
 )
 def test_what_the_command_refuses(words, message, runs, monkeypatch, capsys):

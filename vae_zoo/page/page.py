@@ -14,7 +14,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import informative
-from vae_zoo.marks import WRITTEN
+from vae_zoo.marks import WRITTEN, refuse_foreign
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
@@ -28,7 +28,6 @@ CLOSE = 5e-4  # of [0, 1], to which weights of 16 bits must keep; what is shown 
 SAME = 1e-3  # of [0, 1], to which the page must keep in any case
 TRIED = 64  # draws of the prior, and as many codes of pictures, that this is measured by
 BANK = 256  # draws that stand for a prior that the page cannot draw from
-OWN = b'<meta name="generator" content="vae-zoo explore">'
 
 
 @inference
@@ -72,8 +71,7 @@ def write_page(
     shape = tuple(model.hparams["shape"])
     if shape[0] not in (1, 3):
         raise UserError(f"{name} makes images of {shape[0]} channels, and the page shows those of 1 or 3")
-    if path.exists() and not _is_own(path):
-        raise UserError(f"{path} is there, and is no page of vae-zoo explore; give another name")
+    refuse_foreign(path)
     model = model.cpu()
     codes = model.encode(x, y).flatten(1) if x is not None and isinstance(model, Autoencoder) else None
     shown = [] if codes is None else torch.linspace(0, len(codes) - 1, min(pictures, len(codes))).long().tolist()
@@ -199,8 +197,3 @@ def _picture(image: Tensor, code: Tensor, y: Tensor | None, row: int) -> dict[st
     to_pil_image(image).save(file, "PNG", optimize=True)
     src = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     return {"src": src, "code": code.tolist(), "label": 0 if y is None else int(y[row])}
-
-
-def _is_own(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return OWN in file.read(4096)
