@@ -1,4 +1,4 @@
-"""Sketches to look at: pixels and SVG."""
+"""What is looked at: a picture in 8 bits, sketches as pixels and as SVG."""
 
 from collections.abc import Sequence
 from xml.etree import ElementTree
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from vae_zoo.marks import WRITTEN
 from vae_zoo.strokes import lengths
@@ -73,6 +74,11 @@ def rasterise(x: Tensor, side: int = 64, begun: int = 0) -> Tensor:
         pictures.append(np.asarray(canvas.resize((side, side), Image.Resampling.BOX)))
     pixels = torch.from_numpy(np.stack(pictures)).view(len(x), side, side, -1)  # B side side C
     return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def pil(picture: Tensor) -> Image.Image:
+    """Return a picture (C, H, W) in [0, 1], its values rounded to 8 bits as `torchvision.utils.save_image` rounds."""
+    return to_pil_image(picture.mul(255).add(0.5).clamp(0, 255).byte().cpu())
 
 
 def svg(rows: Sequence[Tensor], side: int = 96, begun: Sequence[int] = (), names: Sequence[str] = ()) -> str:

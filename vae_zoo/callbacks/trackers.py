@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CometLogger, MLFlowLogger, TensorBoardLogger
-from PIL import Image
 from torch import Tensor
 
+from vae_zoo.rendering import pil
 from vae_zoo.settings import class_name
 
 
@@ -32,7 +32,7 @@ def log_picture(trainer: Trainer, name: str, picture: Tensor) -> None:
         picture: a colour or grey one.
     """
     step = trainer.global_step
-    image = Image.fromarray(picture.mul(255).add(0.5).clamp(0, 255).byte().permute(1, 2, 0).numpy())  # as the PNG
+    image = pil(picture)  # as the PNG
     for logger in trainer.loggers if trainer.is_global_zero else []:
         if isinstance(logger, TakesImages):
             logger.log_image(name, [image], step)

@@ -22,6 +22,7 @@ from vae_zoo.errors import UserError, require
 from vae_zoo.marks import WRITTEN, refuse_foreign
 from vae_zoo.models import Autoencoder, GenerativeModel
 from vae_zoo.models.decoding import Decoding, TwoSided
+from vae_zoo.rendering import pil
 from vae_zoo.writing import whole, write_json
 
 MOVING = {".gif", ".webp"}
@@ -169,7 +170,7 @@ def save_png(picture: Tensor, path: Path) -> None:
     """Write a picture (C, H, W) in [0, 1] as a PNG with this package's mark."""
     mark = PngInfo()
     mark.add_text("Software", WRITTEN)
-    to_pil_image(picture.mul(255).add(0.5).clamp(0, 255).byte().cpu()).save(path, "PNG", pnginfo=mark)
+    pil(picture).save(path, "PNG", pnginfo=mark)
 
 
 def write_numbers(out: Path, command: str, found: Mapping[str, Any]) -> None:

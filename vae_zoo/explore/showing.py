@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from vae_zoo.errors import UserError
 from vae_zoo.explore.session import Explored, report
 from vae_zoo.models import GenerativeModel
+from vae_zoo.rendering import pil
 
 # What a handler gets and gives is what the browser has. Gradio would look at each control's value on another thread,
 # answer a number out of range with a bare 500, and keep what was last shown whenever a place is left as it is.
@@ -37,7 +37,7 @@ def png(picture: Image.Image) -> str:
 
 def url(picture: Tensor) -> str:
     """Return a picture (C, H, W) in [0, 1] as a URL, with its pixels as `save_image` would write them."""
-    return png(to_pil_image(picture.mul(255).add(0.5).clamp(0, 255).byte().cpu()))
+    return png(pil(picture))
 
 
 def urls(model: GenerativeModel, x: Tensor) -> list[str]:
