@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from vae_zoo.callbacks.pictures import caption, captioned, grid
 from vae_zoo.checkpoints import read
@@ -196,7 +195,7 @@ def moves(out: Path) -> bool:
 def write_moving(frames: Sequence[Tensor], options: argparse.Namespace) -> None:
     """Write frames of images, (B, C, H, W) each, forwards and backwards, as a ``.webp`` or ``.gif``."""
     frames = [enlarged(frame, LARGE_ENOUGH) for frame in frames]
-    pictures = [to_pil_image(grid(frame.split(options.columns))) for frame in (*frames, *frames[-2:0:-1])]
+    pictures = [pil(grid(frame.split(options.columns))) for frame in (*frames, *frames[-2:0:-1])]
     with whole(options.out) as temporary:
         kind = options.out.suffix[1:].upper()
         mark = {"comment": WRITTEN} if kind == "GIF" else {"xmp": WRITTEN.encode()}

@@ -9,8 +9,6 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import torch
-from PIL import Image
-from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from vae_zoo.errors import UserError
@@ -20,6 +18,7 @@ from vae_zoo.explore.showing import QUICK, SLOW, data_url, heading, hint, messag
 from vae_zoo.latent import draw_map, lifted, placed, project, projected_prior
 from vae_zoo.latent.maps import Projection
 from vae_zoo.models import Autoencoder
+from vae_zoo.rendering import pil
 
 MOST = 2000  # test pictures on a map
 SIDE = 48  # pixels of a picture under the pointer, at most, in the sheet that holds all of them
@@ -234,7 +233,6 @@ def _small(x: torch.Tensor) -> torch.Tensor:
 def _sheet(x: torch.Tensor) -> str:
     """All of them in one picture, as a URL."""
     filled = torch.cat([x, x.new_ones(-len(x) % ACROSS, *x.shape[1:])])
-    picture: Image.Image = to_pil_image(make_grid(filled, ACROSS, padding=0).clamp(0, 1))
     out = io.BytesIO()
-    picture.save(out, "WEBP", quality=90)
+    pil(make_grid(filled, ACROSS, padding=0)).save(out, "WEBP", quality=90)
     return data_url(out.getvalue(), "webp")

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal, Uniform
-from torchvision.transforms.functional import to_pil_image
 
 from vae_zoo.errors import UserError, require
 from vae_zoo.latent import informative
@@ -20,6 +19,7 @@ from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
 from vae_zoo.page.layers import Layers
 from vae_zoo.page.taking import take_apart
+from vae_zoo.rendering import pil
 from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
@@ -194,6 +194,6 @@ def _range(model: Decoding, codes: Tensor | None) -> tuple[Tensor, Tensor]:
 
 def _picture(image: Tensor, code: Tensor, y: Tensor | None, row: int) -> dict[str, Any]:
     file = io.BytesIO()
-    to_pil_image(image).save(file, "PNG", optimize=True)
+    pil(image).save(file, "PNG", optimize=True)
     src = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     return {"src": src, "code": code.tolist(), "label": 0 if y is None else int(y[row])}
