@@ -68,7 +68,10 @@ def draw(folders: list[Path], out: Path) -> None:
         panels.setdefault(panel, []).append((label, json.loads((folder / "stages.json").read_text())))
     labels = sorted({label for curves in panels.values() for label, _ in curves})
     colours = {label: f"C{i}" for i, label in enumerate(labels)}
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.6), squeeze=False, layout="constrained")
+    size = 4.6 * len(panels), 3.6
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained"
+    )
     for axis, ((data, batch), curves) in zip(axes[0], sorted(panels.items()), strict=True):
         for label, rows in curves:
             xs, ys = ([row[key] for row in rows] for key in ("epochs", "nll"))
