@@ -1,5 +1,6 @@
 """What is looked at: a picture in 8 bits, sketches as pixels and as SVG."""
 
+import base64
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
@@ -79,6 +80,11 @@ def rasterise(x: Tensor, side: int = 64, begun: int = 0) -> Tensor:
 def pil(picture: Tensor) -> Image.Image:
     """Return a picture (C, H, W) in [0, 1], its values rounded to 8 bits as `torchvision.utils.save_image` rounds."""
     return to_pil_image(picture.mul(255).add(0.5).clamp(0, 255).byte().cpu())
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """Return a file as a URL that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def svg(rows: Sequence[Tensor], side: int = 96, begun: Sequence[int] = (), names: Sequence[str] = ()) -> str:

@@ -1,6 +1,5 @@
 """The report's pictures: curves and bars as SVG that follows the page's colours, and the wall of the runs' images."""
 
-import base64
 import io
 import math
 import re
@@ -16,6 +15,7 @@ from PIL import Image
 from vae_zoo.compare.figures import DRAWN, Group
 from vae_zoo.curves import Point
 from vae_zoo.errors import amount
+from vae_zoo.rendering import data_url
 
 INK = "#010203"  # stands for the colour of the page's text
 STYLE: Any = {"text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK}
@@ -229,4 +229,4 @@ def picture_url(path: Path | None, share: int = BYTES) -> str | None:
         content = out.getvalue()
         if len(content) <= share:
             break
-    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+    return data_url(content, "webp")

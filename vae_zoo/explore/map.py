@@ -14,11 +14,11 @@ from torchvision.utils import make_grid
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Session
-from vae_zoo.explore.showing import QUICK, SLOW, data_url, heading, hint, message, tiles, told, urls, whole
+from vae_zoo.explore.showing import QUICK, SLOW, heading, hint, message, tiles, told, urls, whole
 from vae_zoo.latent import draw_map, lifted, placed, project, projected_prior
 from vae_zoo.latent.maps import Projection
 from vae_zoo.models import Autoencoder
-from vae_zoo.rendering import pil
+from vae_zoo.rendering import data_url, pil
 
 MOST = 2000  # test pictures on a map
 SIDE = 48  # pixels of a picture under the pointer, at most, in the sheet that holds all of them

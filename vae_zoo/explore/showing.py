@@ -1,6 +1,5 @@
 """How the page shows things: pictures inside the HTML, so that none is written to a disk, and sentences."""
 
-import base64
 import io
 from collections.abc import Callable, Sequence
 from html import escape
@@ -13,7 +12,7 @@ from torch import Tensor
 from vae_zoo.errors import UserError
 from vae_zoo.explore.session import Explored, report
 from vae_zoo.models import GenerativeModel
-from vae_zoo.rendering import pil
+from vae_zoo.rendering import data_url, pil
 
 # What a handler gets and gives is what the browser has. Gradio would look at each control's value on another thread,
 # answer a number out of range with a bare 500, and keep what was last shown whenever a place is left as it is.
@@ -21,11 +20,6 @@ PLAIN: dict[str, Any] = {"preprocess": False, "postprocess": False, "trigger_mod
 QUICK: dict[str, Any] = PLAIN | {"queue": False, "show_progress": "hidden"}  # for sliders
 SLOW: dict[str, Any] = PLAIN | {"show_progress": "minimal", "concurrency_id": "slow", "concurrency_limit": 1}
 READS: dict[str, Any] = QUICK | {"preprocess": True}  # the bytes of a file
-
-
-def data_url(content: bytes, kind: str) -> str:
-    """Return a file as a URL that holds it."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def png(picture: Image.Image) -> str:

@@ -10,7 +10,7 @@ from vae_zoo import rendering
 from vae_zoo.errors import UserError
 from vae_zoo.explore.picture import Page
 from vae_zoo.explore.session import Explored, Picture, Session
-from vae_zoo.explore.showing import QUICK, SLOW, data_url, each, message, tiles, told, urls, whole, within
+from vae_zoo.explore.showing import QUICK, SLOW, each, message, tiles, told, urls, whole, within
 from vae_zoo.latent import endings
 from vae_zoo.models import Autoencoder
 from vae_zoo.models.sketch import SketchModel
@@ -148,7 +148,7 @@ def _count(x: Tensor) -> int:
 
 def _svg(x: Any, begun: int) -> str:
     """A sketch (1, T, 5) as a URL, its beginning in a colour of its own."""
-    return data_url(rendering.svg([x], 128, [begun]).encode(), "svg+xml")
+    return rendering.data_url(rendering.svg([x], 128, [begun]).encode(), "svg+xml")
 
 
 def _lines(text: Any) -> tuple[tuple[tuple[float, float], ...], ...]:

@@ -19,7 +19,7 @@ from vae_zoo.models.base import inference
 from vae_zoo.models.decoding import Decoding
 from vae_zoo.page.layers import Layers
 from vae_zoo.page.taking import take_apart
-from vae_zoo.rendering import pil
+from vae_zoo.rendering import data_url, pil
 from vae_zoo.templates import environment
 from vae_zoo.writing import whole
 
@@ -195,5 +195,4 @@ def _range(model: Decoding, codes: Tensor | None) -> tuple[Tensor, Tensor]:
 def _picture(image: Tensor, code: Tensor, y: Tensor | None, row: int) -> dict[str, Any]:
     file = io.BytesIO()
     pil(image).save(file, "PNG", optimize=True)
-    src = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return {"src": src, "code": code.tolist(), "label": 0 if y is None else int(y[row])}
+    return {"src": data_url(file.getvalue(), "png"), "code": code.tolist(), "label": 0 if y is None else int(y[row])}
