@@ -7,13 +7,14 @@ import torch
 
 from tests.data_sets import images, module
 from tests.running import data_for, fitting, one_that, run_test
-from tests.zoo import models_that
+from tests.zoo import batch, models_that, small
 from vae_zoo.callbacks import Evaluation
 from vae_zoo.distributions import Bernoulli, DiscretisedLogistic
 from vae_zoo.errors import UserError
-from vae_zoo.metrics import ELBO, KL, MSE, NLL, BitsPerDim
+from vae_zoo.likelihoods import Gaussian, LearnedGaussian, OptimalGaussian
+from vae_zoo.metrics import ELBO, KL, MSE, NLL, BitsPerDim, KLShare
 from vae_zoo.metrics.density import GREY
-from vae_zoo.models import LatentVariableModel
+from vae_zoo.models import IWAE, LatentVariableModel
 from vae_zoo.models.latent import WithDensity
 
 LATENT = models_that(WithDensity, takes="likelihood", pixels=True)
@@ -38,6 +39,40 @@ def test_bound_divergence_and_likelihood_are_those_of_the_whole_test_set(cls, sh
     assert results["nll"] < -results["elbo"] and results["nll_samples"] == 20
     assert results["bits_per_dim"] is None  # a density of undequantised pixels has no bits
     assert results["reasons"]["bits_per_dim"].startswith("only for a probability of 8-bit pixels")
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("cls", [Gaussian, LearnedGaussian, OptimalGaussian])
+def test_the_share_of_the_divergence_is_of_the_bound_without_its_constant(cls, chunk, shapes, tmp_path):
+    """Whatever sigma is, and above all if the test's error is not what a learned sigma has seen in training."""
+    data = module(shapes)
+    model = fitting(IWAE, data, samples=3, chunk=chunk, likelihood=cls)
+    sigma = {Gaussian: 1.0, LearnedGaussian: 0.1, OptimalGaussian: 0.05}[cls]
+    if cls is LearnedGaussian:
+        model.likelihood.log_sigma.data.fill_(math.log(sigma))
+    if cls is OptimalGaussian:
+        model.likelihood.variance.fill_(sigma**2)
+    results = run_test(model, data, tmp_path)
+    constant = math.prod(results["shape"]) * math.log(sigma * math.sqrt(2 * math.pi))
+    assert results["kl_share"] == pytest.approx(100 * results["kl"] / (-results["elbo"] - constant), rel=1e-3)
+
+
+def test_a_likelihood_that_is_no_gaussian_has_no_share(shapes, tmp_path):
+    data = module(shapes)
+    results = run_test(fitting(PLAIN, data, likelihood=DiscretisedLogistic), data, tmp_path)
+    assert results["kl_share"] is None
+    assert results["reasons"]["kl_share"].startswith("only for a Gaussian likelihood")
+
+
+def test_a_share_of_nothing_is_none():
+    share = KLShare()
+    model = small(IWAE).eval()
+    x, y = batch(model, 2)
+    with torch.no_grad():
+        evaluated = model.evaluate(x, y)
+        evaluated["figures"] |= {"kl": torch.zeros(2), "mse_sampled": torch.zeros(2)}
+        share.update(model, x, y, evaluated)
+    assert share.compute() == "both the KL and the squared error are zero"
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from vae_zoo.results import NO_FIGURES
 LATENT = one_that(LatentVariableModel, pixels=True, conditional=False)
 FIGURES = {
     *("mse", "mse_sampled", "mse_of_mean_image", "explained_variance", "psnr", "ssim", "code_mmd"),
-    *("elbo", "kl", "active_units", "nll", "bits_per_dim"),
+    *("elbo", "kl", "kl_share", "active_units", "nll", "bits_per_dim"),
 }
 KEYS = FIGURES | set(
     "model traits reasons nll_samples parameters parts shape epochs seed split_sha256 timing environment "

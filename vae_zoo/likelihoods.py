@@ -105,6 +105,13 @@ def means_of(px: Distribution) -> Iterable[Tensor]:
     return px.means() if isinstance(px, InChunks) else px.mean
 
 
+def sigma_of(px: Distribution) -> Tensor | None:
+    """Return the standard deviation that all pixels share, (); None where p(x|z) is not such a Gaussian."""
+    if isinstance(px, InChunks):
+        px = px.likelihood.distribution(px.likelihood.decode(px.parts[0][:1]))
+    return px.log_sigma.exp() if isinstance(px, GaussianPixels) else None
+
+
 class GaussianPixels(Pixels):
     """N(mean, sigma^2 I) with one sigma for all pixels: log p = -|x - mean|^2 / 2 sigma^2 - n log(sigma sqrt(2 pi))."""
 

@@ -116,7 +116,6 @@ def cases(count):
     found += [
         reported("NaN in results.json", results(lambda content: content.update(mse=float("nan")))),
         reported("a figure of 401 digits", results(lambda content: content.update(mse=10**400))),
-        reported("a KL of nothing", results(lambda content: content.update(kl=0, mse_sampled=0))),
         reported("a name that commands a terminal", results(lambda content: content.update(model="\x1b]0;x\x07"))),
         *(
             reported(

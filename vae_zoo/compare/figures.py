@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vae_zoo import settings
 from vae_zoo.compare.columns import BASE, COLUMNS, KNOWN, Column, further
 from vae_zoo.curves import FEWEST, Point, figures_of, oscillation
-from vae_zoo.errors import UserError, require_positive
+from vae_zoo.errors import UserError
 from vae_zoo.results import Traits
 from vae_zoo.runs import Run, find_runs
 
@@ -18,7 +18,6 @@ SECTIONS = ("model", "data", "trainer", "evaluation")  # of a config.yaml, which
 # What training logs and a report draws, by name; a validation has the same.
 DRAWN = {"loss": "loss, nats", "elbo": "ELBO, nats", "kl": "KL, nats", "mse": "MSE"}
 LOGGED = [f"{part}/{name}" for part in ("train", "val") for name in DRAWN]
-GAUSSIANS = ("Gaussian", "OptimalGaussian")  # likelihoods whose variance is known without the model
 
 
 class Logged(NamedTuple):
@@ -154,10 +153,6 @@ def _comparable(run: Run, epochs: int) -> Logged | str:
         return f"its config.yaml is damaged: {error}"
     if run.untested:
         return run.untested
-    try:
-        _kl_share(run)
-    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-        return f"its config.yaml is damaged, its likelihood cannot be: {error}"
     return logged if run.epoch == epochs else f"it has had {run.epoch} of {epochs} epochs"
 
 
@@ -191,12 +186,9 @@ def _measure(groups: Sequence[Group], base_name: str | None) -> None:
         for run, swing in zip(group.runs, group.oscillations, strict=True):
             results = run.tested
             known = {key: value for key, value in results["timing"].items() if key in KNOWN}
-            figures = {**results["figures"], **known, "parameters": results["parameters"], "kl_share": _kl_share(run)}
-            figures["loss_oscillation"] = swing
+            figures = {**results["figures"], **known, "parameters": results["parameters"], "loss_oscillation": swing}
             group.figures.append(figures)
             group.reasons |= results["reasons"]
-        if not group.values("kl_share"):
-            group.reasons["kl_share"] = group.reasons.get("kl") or f"only for the likelihoods {' and '.join(GAUSSIANS)}"
         if not group.values("loss_oscillation"):
             group.reasons["loss_oscillation"] = f"no loss of {2 * FEWEST - 1} epochs or more was logged"
     no_base = f"there is no run of {base_name} to compare with" if base_name else "no base to compare with: give --base"
@@ -230,17 +222,3 @@ def _logged(run: Run) -> Logged:
     curves = run.curves([*LOGGED, *losses])
     swings = [found for name in losses if (found := oscillation(curves[name])) is not None]
     return Logged({name: curves[name] for name in LOGGED}, max(swings, default=None))
-
-
-def _kl_share(run: Run) -> float | None:
-    """100 KL / (KL + n mse / (2 sigma^2)), for a Gaussian likelihood of n pixels."""
-    given = settings.arguments(run.config, "model").get("likelihood")
-    kl, mse = (run.tested["figures"].get(key) for key in ("kl", "mse_sampled"))
-    name = settings.class_name(given)
-    if kl is None or mse is None or name not in GAUSSIANS:
-        return None
-    sigma = float((given.get("init_args") or {}).get("sigma", 1.0)) if isinstance(given, dict) else 1.0
-    require_positive(sigma=sigma)
-    variance = mse if name == "OptimalGaussian" else sigma**2
-    whole = kl + math.prod(run.tested["shape"]) * (mse / (2 * variance) if variance else math.inf)
-    return 100 * kl / whole if whole else None

@@ -2,7 +2,7 @@
 
 from vae_zoo.metrics.base import ImageFigure, Measure, ModelFigure
 from vae_zoo.metrics.codes import ActiveUnits, CodeMMD, active_units, code_mmd
-from vae_zoo.metrics.density import ELBO, KL, NLL, BitsPerDim, bits_per_dim
+from vae_zoo.metrics.density import ELBO, KL, NLL, BitsPerDim, KLShare, bits_per_dim
 from vae_zoo.metrics.distances import FID, KID, FeatureFigure, Inception, fid, kid
 from vae_zoo.metrics.evidence import AISGap, EvidenceFigure, NLLByAIS, NLLByPosterior
 from vae_zoo.metrics.fidelity import Coverage, Density, Precision, Recall
@@ -14,7 +14,7 @@ from vae_zoo.metrics.sharpness import NearestInTraining, Sharpness, laplacian_va
 # In the order of results.json. One that needs what another finds stands after it.
 DEFAULTS: tuple[type[Measure], ...] = (
     *(MSE, MSESampled, MSEOfMeanImage, ExplainedVariance, PSNR, SSIM, CodeMMD),
-    *(ELBO, KL, ActiveUnits, NLL, BitsPerDim),
+    *(ELBO, KL, KLShare, ActiveUnits, NLL, BitsPerDim),
 )
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "FeatureFigure",
     "ImageFigure",
     "Inception",
+    "KLShare",
     "LabelAccuracy",
     "LabelNetwork",
     "MSEOfMeanImage",

@@ -1,10 +1,12 @@
-"""Figures of densities: the evidence lower bound, its KL, the negative log-likelihood."""
+"""Figures of densities: the evidence lower bound, its KL and that one's share, the negative log-likelihood."""
 
 import math
 
+import torch
 from torch import Tensor
 
 from vae_zoo.errors import require
+from vae_zoo.likelihoods import sigma_of
 from vae_zoo.metrics.base import ImageFigure, precision
 from vae_zoo.models import GenerativeModel
 from vae_zoo.models.base import Evaluated
@@ -31,6 +33,38 @@ class KL(ImageFigure):
     def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
         """Return the model's own."""
         return self.given(evaluated)
+
+
+class KLShare(ImageFigure):
+    """100 KL / (KL + |x - x_hat|^2 / (2 sigma^2)), in percent, of a Gaussian likelihood; x_hat is decoded from draws.
+
+    That is the KL's share of -ELBO without n log(sigma sqrt(2 pi)), which no code can change, with the sigma that the
+    model evaluates with; sums over the pixels, means over the images.
+    """
+
+    name, needs = "kl_share", ("density", "encodes", "pixels")
+    error: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("error", torch.zeros(()), dist_reduce_fx="sum")
+
+    def values(self, model: GenerativeModel, x: Tensor, y: Tensor, evaluated: Evaluated) -> Tensor | str:
+        """Return each image's KL, and sum the other part."""
+        trace, figures = evaluated["trace"], evaluated["figures"]
+        sigma = sigma_of(trace.px) if trace else None
+        if sigma is None:
+            return "only for a Gaussian likelihood with one sigma for all pixels"
+        self.error += figures["mse_sampled"].mean() * x[0].numel() / (2 * sigma**2) * len(x)
+        return figures["kl"]
+
+    def compute(self) -> float | str:
+        """Return the share."""
+        kl = super().compute()
+        if isinstance(kl, str):
+            return kl
+        whole = kl + (self.error / self.images).item()
+        return 100 * kl / whole if whole else "both the KL and the squared error are zero"
 
 
 class NLL(ImageFigure):
