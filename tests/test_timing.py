@@ -1,5 +1,7 @@
 """Timing: what an epoch of training costs, and nothing else."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -69,3 +71,13 @@ def test_it_travels_in_the_checkpoint(tmp_path):
     second = Timing()
     second.load_state_dict(saved)
     assert second.epochs == first.epochs and len(second.epochs) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak")
+def test_the_peak_is_no_large_parents():
+    """On Linux the peak that getrusage tells is inherited, if that of the parent was higher."""
+    code = "import torch; from vae_zoo.callbacks.timing import peak_memory; print(peak_memory(torch.device('cpu')))"
+    held = b"x" * 2_000_000_000
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 50 < float(found.stdout) < len(held) / 1e6
