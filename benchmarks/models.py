@@ -1,6 +1,6 @@
 """What a training step of each model costs, as a ratio to the VAE's: all in one run.
 
-    python benchmarks/models.py [--rounds 8] [--batch 64] [--samples 5]
+    python benchmarks/models.py [--rounds 8] [--batch 64] [--samples 5] [--likelihood OptimalGaussian]
 
 The models train by turns, a few steps at a time, since the speed of a shared machine drifts; medians, the first two
 steps of a turn left out. IWAE(K) is compared with its parts, one encoder and K decoders with their gradients. Above a
@@ -13,6 +13,7 @@ import statistics
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_zoo import likelihoods
 from vae_zoo.cli.process import keep_freed_memory
 from vae_zoo.models import AAE, AE, CVAE, IAFVAE, IWAE, VAE, Autoencoder
 
@@ -72,16 +74,17 @@ def repeat(function: Callable[[], None]) -> list[float]:
     return seconds
 
 
-def measure(rounds: int, batch: int, samples: int) -> dict[str, float]:
+def measure(rounds: int, batch: int, samples: int, likelihood: str = "Gaussian") -> dict[str, float]:
     """Train the models by turns and return the seconds of a step of each, and of an encoder and a decoder alone."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     keep_freed_memory()  # as vae-zoo does
     x = torch.rand(batch * STEPS, 3, 64, 64).to(memory_format=torch.channels_last)
     data = DataLoader(TensorDataset(x, torch.randint(10, (len(x),))), batch)
-    vae = VAE()
-    models: dict[str, Autoencoder] = {"VAE": vae, "AE": AE(), "IAFVAE": IAFVAE(), "AAE": AAE(), "CVAE": CVAE()}
-    models["IWAE"] = IWAE(samples=samples)
+    chosen = getattr(likelihoods, likelihood)
+    kinds: list[Callable[..., Autoencoder]] = [AE, IAFVAE, AAE, CVAE, partial(IWAE, samples=samples)]
+    vae = VAE(likelihood=chosen)
+    models = {type(model).__name__: model for model in [vae, *(kind(likelihood=chosen) for kind in kinds)]}
     images, code = x[:batch], torch.randn(batch, 64, requires_grad=True)
     parts = {
         "encoder": lambda: vae.posterior(images).rsample().sum().backward(),
@@ -102,8 +105,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--likelihood", choices=("Gaussian", "OptimalGaussian"), default="Gaussian")
     options = parser.parse_args()
-    median = measure(options.rounds, options.batch, options.samples)
+    median = measure(options.rounds, options.batch, options.samples, options.likelihood)
     failed = False
     for name, value in median.items():
         ratio, goal = value / median["VAE"], GOALS.get(name)
