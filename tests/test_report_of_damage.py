@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tests.conftest import call
-from tests.run_folders import change_results, compared, made_run
+from tests.run_folders import change_results, class_of, compared, made_run
 from vae_zoo.compare.figures import read_groups
 from vae_zoo.compare.report import write_report
 from vae_zoo.errors import UserError
@@ -60,6 +60,15 @@ def test_damaged_settings_are_left_out(content, tmp_path):
     made_run(tmp_path, "slow").config_file.write_text(content)
     write_report(tmp_path)
     assert "config.yaml" in read_groups(tmp_path)[1]["Gaussian/slow/seed_0"]
+
+
+@pytest.mark.parametrize("sigma", ["abc", 0, -1, [1], None, {"a": 1}, 1e400])
+def test_no_sigma_of_a_config_ends_a_report(sigma, tmp_path):
+    """It is a setting that is shown, and nothing is computed from it."""
+    made_run(tmp_path, "base")
+    made_run(tmp_path, "slow", change={"model.likelihood": class_of("Gaussian", sigma=sigma)})
+    write_report(tmp_path)
+    assert {group.name for group in read_groups(tmp_path)[0]} == {"base", "slow"}
 
 
 def test_nothing_waits_for_a_pipe(tmp_path):
